@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* h1b: Halo's native model container, version 5 of the .h1b line.
+ *
+ * One file holds everything a model needs: configuration, tokenizer, chat template and tensors, each
+ * a named section that is used in place from a read-only mapping. All integers are little-endian.
+ *
+ *   offset  type      field
+ *   0x00    u8[4]     magic "H1B\0"
+ *   0x04    u32       version = 5                      (versions 1..4: see `halo convert`)
+ *   0x08    u64       file_size: the exact size of the file in bytes
+ *   0x10    u32       n_sections, 1..65536
+ *   0x14    u32       flags = 0; an unknown flag refuses the file
+ *   0x18    u64       table_offset: where the section table starts, a multiple of 64
+ *   0x20    u8[32]    model hash: SHA-256 over the section table (n_sections * 192 bytes)
+ *   0x40              end of the header
+ *
+ * A section table entry is 192 bytes:
+ *   0x00    u8[96]    name, UTF-8, NUL-padded, at least one NUL, unique in the file
+ *   0x60    u32       dtype: enum h1b_dtype
+ *   0x64    u32       n_dims, 1..4
+ *   0x68    u64[4]    dims, outermost first; unused ones are 1
+ *   0x88    u64       offset of the first byte, a multiple of 64, at or after the table's end
+ *   0x90    u64       size in bytes; it must equal what dtype and dims imply
+ *   0x98    u8[32]    SHA-256 of the section's bytes
+ *   0xb8    u8[8]     zero
+ *
+ * The model hash covers every section's hash, so it is the identity of the whole content.
+ *
+ * Sections (tensor names are those of Hugging Face checkpoints):
+ *   "config"                u8[n]   JSON object, see struct model_config in common/model_config.h
+ *   "chat_template"         u8[n]   Jinja source; absent for base models
+ *   "tokenizer.offsets"     u32[V+1]  token i is bytes [offsets[i], offsets[i+1]) of tokenizer.bytes
+ *   "tokenizer.bytes"       u8[n]   the tokens' raw bytes (not the GPT-2 printable form)
+ *   "tokenizer.types"       u8[V]   1 normal, 3 control, 4 user defined, 5 unused, 6 byte (GGUF's numbers)
+ *   "tokenizer.merges"      u32[M,2]  pairs of token ids, best rank first; the result is the token
+ *                                   whose bytes are the concatenation
+ *   "model.embed_tokens.weight"   F16 [vocab, hidden]; also the LM head when tie_word_embeddings
+ *   "lm_head.weight"              F16 [vocab, hidden], only when not tied
+ *   "model.norm.weight"           F32 [hidden]
+ *   "model.layers.N.input_layernorm.weight", ".post_attention_layernorm.weight"  F32 [hidden]
+ *   "model.layers.N.self_attn.attn_sub_norm.weight"   F32 [n_heads*head_dim]
+ *   "model.layers.N.mlp.ffn_sub_norm.weight"          F32 [intermediate]
+ *   "model.layers.N.self_attn.{q,k,v,o}_proj.weight", "model.layers.N.mlp.{gate,up,down}_proj.weight"
+ *                                   T2 [out, in]
+ *   the same + ".weight_scale" in place of ".weight"  F32 [s], s divides out: row r uses scale
+ *                                   r / (out / s); a weight's value is code * scale
+ *
+ * T2: ternary codes c = t + 1 (0, 1, 2 for -1, 0, +1; 3 never occurs), two bits each. A row is padded
+ * with code 1 to a multiple of 128 columns and stored as groups of 32 bytes, one per 128 columns:
+ * bits 2k..2k+1 of byte m of a group hold column 32k + m of that group (k = 0..3, m = 0..31).
+ * Rows follow each other without gaps: a row is 32 * ceil(in / 128) bytes.
+ *
+ * Everything is checked before use: no offset, size or count of a file is trusted. */
+#ifndef HALO_COMMON_H1B_H
+#define HALO_COMMON_H1B_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+enum h1b_dtype {
+    H1B_U8 = 0,
+    H1B_U32 = 1,
+    H1B_F32 = 2,
+    H1B_F16 = 3,
+    H1B_T2 = 16,
+};
+
+struct h1b_section {
+    const char *name;
+    enum h1b_dtype dtype;
+    uint32_t n_dims;
+    uint64_t dims[4];
+    const void *data; /* borrowed from the mapping, 64-byte aligned */
+    uint64_t size;    /* bytes */
+};
+
+struct h1b;
+
+enum h1b_verify {
+    H1B_VERIFY_TABLE, /* header and section table only */
+    H1B_VERIFY_ALL,   /* every section's SHA-256 too; reads the whole file once */
+};
+
+/* Maps `path` read-only and validates it. On failure returns ERR_IO (cannot open or map),
+ * ERR_MODEL_FORMAT (not a version 5 file, or damaged) and writes one line that names the file, the
+ * byte offset and what was expected into `why` (cap_why bytes, always terminated). */
+MUST_CHECK enum err h1b_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,
+                             struct h1b **ret_h1b);
+void h1b_close(struct h1b *h);
+
+/* The section of that name, or NULL. Valid until h1b_close. */
+const struct h1b_section *h1b_find(const struct h1b *h, const char *name);
+
+/* All sections in file order; *ret_n receives the count. */
+const struct h1b_section *h1b_sections(const struct h1b *h, size_t *ret_n);
+
+/* The model hash as 64 lower-case hexadecimal digits. */
+const char *h1b_hash(const struct h1b *h);
+
+uint64_t h1b_file_size(const struct h1b *h);
+
+#endif
