@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/model_config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define GOOD                                                                                       \
+    "{\"architecture\": \"bitnet\", \"name\": \"halo-demo\", \"vocab_size\": 300,"                 \
+    " \"hidden_size\": 64, \"intermediate_size\": 160, \"num_hidden_layers\": 2,"                  \
+    " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 16,"                   \
+    " \"max_position_embeddings\": 128, \"rope_theta\": 500000, \"rms_norm_eps\": 1e-5,"           \
+    " \"hidden_act\": \"relu2\", \"tie_word_embeddings\": true, \"bos_token_id\": 1,"              \
+    " \"eos_token_ids\": [2, 299], \"pre_tokenizer\": \"gpt2\"}"
+
+static void a_complete_config_is_read(void **state)
+{
+    (void)state;
+    char why[200] = "";
+    struct model_config c;
+    assert_int_equal(model_config_parse(GOOD, strlen(GOOD), why, sizeof why, &c), ERR_OK);
+    assert_string_equal(c.name, "halo-demo");
+    assert_string_equal(c.pre_tokenizer, "gpt2");
+    assert_int_equal(c.n_vocab, 300);
+    assert_int_equal(c.n_hidden, 64);
+    assert_int_equal(c.n_ffn, 160);
+    assert_int_equal(c.n_layers, 2);
+    assert_int_equal(c.n_heads, 4);
+    assert_int_equal(c.n_kv_heads, 2);
+    assert_int_equal(c.head_dim, 16);
+    assert_int_equal(c.n_ctx, 128);
+    assert_true(c.rope_theta == 500000.0);
+    assert_true(c.rms_eps == 1e-5F);
+    assert_true(c.is_tied && c.has_bos && !c.does_add_bos);
+    assert_int_equal(c.bos_id, 1);
+    assert_int_equal(c.n_eos, 2);
+    assert_int_equal(c.eos_ids[0], 2);
+    assert_int_equal(c.eos_ids[1], 299);
+}
+
+/* The config with the first `find` replaced by `put` must fail with a line that names `key`. */
+static void expect_refused(const char *find, const char *put, const char *key)
+{
+    char text[1024];
+    const char *at = strstr(GOOD, find);
+    assert_non_null(at);
+    (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - GOOD), GOOD, put, at + strlen(find));
+    char why[200] = "";
+    struct model_config c;
+    memset(&c, 0x5a, sizeof c);
+    assert_int_equal(model_config_parse(text, strlen(text), why, sizeof why, &c), ERR_MODEL_FORMAT);
+    if (!strstr(why, key) || strchr(why, '\n'))
+        fail_msg("\"%s\" lacks \"%s\"", why, key);
+    assert_int_equal(((unsigned char *)&c)[0], 0x5a);
+}
+
+static void every_bad_value_is_refused_by_its_key(void **state)
+{
+    (void)state;
+    expect_refused("bitnet", "llama", "architecture");
+    expect_refused("\"architecture\"", "\"other\"", "architecture");
+    expect_refused("relu2", "silu", "hidden_act");
+    expect_refused("halo-demo", "", "name");
+    expect_refused("halo-demo", "a\\nb", "name");
+    expect_refused("gpt2", "a-name-that-is-longer-than-31-bytes", "pre_tokenizer");
+    expect_refused("300", "1", "vocab_size");
+    expect_refused("300", "300.0", "vocab_size");
+    expect_refused("300", "1e400", "config");
+    expect_refused("\"hidden_size\": 64", "\"hidden_size\": 0", "hidden_size");
+    expect_refused("160", "-160", "intermediate_size");
+    expect_refused("num_hidden_layers\": 2", "num_hidden_layers\": 513", "num_hidden_layers");
+    expect_refused("heads\": 4", "heads\": 0", "num_attention_heads");
+    expect_refused("heads\": 2", "heads\": 3", "num_key_value_heads");
+    expect_refused("heads\": 2", "heads\": 8", "num_key_value_heads");
+    expect_refused("\"head_dim\": 16", "\"head_dim\": 15", "head_dim");
+    expect_refused("\"head_dim\": 16", "\"head_dim\": \"16\"", "head_dim");
+    expect_refused("128", "0", "max_position_embeddings");
+    expect_refused("500000", "1", "rope_theta");
+    expect_refused("1e-5", "0", "rms_norm_eps");
+    expect_refused("1e-5", "1e-60", "rms_norm_eps");
+    expect_refused("true", "1", "tie_word_embeddings");
+    expect_refused("bos_token_id\": 1", "bos_token_id\": 300", "bos_token_id");
+    expect_refused("\"bos_token_id\": 1", "\"add_bos_token\": true", "add_bos_token");
+    expect_refused("[2, 299]", "[]", "eos_token_ids");
+    expect_refused("[2, 299]", "2", "eos_token_ids");
+    expect_refused("[2, 299]", "[2, 300]", "eos_token_ids");
+    expect_refused("[2, 299]", "[0,1,2,3,4,5,6,7,8]", "eos_token_ids");
+    expect_refused("\"bos_token_id\": 1", "\"rope_scaling\": {\"factor\": 2}", "rope_scaling");
+    expect_refused("\"bos_token_id\": 1", "\"head_dim\": 16", "duplicate");
+}
+
+static void what_is_not_an_object_is_refused(void **state)
+{
+    (void)state;
+    static const char *const TEXTS[] = {"", "[]", "{", "{} x", "\"bitnet\""};
+    for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++) {
+        char why[200] = "";
+        struct model_config c;
+        assert_int_equal(model_config_parse(TEXTS[i], strlen(TEXTS[i]), why, sizeof why, &c),
+                         ERR_MODEL_FORMAT);
+        assert_memory_equal(why, "config: ", 8);
+    }
+}
+
+static void bos_may_be_absent(void **state)
+{
+    (void)state;
+    char text[1024];
+    const char *at = strstr(GOOD, "\"bos_token_id\": 1,");
+    (void)snprintf(text, sizeof text, "%.*s%s", (int)(at - GOOD), GOOD,
+                   at + strlen("\"bos_token_id\": 1,"));
+    char why[200] = "";
+    struct model_config c;
+    assert_int_equal(model_config_parse(text, strlen(text), why, sizeof why, &c), ERR_OK);
+    assert_false(c.has_bos);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_complete_config_is_read),
+        cmocka_unit_test(every_bad_value_is_refused_by_its_key),
+        cmocka_unit_test(what_is_not_an_object_is_refused),
+        cmocka_unit_test(bos_may_be_absent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
