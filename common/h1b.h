@@ -73,14 +73,14 @@ struct h1b_section {
     uint32_t n_dims;
     uint64_t dims[4];
     const void *data; /* borrowed from the mapping, 64-byte aligned */
-    uint64_t size;    /* bytes */
+    uint64_t size; /* bytes */
 };
 
 struct h1b;
 
 enum h1b_verify {
     H1B_VERIFY_TABLE, /* header and section table only */
-    H1B_VERIFY_ALL,   /* every section's SHA-256 too; reads the whole file once */
+    H1B_VERIFY_ALL, /* every section's SHA-256 too; reads the whole file once */
 };
 
 /* Maps `path` read-only and validates it. On failure returns ERR_IO (cannot open or map),
