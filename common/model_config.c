@@ -111,9 +111,9 @@ static void read_tokens(struct reader *r, struct model_config *c)
     const json_t *bos = json_object_get(r->root, "bos_token_id");
     c->has_bos = bos && !json_is_null(bos);
     c->bos_id = c->has_bos ? read_u32(r, "bos_token_id", 0, c->n_vocab - 1) : 0;
-    c->does_add_bos = read_bool(r, "add_bos_token", false);
+    c->does_add_bos = read_bool(r, "add_bos", false);
     if (c->does_add_bos && !c->has_bos)
-        fail(r, "config: add_bos_token: expected a bos_token_id beside it");
+        fail(r, "config: add_bos: expected a bos_token_id beside it");
 
     const json_t *eos = json_object_get(r->root, "eos_token_ids");
     size_t n = json_array_size(eos);

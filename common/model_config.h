@@ -22,7 +22,7 @@
  *   hidden_act                string    yes, "relu2"
  *   tie_word_embeddings       boolean   yes
  *   bos_token_id              integer   no, or null: the model has none
- *   add_bos_token             boolean   no (false): whether a raw prompt starts with it
+ *   add_bos                   boolean   no (false): whether a raw prompt starts with it
  *   eos_token_ids             [integer] yes, 1..8 ids that end a reply
  *   pre_tokenizer             string    yes, 1..31 bytes: how text is split before merging */
 #ifndef HALO_COMMON_MODEL_CONFIG_H
@@ -55,7 +55,7 @@ struct model_config {
     float rms_eps;
     bool is_tied; /* the LM head is the embedding */
     bool has_bos; /* bos_id is valid */
-    bool does_add_bos; /* add_bos_token */
+    bool does_add_bos; /* add_bos */
     uint32_t bos_id;
     uint32_t n_eos;
     uint32_t eos_ids[MODEL_EOS_MAX];

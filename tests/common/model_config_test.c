@@ -86,7 +86,7 @@ static void every_bad_value_is_refused_by_its_key(void **state)
     expect_refused("1e-5", "1e-60", "rms_norm_eps");
     expect_refused("true", "1", "tie_word_embeddings");
     expect_refused("bos_token_id\": 1", "bos_token_id\": 300", "bos_token_id");
-    expect_refused("\"bos_token_id\": 1", "\"add_bos_token\": true", "add_bos_token");
+    expect_refused("\"bos_token_id\": 1", "\"add_bos\": true", "add_bos");
     expect_refused("[2, 299]", "[]", "eos_token_ids");
     expect_refused("[2, 299]", "2", "eos_token_ids");
     expect_refused("[2, 299]", "[2, 300]", "eos_token_ids");
