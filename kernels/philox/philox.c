@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/philox/philox.h"
+
+struct philox_block philox_rounds(struct philox_block counter, const uint32_t key[2])
+{
+    struct philox_block x = counter;
+    uint32_t k0 = key[0];
+    uint32_t k1 = key[1];
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xd2511f53 * x.word[0];
+        uint64_t b = (uint64_t)0xcd9e8d57 * x.word[2];
+        x = (struct philox_block){{
+            (uint32_t)(b >> 32) ^ x.word[1] ^ k0,
+            (uint32_t)b,
+            (uint32_t)(a >> 32) ^ x.word[3] ^ k1,
+            (uint32_t)a,
+        }};
+        k0 += 0x9e3779b9;
+        k1 += 0xbb67ae85;
+    }
+    return x;
+}
+
+struct philox_block philox_at(uint64_t seed, uint32_t position, uint32_t stream)
+{
+    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    return philox_rounds((struct philox_block){{position, stream, 0, 0}}, key);
+}
+
+float philox_uniform(uint32_t word)
+{
+    return (float)(word >> 8) * 0x1p-24f;
+}

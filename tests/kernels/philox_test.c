@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/philox/philox.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* Random123 (D. E. Shaw Research), tests/kat_vectors, lines "philox4x32 10". */
+static const struct {
+    struct philox_block counter;
+    uint32_t key[2];
+    struct philox_block want;
+} vectors[] = {
+    {{{0, 0, 0, 0}}, {0, 0}, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}}},
+    {{{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}},
+     {0xffffffff, 0xffffffff},
+     {{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}}},
+    {{{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}},
+     {0xa4093822, 0x299f31d0},
+     {{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}},
+};
+
+static void rounds_give_the_published_vectors(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        struct philox_block got = philox_rounds(vectors[i].counter, vectors[i].key);
+        assert_memory_equal(&got, &vectors[i].want, sizeof got);
+    }
+}
+
+static void seed_and_position_are_key_and_counter(void **state)
+{
+    (void)state;
+    struct philox_block got = philox_at(0x299f31d0a4093822, 7, 3);
+    struct philox_block want = philox_rounds((struct philox_block){{7, 3, 0, 0}}, vectors[2].key);
+    assert_memory_equal(&got, &want, sizeof got);
+}
+
+static void uniform_covers_zero_to_below_one(void **state)
+{
+    (void)state;
+    assert_true(philox_uniform(0xff) == 0.0f);
+    assert_true(philox_uniform(0x80000000) == 0.5f);
+    assert_true(philox_uniform(0xffffffff) == 1.0f - 0x1p-24f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rounds_give_the_published_vectors),
+        cmocka_unit_test(seed_and_position_are_key_and_counter),
+        cmocka_unit_test(uniform_covers_zero_to_below_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
