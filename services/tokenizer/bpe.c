@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/tokenizer/bpe.h"
+
+#include <stdlib.h>
+
+enum {
+    KEPT_SYMBOLS = 1 << 16,
+};
+
+/* One symbol of a long piece. The rank is that of the pair of this symbol and the next. */
+struct symbol {
+    uint32_t id;
+    uint32_t prev; /* VOCAB_NONE: first */
+    uint32_t next; /* VOCAB_NONE: last */
+    uint32_t rank; /* VOCAB_NONE: no merge, or the symbol is gone */
+    uint32_t merged;
+};
+
+struct bpe {
+    const struct vocab *vocab;
+    bool ignore_merges;
+    struct symbol *symbols;
+    size_t cap_symbols;
+    uint64_t *heap; /* rank << 32 | symbol: the order of merging; entries may be out of date */
+    size_t n_heap;
+};
+
+enum err bpe_new(const struct vocab *vocab, bool ignore_merges, struct bpe **ret_bpe)
+{
+    struct bpe *b = calloc(1, sizeof *b);
+    if (!b)
+        return ERR_NOMEM;
+    b->vocab = vocab;
+    b->ignore_merges = ignore_merges;
+    *ret_bpe = b;
+    return ERR_OK;
+}
+
+void bpe_free(struct bpe *bpe)
+{
+    if (!bpe)
+        return;
+    free(bpe->symbols);
+    free(bpe->heap);
+    free(bpe);
+}
+
+static enum err encode_short(const struct bpe *b, struct str piece, struct ids *ids)
+{
+    uint32_t id[BPE_SHORT];
+    uint32_t rank[BPE_SHORT];
+    uint32_t merged[BPE_SHORT];
+    const struct vocab *v = b->vocab;
+    size_t len = piece.len;
+    for (size_t i = 0; i < len; i++)
+        id[i] = vocab_byte(v, (uint8_t)piece.ptr[i]);
+    for (size_t i = 0; i + 1 < len; i++)
+        rank[i] = vocab_rank(v, id[i], id[i + 1], &merged[i]);
+    for (;;) {
+        size_t best = 0;
+        uint32_t best_rank = VOCAB_NONE;
+        for (size_t i = 0; i + 1 < len; i++) {
+            if (rank[i] < best_rank) {
+                best_rank = rank[i];
+                best = i;
+            }
+        }
+        if (best_rank == VOCAB_NONE)
+            break;
+        id[best] = merged[best];
+        len--;
+        for (size_t i = best + 1; i < len; i++) {
+            id[i] = id[i + 1];
+            rank[i - 1] = rank[i];
+            merged[i - 1] = merged[i];
+        }
+        if (best + 1 < len)
+            rank[best] = vocab_rank(v, id[best], id[best + 1], &merged[best]);
+        if (best > 0)
+            rank[best - 1] = vocab_rank(v, id[best - 1], id[best], &merged[best - 1]);
+    }
+    return ids_append(ids, id, len);
+}
+
+/* What a usual prompt needs stays; the rest of an unusual one goes back. */
+static void shrink(struct bpe *b)
+{
+    if (b->cap_symbols <= KEPT_SYMBOLS)
+        return;
+    free(b->symbols);
+    free(b->heap);
+    b->symbols = NULL;
+    b->heap = NULL;
+    b->cap_symbols = 0;
+}
+
+/* The heap never holds more than 3 entries per symbol: one at the start, two per merge. */
+static enum err reserve(struct bpe *b, size_t len)
+{
+    if (len <= b->cap_symbols)
+        return ERR_OK;
+    struct symbol *symbols = realloc(b->symbols, len * sizeof *symbols);
+    if (!symbols)
+        return ERR_NOMEM;
+    b->symbols = symbols;
+    uint64_t *heap = realloc(b->heap, 3 * len * sizeof *heap);
+    if (!heap)
+        return ERR_NOMEM;
+    b->heap = heap;
+    b->cap_symbols = len;
+    return ERR_OK;
+}
+
+static void heap_push(struct bpe *b, uint64_t key)
+{
+    size_t i = b->n_heap++;
+    while (i > 0 && b->heap[(i - 1) / 2] > key) {
+        b->heap[i] = b->heap[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    b->heap[i] = key;
+}
+
+static uint64_t heap_pop(struct bpe *b)
+{
+    uint64_t top = b->heap[0];
+    uint64_t key = b->heap[--b->n_heap];
+    size_t i = 0;
+    for (size_t child = 1; child < b->n_heap; child = 2 * i + 1) {
+        if (child + 1 < b->n_heap && b->heap[child + 1] < b->heap[child])
+            child++;
+        if (b->heap[child] >= key)
+            break;
+        b->heap[i] = b->heap[child];
+        i = child;
+    }
+    b->heap[i] = key;
+    return top;
+}
+
+static void rank_pair(struct bpe *b, uint32_t at)
+{
+    struct symbol *s = &b->symbols[at];
+    s->rank = s->next == VOCAB_NONE
+                  ? VOCAB_NONE
+                  : vocab_rank(b->vocab, s->id, b->symbols[s->next].id, &s->merged);
+    if (s->rank != VOCAB_NONE)
+        heap_push(b, (uint64_t)s->rank << 32 | at);
+}
+
+static void merge(struct bpe *b, uint32_t at)
+{
+    struct symbol *s = &b->symbols[at];
+    struct symbol *gone = &b->symbols[s->next];
+    s->id = s->merged;
+    s->next = gone->next;
+    gone->rank = VOCAB_NONE;
+    if (s->next != VOCAB_NONE)
+        b->symbols[s->next].prev = at;
+    rank_pair(b, at);
+    if (s->prev != VOCAB_NONE)
+        rank_pair(b, s->prev);
+}
+
+enum err bpe_encode_by_heap(struct bpe *bpe, struct str piece, struct ids *ids)
+{
+    if (piece.len == 0)
+        return ERR_OK;
+    if (piece.len > INT32_MAX)
+        return ERR_TOO_LARGE;
+    enum err e = reserve(bpe, piece.len);
+    if (e != ERR_OK)
+        return e;
+    uint32_t n = (uint32_t)piece.len;
+    for (uint32_t i = 0; i < n; i++)
+        bpe->symbols[i] = (struct symbol){.id = vocab_byte(bpe->vocab, (uint8_t)piece.ptr[i]),
+                                          .prev = i > 0 ? i - 1 : VOCAB_NONE,
+                                          .next = i + 1 < n ? i + 1 : VOCAB_NONE};
+    bpe->n_heap = 0;
+    for (uint32_t i = 0; i < n; i++)
+        rank_pair(bpe, i);
+    while (bpe->n_heap > 0) {
+        uint64_t key = heap_pop(bpe);
+        uint32_t at = (uint32_t)key;
+        if (bpe->symbols[at].rank == (uint32_t)(key >> 32))
+            merge(bpe, at);
+    }
+    for (uint32_t i = 0; e == ERR_OK && i != VOCAB_NONE; i = bpe->symbols[i].next)
+        e = ids_push(ids, bpe->symbols[i].id);
+    shrink(bpe);
+    return e;
+}
+
+enum err bpe_encode(struct bpe *bpe, struct str piece, struct ids *ids)
+{
+    if (bpe->ignore_merges) {
+        uint32_t id = vocab_find(bpe->vocab, piece);
+        if (id != VOCAB_NONE)
+            return ids_push(ids, id);
+    }
+    if (piece.len > 0 && piece.len <= BPE_SHORT)
+        return encode_short(bpe, piece, ids);
+    return bpe_encode_by_heap(bpe, piece, ids);
+}
