@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+/* The variant tables. KERNELS_X86 says that the build has the x86 libraries; whether the processor
+ * and the operating system do is asked at run time, so one program starts anywhere. */
 #include "kernels/kernels.h"
 
 #include <stddef.h>
 #include <string.h>
+
+#if KERNELS_X86
+#include <cpuid.h>
+#endif
+
+static const char *const isa_names[ISA_COUNT] = {"ref", "avx2", "avx512"};
 
 static const struct kernels ref = {
     .isa_name = "ref",
@@ -11,11 +19,56 @@ static const struct kernels ref = {
 #undef KERNEL
 };
 
-static const char *const isa_names[ISA_COUNT] = {"ref", "avx2", "avx512"};
+#if KERNELS_X86
+static const struct kernels avx2 = {
+    .isa_name = "avx2",
+#define KERNEL(name, header) .name = name##_avx2,
+#include "kernels/kernels.def"
+#undef KERNEL
+};
+
+static const struct kernels avx512 = {
+    .isa_name = "avx512",
+#define KERNEL(name, header) .name = name##_avx512,
+#include "kernels/kernels.def"
+#undef KERNEL
+};
+
+/* __builtin_cpu_supports also checks that the system saves the wide registers. */
+static bool has_avx2(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
 
 const struct kernels *kernels_get(enum isa level)
 {
-    return level == ISA_REF ? &ref : NULL;
+    switch (level) {
+    case ISA_REF:
+        return &ref;
+#if KERNELS_X86
+    case ISA_AVX2:
+        return has_avx2() ? &avx2 : NULL;
+    case ISA_AVX512:
+        return has_avx512() ? &avx512 : NULL;
+#else
+    case ISA_AVX2:
+    case ISA_AVX512:
+        return NULL;
+#endif
+    case ISA_COUNT:
+        break;
+    }
+    return NULL;
 }
 
 enum isa kernels_best(void)

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/quantize/quantize.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "tests/kernels/check.h"
+
+static void row_has_the_worked_values(void **state)
+{
+    (void)state;
+    const float x[5] = {-2.0f, 1.0f, 0.0f, 0.007874016f, 0.0236f};
+    int8_t q[128];
+    float scale;
+    int32_t sum;
+    struct quantized out = {q, 128, &scale, &sum, 1, 5};
+    memset(q, 99, sizeof q);
+    quantize_row_ref(x, &out, 0);
+    const int8_t want[8] = {-127, 64, 0, 0, 1, 0, 0, 0}; /* 63.5 goes to the even 64 */
+    assert_memory_equal(q, want, sizeof want);
+    assert_int_equal(q[127], 0);
+    assert_true(scale == 2.0f / 127.0f);
+    assert_int_equal(sum, -127 + 64 + 1);
+}
+
+static void zeros_quantise_to_zeros_with_the_smallest_scale(void **state)
+{
+    (void)state;
+    const float x[3] = {0.0f, -0.0f, 0.0f};
+    int8_t q[128];
+    float scale;
+    int32_t sum;
+    struct quantized out = {q, 128, &scale, &sum, 1, 3};
+    quantize_row_ref(x, &out, 0);
+    assert_true(q[0] == 0 && q[1] == 0 && q[2] == 0 && sum == 0);
+    assert_true(scale == 1e-5f / 127.0f);
+}
+
+static void infinities_and_nan_have_defined_bytes(void **state)
+{
+    (void)state;
+    const float x[4] = {INFINITY, 5.0f, NAN, -INFINITY};
+    int8_t q[128];
+    float scale;
+    int32_t sum;
+    struct quantized out = {q, 128, &scale, &sum, 1, 4};
+    quantize_row_ref(x, &out, 0);
+    const int8_t want[4] = {-128, 0, -128, -128};
+    assert_memory_equal(q, want, sizeof want);
+    assert_true(scale == INFINITY);
+}
+
+static void compare(const struct kernels *k, const struct kernels *ref)
+{
+    struct check_rng rng = {3};
+    for (int round = 0; round < 600; round++) {
+        size_t n = round < 300 ? (size_t)round + 1 : check_between(&rng, 1, 3000);
+        size_t stride = quantize_stride(n);
+        float *x = check_floats(&rng, n, (enum check_kind)(round % CHECK_KINDS));
+        int8_t *got = check_alloc(2 * stride);
+        int8_t *want = check_alloc(2 * stride);
+        float got_scale[2], want_scale[2];
+        int32_t got_sum[2], want_sum[2];
+        memset(got, 1, 2 * stride);
+        memset(want, 1, 2 * stride);
+        struct quantized a = {got, stride, got_scale, got_sum, 2, (uint32_t)n};
+        struct quantized b = {want, stride, want_scale, want_sum, 2, (uint32_t)n};
+        for (size_t t = 0; t < 2; t++) {
+            k->quantize_row(x, &a, t);
+            ref->quantize_row(x, &b, t);
+        }
+        assert_memory_equal(got, want, 2 * stride);
+        check_same_floats(got_scale, want_scale, 2, k->isa_name);
+        assert_memory_equal(got_sum, want_sum, sizeof got_sum);
+        free(x);
+        free(got);
+        free(want);
+    }
+}
+
+static void every_variant_gives_the_bits_of_ref(void **state)
+{
+    (void)state;
+    check_each_isa(compare);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(row_has_the_worked_values),
+        cmocka_unit_test(zeros_quantise_to_zeros_with_the_smallest_scale),
+        cmocka_unit_test(infinities_and_nan_have_defined_bytes),
+        cmocka_unit_test(every_variant_gives_the_bits_of_ref),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
