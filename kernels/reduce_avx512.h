@@ -18,7 +18,7 @@ static inline float reduce_add32_avx512(__m512 a, __m512 b)
 /* A mask of the first n lanes of sixteen; all of them if n >= 16. */
 static inline __mmask16 reduce_mask16(size_t n)
 {
-    return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
 }
 
 #endif
