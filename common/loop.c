@@ -163,6 +163,22 @@ void loop_post(struct loop *l, struct loop_task *t)
         wake_up(l);
 }
 
+static bool run_tasks(struct loop *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    struct loop_task *t = l->first;
+    l->first = NULL;
+    l->last = NULL;
+    pthread_mutex_unlock(&l->mutex);
+    bool any = t != NULL;
+    while (t != NULL) {
+        struct loop_task *next = t->next;
+        t->run(t);
+        t = next;
+    }
+    return any;
+}
+
 static void on_wake(struct loop_watch *w, uint32_t events)
 {
     (void)events;
@@ -170,16 +186,7 @@ static void on_wake(struct loop_watch *w, uint32_t events)
     uint64_t count;
     ssize_t n = read(w->fd, &count, sizeof count);
     (void)n;
-    pthread_mutex_lock(&l->mutex);
-    struct loop_task *t = l->first;
-    l->first = NULL;
-    l->last = NULL;
-    pthread_mutex_unlock(&l->mutex);
-    while (t != NULL) {
-        struct loop_task *next = t->next;
-        t->run(t);
-        t = next;
-    }
+    (void)run_tasks(l);
 }
 
 void loop_stop(struct loop *l)
@@ -286,6 +293,8 @@ void loop_free(struct loop *l)
 {
     if (l == NULL)
         return;
+    while (run_tasks(l)) {
+    }
     close_fd(l->epoll_fd);
     close_fd(l->wake.fd);
     close_fd(l->timer.fd);

@@ -36,7 +36,7 @@ struct loop_watch {
 
 MUST_CHECK enum err loop_new(struct loop **ret_loop);
 
-/* Tasks still queued are dropped without running. */
+/* Tasks still queued run first, so that what they hold is released. */
 void loop_free(struct loop *l);
 
 /* Readable when loop_turn(l, 0) would do something. */

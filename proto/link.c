@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection: greeting (dialer), pair0 pipe, sending, receiving, beats, breaking.
+ *
+ * nng calls back on its own threads; those callbacks only post an event to the loop. An event holds a
+ * reference to the link and the generation it belongs to, so events of a connection that was broken in
+ * the meantime are recognised and dropped. */
+#include "proto/link_internal.h"
+
+#include <nng/protocol/pair0/pair.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/notify.h"
+#include "common/opt.h"
+#include "proto/closer.h"
+
+enum {
+    SOCKET_BUFFERS = 256, /* messages that nng holds in each direction */
+    GREET_MS = 2000, /* for hello's answer, once it is sent, and for the pipe after it */
+    RETRY_MS = 20,
+    BYE_MS = 1000,
+};
+
+struct event {
+    struct loop_task task;
+    struct link *link;
+    enum link_event_kind kind;
+    uint32_t generation;
+    int rv;
+    nng_msg *msg;
+};
+
+static void start_greeting(struct link *l);
+
+enum err link_err_from_nng(int rv)
+{
+    switch (rv) {
+    case 0:
+        return ERR_OK;
+    case NNG_ENOMEM:
+        return ERR_NOMEM;
+    case NNG_EADDRINUSE:
+        return ERR_IN_USE;
+    case NNG_ETIMEDOUT:
+        return ERR_TIMEOUT;
+    case NNG_EPERM:
+        return ERR_PERMISSION;
+    case NNG_EMSGSIZE:
+        return ERR_TOO_LARGE;
+    case NNG_EADDRINVAL:
+        return ERR_INVALID;
+    case NNG_ECLOSED:
+    case NNG_ECANCELED:
+        return ERR_CLOSED;
+    default:
+        return ERR_IO;
+    }
+}
+
+/* ---- events from nng's threads ----------------------------------------------------------------- */
+
+static void run_event(struct loop_task *t);
+
+void link_post(struct link *l, uint32_t generation, enum link_event_kind kind, int rv,
+               nng_msg *take_msg)
+{
+    struct event *ev = mem_zalloc(1, sizeof *ev);
+    ev->task.run = run_event;
+    ev->link = l;
+    ev->kind = kind;
+    ev->generation = generation;
+    ev->rv = rv;
+    ev->msg = take_msg;
+    (void)__atomic_add_fetch(&l->n_refs, 1, __ATOMIC_RELAXED);
+    loop_post(l->config.loop, &ev->task);
+}
+
+void link_unref(struct link *l)
+{
+    if (__atomic_sub_fetch(&l->n_refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    free(l->target);
+    free(l->peer_service);
+    free(l->peer_instance);
+    free(l->peer_path);
+    arena_fini(&l->arena);
+    buf_fini(&l->scratch);
+    free(l);
+}
+
+static uint32_t generation_of(struct link *l)
+{
+    return __atomic_load_n(&l->generation, __ATOMIC_ACQUIRE);
+}
+
+/* The aios are stopped before the generation changes, so the generation read in their callbacks is
+ * the one they were started in. */
+static void on_recv(void *arg)
+{
+    struct link *l = arg;
+    int rv = nng_aio_result(l->recv_aio);
+    if (l->state == LINK_GREETING) {
+        if (rv == 0 && !l->is_greeting_sent) {
+            l->is_greeting_sent = true;
+            nng_recv_aio(l->sock, l->recv_aio);
+            return;
+        }
+        if (rv != 0 && !l->is_greeting_sent)
+            nng_msg_free(nng_aio_get_msg(l->recv_aio));
+        link_post(l, generation_of(l), EV_GREETED, rv,
+                  rv == 0 ? nng_aio_get_msg(l->recv_aio) : NULL);
+        return;
+    }
+    link_post(l, generation_of(l), EV_RECEIVED, rv, rv == 0 ? nng_aio_get_msg(l->recv_aio) : NULL);
+}
+
+static void on_send(void *arg)
+{
+    struct link *l = arg;
+    int rv = nng_aio_result(l->send_aio);
+    if (rv != 0)
+        nng_msg_free(nng_aio_get_msg(l->send_aio));
+    link_post(l, generation_of(l), EV_SENT, rv, NULL);
+}
+
+static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
+{
+    (void)p;
+    struct connection *c = arg;
+    enum link_event_kind kind = ev == NNG_PIPE_EV_ADD_POST ? EV_PIPE_UP : EV_PIPE_DOWN;
+    pthread_mutex_lock(&c->mutex);
+    if (!c->is_cut)
+        link_post(c->link, c->generation, kind, 0, NULL);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void check_peer_uid(nng_pipe p, nng_pipe_ev ev, void *arg)
+{
+    (void)ev;
+    (void)arg;
+    uint64_t uid = UINT64_MAX;
+    int rv = nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_UID, &uid);
+    if (rv != 0 || (uid != 0 && uid != geteuid())) {
+        log_warn("peer-refused", U("uid", uid), U("want", geteuid()));
+        (void)nng_pipe_close(p);
+    }
+}
+
+enum err link_limit_socket(nng_socket sock, int buffers)
+{
+    int rv = nng_socket_set_size(sock, NNG_OPT_RECVMAXSZ, FRAME_MAX_BYTES);
+    if (rv == 0)
+        rv = nng_socket_set_ms(sock, NNG_OPT_RECONNMINT, 10);
+    if (rv == 0)
+        rv = nng_socket_set_ms(sock, NNG_OPT_RECONNMAXT, 100);
+    if (rv == 0 && buffers > 0)
+        rv = nng_socket_set_int(sock, NNG_OPT_SENDBUF, buffers);
+    if (rv == 0 && buffers > 0)
+        rv = nng_socket_set_int(sock, NNG_OPT_RECVBUF, buffers);
+    if (rv == 0)
+        rv = nng_pipe_notify(sock, NNG_PIPE_EV_ADD_PRE, check_peer_uid, NULL);
+    return link_err_from_nng(rv);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static void on_beat_timer(struct loop_timer *t);
+static void on_retry_timer(struct loop_timer *t);
+
+struct link *link_new(const struct link_config *config, const struct link_handler *handler)
+{
+    struct link *l = mem_zalloc(1, sizeof *l);
+    l->config = *config;
+    if (l->config.dead_ms == 0)
+        l->config.dead_ms = LINK_DEAD_MS;
+    if (l->config.stall_ms == 0)
+        l->config.stall_ms = LINK_STALL_MS;
+    l->handler = *handler;
+    l->n_refs = 1;
+    l->generation = 1;
+    l->arena.cap_bytes = (size_t)8 * FRAME_MAX_BYTES;
+    l->beat_timer.fire = on_beat_timer;
+    l->retry_timer.fire = on_retry_timer;
+    ASSERT(nng_aio_alloc(&l->recv_aio, on_recv, l) == 0);
+    ASSERT(nng_aio_alloc(&l->send_aio, on_send, l) == 0);
+    return l;
+}
+
+void link_set_peer(struct link *l, struct str service, struct str instance, uint64_t epoch,
+                   uint32_t pid)
+{
+    free(l->peer_service);
+    free(l->peer_instance);
+    l->peer_service = mem_strndup(service.ptr, service.len);
+    l->peer_instance = mem_strndup(instance.ptr, instance.len);
+    l->peer_epoch = epoch;
+    l->peer_pid = pid;
+}
+
+static void drop_queue(struct link *l)
+{
+    while (l->first != NULL) {
+        struct queued *q = l->first;
+        l->first = q->next;
+        nng_msg_free(q->msg);
+        free(q);
+    }
+    l->last = NULL;
+    l->queued_bytes = 0;
+}
+
+static void free_connection(void *ctx)
+{
+    struct connection *c = ctx;
+    (void)pthread_mutex_destroy(&c->mutex);
+    link_unref(c->link);
+    free(c);
+}
+
+static void open_connection(struct link *l)
+{
+    struct connection *c = mem_zalloc(1, sizeof *c);
+    ASSERT(pthread_mutex_init(&c->mutex, NULL) == 0);
+    c->link = l;
+    c->generation = l->generation;
+    (void)__atomic_add_fetch(&l->n_refs, 1, __ATOMIC_RELAXED);
+    l->connection = c;
+}
+
+static void close_socket(struct link *l)
+{
+    struct connection *c = l->connection;
+    if (!l->has_sock)
+        return;
+    if (c != NULL) {
+        pthread_mutex_lock(&c->mutex);
+        c->is_cut = true;
+        pthread_mutex_unlock(&c->mutex);
+    }
+    closer_close(l->sock, c != NULL ? free_connection : NULL, c);
+    l->connection = NULL;
+    l->has_sock = false;
+}
+
+/* Back to idle: nothing of the old connection can reach us any more. */
+static void disconnect(struct link *l)
+{
+    nng_aio_stop(l->recv_aio);
+    nng_aio_stop(l->send_aio);
+    (void)__atomic_add_fetch(&l->generation, 1, __ATOMIC_RELEASE);
+    close_socket(l);
+    /* A stopped aio stays stopped: take new ones. */
+    nng_aio_free(l->recv_aio);
+    nng_aio_free(l->send_aio);
+    l->recv_aio = NULL;
+    l->send_aio = NULL;
+    if (!l->is_closed) {
+        ASSERT(nng_aio_alloc(&l->recv_aio, on_recv, l) == 0);
+        ASSERT(nng_aio_alloc(&l->send_aio, on_send, l) == 0);
+    }
+    drop_queue(l);
+    l->is_sending = false;
+    l->is_greeting_sent = false;
+    l->is_doomed = false;
+    l->state = LINK_IDLE;
+    loop_timer_cancel(l->config.loop, &l->beat_timer);
+    loop_timer_cancel(l->config.loop, &l->retry_timer);
+    if (l->peer_path != NULL)
+        (void)unlink(l->peer_path);
+}
+
+/* Frees an accepted link, or one whose owner let go. */
+static void retire(struct link *l)
+{
+    if (l->server != NULL) {
+        link_server_forget(l->server, l);
+        l->server = NULL;
+    }
+    l->is_closed = true;
+    if (l->recv_aio != NULL) {
+        nng_aio_free(l->recv_aio);
+        nng_aio_free(l->send_aio);
+        l->recv_aio = NULL;
+        l->send_aio = NULL;
+    }
+    link_unref(l);
+}
+
+void link_break(struct link *l, enum err why)
+{
+    bool was_up = l->state == LINK_UP;
+    bool is_accepted = l->server != NULL;
+    disconnect(l);
+    if (was_up)
+        l->handler.down(l->handler.ctx, l, l->is_leaving ? ERR_OK : why);
+    l->user = NULL;
+    if (is_accepted)
+        retire(l);
+    else if (!l->is_leaving && !l->is_closed)
+        loop_timer_set(l->config.loop, &l->retry_timer, RETRY_MS);
+}
+
+void link_close(struct link *l)
+{
+    if (l == NULL)
+        return;
+    l->is_closed = true;
+    disconnect(l);
+    link_unref(l);
+}
+
+bool link_drain(uint32_t timeout_ms)
+{
+    return closer_drain(timeout_ms);
+}
+
+bool link_is_up(const struct link *l)
+{
+    return l != NULL && l->state == LINK_UP && !l->is_doomed;
+}
+
+/* ---- greeting and connecting ------------------------------------------------------------------- */
+
+enum err link_open_pair(struct link *l)
+{
+    int rv = nng_pair0_open(&l->sock);
+    if (rv != 0)
+        return link_err_from_nng(rv);
+    l->has_sock = true;
+    open_connection(l);
+    enum err e = link_limit_socket(l->sock, SOCKET_BUFFERS);
+    if (e != ERR_OK)
+        return e;
+    rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_ADD_POST, on_pipe, l->connection);
+    if (rv == 0)
+        rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_REM_POST, on_pipe, l->connection);
+    l->state = LINK_CONNECTING;
+    loop_timer_set(l->config.loop, &l->retry_timer, GREET_MS);
+    return link_err_from_nng(rv);
+}
+
+static nng_msg *make_hello(struct link *l)
+{
+    struct frame_hello hello = {
+        .protocol = PROTO_VERSION,
+        .build = str_from(opt_version()),
+        .service = str_from(l->config.service),
+        .instance = str_from(l->config.instance),
+        .epoch = l->config.epoch,
+        .pid = (uint32_t)getpid(),
+    };
+    nng_msg *msg;
+    buf_reset(&l->scratch);
+    ASSERT(frame_encode(&l->scratch, FRAME_hello, l->config.epoch, &hello) == ERR_OK);
+    ASSERT(nng_msg_alloc(&msg, 0) == 0);
+    ASSERT(nng_msg_append(msg, l->scratch.ptr, l->scratch.len) == 0);
+    return msg;
+}
+
+static void start_greeting(struct link *l)
+{
+    char url[128];
+    (void)snprintf(url, sizeof url, "ipc://%s/%s.sock", l->config.run, l->target);
+    if (nng_req0_open(&l->sock) != 0) {
+        loop_timer_set(l->config.loop, &l->retry_timer, RETRY_MS);
+        return;
+    }
+    l->has_sock = true;
+    l->state = LINK_GREETING;
+    if (link_limit_socket(l->sock, 0) != ERR_OK ||
+        nng_socket_set_ms(l->sock, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE) != 0 ||
+        nng_dial(l->sock, url, NULL, NNG_FLAG_NONBLOCK) != 0) {
+        link_break(l, ERR_IO);
+        return;
+    }
+    nng_aio_set_msg(l->recv_aio, make_hello(l));
+    nng_aio_set_timeout(l->recv_aio, NNG_DURATION_INFINITE);
+    nng_send_aio(l->sock, l->recv_aio);
+}
+
+static void accept_welcome(struct link *l, const struct frame_welcome *w)
+{
+    char address[128];
+    if (w->address.len >= sizeof address) {
+        link_break(l, ERR_PROTOCOL);
+        return;
+    }
+    memcpy(address, w->address.ptr, w->address.len);
+    address[w->address.len] = '\0';
+    link_set_peer(l, w->service, w->instance, w->epoch, w->pid);
+    disconnect(l);
+    if (link_open_pair(l) != ERR_OK || nng_dial(l->sock, address, NULL, NNG_FLAG_NONBLOCK) != 0)
+        link_break(l, ERR_IO);
+}
+
+static void on_greeted(struct link *l, struct event *ev)
+{
+    struct frame f;
+    enum err e = ERR_IO;
+    if (ev->msg != NULL)
+        e = frame_decode(nng_msg_body(ev->msg), nng_msg_len(ev->msg), &l->arena, &f);
+    if (e == ERR_OK && f.type == FRAME_welcome) {
+        accept_welcome(l, f.body);
+        return;
+    }
+    if (e == ERR_OK && f.type == FRAME_refuse) {
+        const struct frame_refuse *r = f.body;
+        log_error("refused", S("by", l->target), SN("why", r->detail.ptr, r->detail.len));
+        disconnect(l);
+        loop_timer_set(l->config.loop, &l->retry_timer, GREET_MS);
+        return;
+    }
+    if (ev->rv == 0)
+        log_warn("bad-welcome", S("from", l->target), S("err", err_name(e)));
+    link_break(l, e);
+}
+
+static void on_pipe_up(struct link *l)
+{
+    if (l->state != LINK_CONNECTING)
+        return;
+    l->state = LINK_UP;
+    loop_timer_cancel(l->config.loop, &l->retry_timer);
+    if (l->peer_path != NULL)
+        (void)unlink(l->peer_path); /* one peer only; and no file to be left behind */
+    uint64_t now = clock_now_ms();
+    l->heard_ms = now;
+    l->peer_progress_ms = now;
+    l->peer_is_busy = false;
+    l->beat_due_ms = now + LINK_BEAT_MS;
+    loop_timer_set(l->config.loop, &l->beat_timer, LINK_BEAT_MS);
+    nng_aio_set_timeout(l->recv_aio, NNG_DURATION_INFINITE);
+    nng_recv_aio(l->sock, l->recv_aio);
+    l->handler.up(l->handler.ctx, l);
+}
+
+/* ---- sending ----------------------------------------------------------------------------------- */
+
+static void send_next(struct link *l)
+{
+    while (l->first != NULL && !l->is_sending) {
+        struct queued *q = l->first;
+        size_t len = nng_msg_len(q->msg);
+        int rv = nng_sendmsg(l->sock, q->msg, NNG_FLAG_NONBLOCK);
+        if (rv == NNG_EAGAIN) {
+            l->is_sending = true;
+            nng_aio_set_msg(l->send_aio, q->msg);
+            nng_send_aio(l->sock, l->send_aio);
+        } else if (rv != 0) {
+            return; /* the pipe is gone; its event is on the way */
+        }
+        l->first = q->next;
+        if (l->first == NULL)
+            l->last = NULL;
+        l->queued_bytes -= len;
+        free(q);
+    }
+}
+
+enum err link_send(struct link *l, enum frame_type type, const void *body)
+{
+    if (!link_is_up(l))
+        return ERR_CLOSED;
+    buf_reset(&l->scratch);
+    enum err e = frame_encode(&l->scratch, type, l->config.epoch, body);
+    if (e != ERR_OK)
+        return e;
+    nng_msg *msg;
+    if (nng_msg_alloc(&msg, 0) != 0)
+        return ERR_NOMEM;
+    if (nng_msg_append(msg, l->scratch.ptr, l->scratch.len) != 0) {
+        nng_msg_free(msg);
+        return ERR_NOMEM;
+    }
+    struct queued *q = mem_zalloc(1, sizeof *q);
+    q->msg = msg;
+    if (l->last != NULL)
+        l->last->next = q;
+    else
+        l->first = q;
+    l->last = q;
+    l->queued_bytes += l->scratch.len;
+    if (l->queued_bytes > LINK_QUEUE_BYTES) {
+        /* Not broken here: the caller is in the middle of something. */
+        l->is_doomed = true;
+        link_post(l, l->generation, EV_DOOMED, 0, NULL);
+        return ERR_CLOSED;
+    }
+    send_next(l);
+    return ERR_OK;
+}
+
+void link_bye(struct link *l)
+{
+    struct frame_bye bye = {0};
+    l->is_leaving = true;
+    if (link_send(l, FRAME_bye, &bye) != ERR_OK) {
+        link_break(l, ERR_OK);
+        return;
+    }
+    loop_timer_set(l->config.loop, &l->retry_timer, BYE_MS);
+}
+
+/* ---- receiving --------------------------------------------------------------------------------- */
+
+static void on_beat(struct link *l, const struct frame_beat *b)
+{
+    if (b->progress != l->peer_progress || !b->busy || !l->peer_is_busy)
+        l->peer_progress_ms = clock_now_ms();
+    l->peer_progress = b->progress;
+    l->peer_is_busy = b->busy;
+}
+
+static void on_frame(struct link *l, const struct frame *f)
+{
+    struct frame_bye_ok ok = {0};
+    if (f->type == FRAME_beat) {
+        on_beat(l, f->body);
+    } else if (f->type == FRAME_bye) {
+        l->is_leaving = l->server != NULL; /* a dialer comes back when the service does */
+        enum err e = link_send(l, FRAME_bye_ok, &ok);
+        if (e != ERR_OK)
+            link_break(l, e);
+    } else if (f->type == FRAME_bye_ok) {
+        link_break(l, ERR_OK);
+    } else if (f->type == FRAME_hello || f->type == FRAME_welcome || f->type == FRAME_refuse) {
+        link_break(l, ERR_PROTOCOL);
+    } else {
+        l->handler.frame(l->handler.ctx, l, f);
+    }
+}
+
+static void on_received(struct link *l, struct event *ev)
+{
+    if (ev->rv != 0) {
+        link_break(l, link_err_from_nng(ev->rv));
+        return;
+    }
+    l->heard_ms = clock_now_ms();
+    struct frame f;
+    enum err e = frame_decode(nng_msg_body(ev->msg), nng_msg_len(ev->msg), &l->arena, &f);
+    if (e == ERR_OK && f.epoch != l->peer_epoch)
+        e = ERR_PROTOCOL;
+    if (e != ERR_OK) {
+        log_warn("bad-frame", S("from", l->peer_service), U("pid", l->peer_pid),
+                 S("err", err_name(e)), U("bytes", nng_msg_len(ev->msg)));
+        link_break(l, e);
+        return;
+    }
+    uint32_t generation = l->generation;
+    on_frame(l, &f);
+    if (l->generation != generation)
+        return;
+    arena_reset(&l->arena);
+    nng_recv_aio(l->sock, l->recv_aio);
+}
+
+static void run_event(struct loop_task *t)
+{
+    struct event *ev = (struct event *)(void *)t;
+    struct link *l = ev->link;
+    if (ev->generation == l->generation && !l->is_closed) {
+        switch (ev->kind) {
+        case EV_GREETED:
+            on_greeted(l, ev);
+            break;
+        case EV_PIPE_UP:
+            on_pipe_up(l);
+            break;
+        case EV_PIPE_DOWN:
+            link_break(l, ERR_CLOSED);
+            break;
+        case EV_RECEIVED:
+            on_received(l, ev);
+            break;
+        case EV_SENT:
+            l->is_sending = false;
+            if (ev->rv == 0)
+                send_next(l);
+            break;
+        case EV_DOOMED:
+            log_warn("peer-too-slow", S("peer", l->peer_service), U("queued", l->queued_bytes));
+            link_break(l, ERR_FULL);
+            break;
+        }
+    }
+    if (ev->msg != NULL)
+        nng_msg_free(ev->msg);
+    free(ev);
+    link_unref(l);
+}
+
+/* ---- time -------------------------------------------------------------------------------------- */
+
+static struct link *link_of_beat_timer(struct loop_timer *t)
+{
+    return (struct link *)(void *)((char *)t - offsetof(struct link, beat_timer));
+}
+
+static void on_beat_timer(struct loop_timer *t)
+{
+    struct link *l = link_of_beat_timer(t);
+    uint64_t now = clock_now_ms();
+    /* When we ourselves were held up (stopped, starved), the peer's frames still wait in the queue:
+     * judge it at the next beat. */
+    bool were_late = now > l->beat_due_ms + LINK_BEAT_MS;
+    if (!were_late && now - l->heard_ms > l->config.dead_ms) {
+        log_warn("peer-silent", S("peer", l->peer_service), U("pid", l->peer_pid),
+                 U("ms", now - l->heard_ms));
+        link_break(l, ERR_TIMEOUT);
+        return;
+    }
+    if (!were_late && l->peer_is_busy && now - l->peer_progress_ms > l->config.stall_ms) {
+        log_warn("peer-stalled", S("peer", l->peer_service), U("pid", l->peer_pid),
+                 U("ms", now - l->peer_progress_ms));
+        link_break(l, ERR_TIMEOUT);
+        return;
+    }
+    struct frame_beat beat = {.progress = notify_progress_count(), .busy = notify_is_busy()};
+    if (l->first == NULL && link_send(l, FRAME_beat, &beat) == ERR_TOO_LARGE)
+        ASSERT(false);
+    l->beat_due_ms = now + LINK_BEAT_MS;
+    loop_timer_set(l->config.loop, &l->beat_timer, LINK_BEAT_MS);
+}
+
+static void on_retry_timer(struct loop_timer *t)
+{
+    struct link *l = (struct link *)(void *)((char *)t - offsetof(struct link, retry_timer));
+    switch (l->state) {
+    case LINK_IDLE:
+        start_greeting(l);
+        break;
+    case LINK_GREETING:
+    case LINK_CONNECTING:
+        link_break(l, ERR_TIMEOUT);
+        break;
+    case LINK_UP: /* bye was not answered */
+        link_break(l, ERR_TIMEOUT);
+        break;
+    }
+}
+
+enum err link_dial(const struct link_config *config, const char *service,
+                   const struct link_handler *handler, struct link **ret_link)
+{
+    if (strlen(config->run) + strlen(service) > 90)
+        return ERR_TOO_LARGE;
+    struct link *l = link_new(config, handler);
+    l->target = mem_strndup(service, strlen(service));
+    /* From the loop, so that `up` cannot come before the caller has the link. */
+    loop_timer_set(config->loop, &l->retry_timer, 0);
+    *ret_link = l;
+    return ERR_OK;
+}
+
+/* ---- the peer ---------------------------------------------------------------------------------- */
+
+const char *link_peer_service(const struct link *l)
+{
+    return l->peer_service != NULL ? l->peer_service : "";
+}
+
+const char *link_peer_instance(const struct link *l)
+{
+    return l->peer_instance != NULL ? l->peer_instance : "";
+}
+
+uint64_t link_peer_epoch(const struct link *l)
+{
+    return l->peer_epoch;
+}
+
+uint32_t link_peer_pid(const struct link *l)
+{
+    return l->peer_pid;
+}
+
+void link_set_user(struct link *l, void *user)
+{
+    l->user = user;
+}
+
+void *link_user(const struct link *l)
+{
+    return l->user;
+}
