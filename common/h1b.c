@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/utf8.h"
+
 enum {
     HEADER_SIZE = 64,
     ENTRY_SIZE = 192,
@@ -87,33 +89,6 @@ static bool does_sha256_match(const void *data, size_t n, const uint8_t want[HAS
            memcmp(got, want, HASH_SIZE) == 0;
 }
 
-/* Bytes of one sequence that starts with `lead` and has n continuation bytes; 0 if none is valid. */
-static size_t utf8_length(const uint8_t *s, size_t n)
-{
-    static const struct {
-        uint8_t low, high, second_low, second_high, length;
-    } FORMS[] = {
-        {0x20, 0x7e, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t f = 0; f < sizeof FORMS / sizeof FORMS[0]; f++) {
-        if (s[0] < FORMS[f].low || s[0] > FORMS[f].high)
-            continue;
-        size_t length = FORMS[f].length;
-        if (length > n)
-            return 0;
-        if (length > 1 && (s[1] < FORMS[f].second_low || s[1] > FORMS[f].second_high))
-            return 0;
-        for (size_t i = 2; i < length; i++) {
-            if ((s[i] & 0xc0) != 0x80)
-                return 0;
-        }
-        return length;
-    }
-    return 0;
-}
-
 /* UTF-8 without control characters, at least one byte, NUL-padded to NAME_SIZE. */
 static bool is_name(const uint8_t *s)
 {
@@ -121,12 +96,12 @@ static bool is_name(const uint8_t *s)
     if (!end || end == s)
         return false;
     size_t n = (size_t)(end - s);
-    for (size_t i = 0; i < n;) {
-        size_t length = utf8_length(s + i, n - i);
-        if (length == 0)
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < 0x20 || s[i] == 0x7f)
             return false;
-        i += length;
     }
+    if (!utf8_is_valid((const char *)s, n))
+        return false;
     return is_zero(end, NAME_SIZE - n);
 }
 
