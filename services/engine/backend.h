@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* backend: what computes the forward pass. A backend owns the memory of the KV blocks; which block
+ * belongs to whom is the caller's business (kv.h).
+ *
+ * The logits of a token are a function of the model and the tokens up to it, bit for bit: not of the
+ * backend, the batch, the way a prompt is cut into steps or the number of threads.
+ *
+ * One thread calls all functions of a backend. */
+#ifndef HALO_ENGINE_BACKEND_H
+#define HALO_ENGINE_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+/* Tokens of one sequence that a step computes, at consecutive positions. */
+struct backend_item {
+    const uint32_t *tokens; /* [n_tokens], ids below the vocabulary's size */
+    uint32_t n_tokens; /* at least 1 */
+    uint32_t pos0; /* position of tokens[0]; those before it were computed */
+    const uint32_t *blocks; /* ids of the sequence's KV blocks, for positions up to the last */
+    bool wants_logits; /* of the last token */
+    float *logits; /* out: [vocab], lent until the next step; the caller may change them */
+};
+
+struct backend;
+
+struct backend_ops {
+    /* Computes all items; no two of them share a block that is written. On failure nothing may be
+     * assumed about what was written. */
+    enum err (*step)(struct backend *b, struct backend_item *items, uint32_t n_items);
+    void (*free)(struct backend *b);
+};
+
+struct backend {
+    const struct backend_ops *ops;
+    char name[32]; /* "cpu/avx2" */
+    uint32_t n_blocks; /* KV blocks */
+    uint32_t max_rows; /* most tokens of one step, all items together */
+    uint32_t max_logits; /* most items of one step that want logits */
+};
+
+MUST_CHECK static inline enum err backend_step(struct backend *b, struct backend_item *items,
+                                               uint32_t n_items)
+{
+    return b->ops->step(b, items, n_items);
+}
+
+static inline void backend_free(struct backend *b)
+{
+    if (b != NULL)
+        b->ops->free(b);
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* backend_cpu: the forward pass on this machine's processors, with the kernels of one instruction
+ * set and a pool of threads. */
+#ifndef HALO_ENGINE_BACKEND_CPU_H
+#define HALO_ENGINE_BACKEND_CPU_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "kernels/kernels.h"
+#include "services/engine/backend.h"
+#include "services/engine/model.h"
+
+struct backend_cpu_config {
+    const struct model *model; /* borrowed until backend_free */
+    const struct kernels *kernels;
+    uint32_t n_threads;
+    uint32_t n_blocks;
+    uint32_t max_rows;
+    uint32_t max_logits;
+};
+
+/* Bytes of one KV block of this model. */
+uint64_t backend_cpu_block_bytes(const struct model *m);
+
+/* ERR_NOMEM when the KV blocks or the activations do not fit into memory. */
+MUST_CHECK enum err backend_cpu_new(const struct backend_cpu_config *config,
+                                    struct backend **ret_backend);
+
+#endif

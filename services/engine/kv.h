@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* kv: which sequence holds which KV block, and which blocks can be shared.
+ *
+ * A block holds the keys and values of KV_BLOCK positions for all layers; its memory belongs to the
+ * backend, this module deals in block ids only. A block is in one of three states:
+ *   free       in the free list;
+ *   private    held by one sequence that still writes to it;
+ *   published  full and never written again. It is found by (tenant, the published block before it,
+ *              its tokens), may be held by any number of sequences, and stays after the last one let
+ *              go of it until its memory is needed: least recently used first.
+ * The index hashes, but a match compares the tokens and the identity of the block before it, so a
+ * collision costs time and never an answer. Keys and values are a pure function of model, tokens and
+ * position; the model is the process's own, so the key needs no model hash in memory.
+ *
+ * Invariants: whoever holds a published block holds all blocks before it, and sequences let go from
+ * their last block backwards; so in the LRU list a block stands before the one it follows, and an
+ * evicted block never has a published successor.
+ *
+ * Owned by the step thread. Memory is allocated in kv_new only. */
+#ifndef HALO_ENGINE_KV_H
+#define HALO_ENGINE_KV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    KV_BLOCK = 32, /* positions in a block */
+    KV_NONE = INT32_MAX,
+};
+
+struct kv;
+
+/* The blocks of one sequence, in order of positions. Zeros are an empty one. */
+struct kv_seq {
+    uint64_t tenant;
+    uint32_t *blocks;
+    uint32_t n_blocks;
+    uint32_t n_published; /* of them, from the front */
+    uint32_t cap_blocks;
+};
+
+struct kv_stats {
+    uint32_t n_blocks;
+    uint32_t n_held; /* by sequences */
+    uint32_t n_published; /* held or not */
+    uint64_t n_evictions; /* since kv_new */
+};
+
+/* At least one block; aborts when memory runs out. */
+struct kv *kv_new(uint32_t n_blocks);
+void kv_free(struct kv *kv);
+
+/* Gives the empty sequence `seq` the longest published chain that is a prefix of tokens[0..n_tokens)
+ * and shorter than it, so that at least one token is left to compute. Returns the number of positions
+ * covered, a multiple of KV_BLOCK. */
+uint32_t kv_match(struct kv *kv, struct kv_seq *seq, uint64_t tenant, const uint32_t *tokens,
+                  uint32_t n_tokens);
+
+/* Private blocks at the end of `seq` until it covers n_positions, evicting as needed. False, and
+ * nothing changed, when there are too few. */
+bool kv_grow(struct kv *kv, struct kv_seq *seq, uint32_t n_positions);
+
+/* Publishes the blocks of `seq` that tokens[0..n_computed) fill. Where another sequence published
+ * the same one before, `seq` changes over to that one: the bits are the same. */
+void kv_publish(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint32_t n_computed);
+
+/* Lets go of all blocks and of the list; `seq` is empty afterwards. */
+void kv_release(struct kv *kv, struct kv_seq *seq);
+
+/* Blocks that kv_grow could hand out now. */
+uint32_t kv_n_available(const struct kv *kv);
+
+struct kv_stats kv_stats(const struct kv *kv);
+
+/* Aborts if an invariant is broken; reads everything. For tests. */
+void kv_check(const struct kv *kv);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/attention/attention.h"
+#include "kernels/rope/rope.h"
+
+/* Where the first error is noted; later look-ups are skipped once `is_bad` is set. */
+struct binder {
+    struct model *model;
+    const char *path;
+    char *why;
+    size_t cap_why;
+    bool is_bad;
+};
+
+static void refuse(struct binder *b, const char *name, const char *expected)
+{
+    if (!b->is_bad)
+        (void)snprintf(b->why, b->cap_why, "%s: %s: expected %s", b->path, name, expected);
+    b->is_bad = true;
+}
+
+/* The section of that name, dtype and shape; NULL and an error noted if there is none. */
+static const void *find(struct binder *b, const char *name, enum h1b_dtype dtype, uint32_t n_dims,
+                        uint64_t dim0, uint64_t dim1)
+{
+    static const char *const DTYPES[] = {
+        [H1B_U8] = "U8", [H1B_U32] = "U32", [H1B_F32] = "F32", [H1B_F16] = "F16", [H1B_T2] = "T2"};
+    const struct h1b_section *s = h1b_find(b->model->file, name);
+    if (s != NULL && s->dtype == dtype && s->n_dims == n_dims && s->dims[0] == dim0 &&
+        s->dims[1] == dim1) {
+        b->model->bytes_per_token += s->size;
+        return s->data;
+    }
+    char expected[80];
+    int n = snprintf(expected, sizeof expected, "a section %s [%llu", DTYPES[dtype],
+                     (unsigned long long)dim0);
+    if (n_dims == 2)
+        (void)snprintf(expected + n, sizeof expected - (size_t)n, ", %llu]",
+                       (unsigned long long)dim1);
+    else
+        (void)snprintf(expected + n, sizeof expected - (size_t)n, "]");
+    refuse(b, name, expected);
+    return NULL;
+}
+
+static const float *find_norm(struct binder *b, const char *name, uint32_t n)
+{
+    const float *w = find(b, name, H1B_F32, 1, n, 1);
+    for (uint32_t i = 0; w != NULL && i < n; i++) {
+        if (!isfinite(w[i])) {
+            refuse(b, name, "finite values");
+            return NULL;
+        }
+    }
+    return w;
+}
+
+/* Whether no two-bit code is 3. */
+static bool is_ternary(const uint8_t *codes, size_t n)
+{
+    uint8_t bad = 0;
+    for (size_t i = 0; i < n; i++)
+        bad |= (uint8_t)(codes[i] & codes[i] >> 1);
+    return (bad & 0x55) == 0;
+}
+
+static struct ternary_weights find_linear(struct binder *b, const char *prefix, const char *part,
+                                          uint32_t n_out, uint32_t n_in)
+{
+    struct ternary_weights w = {.n_rows = n_out, .n_cols = n_in, .rows_per_scale = n_out};
+    char name[96];
+    (void)snprintf(name, sizeof name, "%s.%s.weight", prefix, part);
+    w.codes = find(b, name, H1B_T2, 2, n_out, n_in);
+    if (w.codes != NULL && !is_ternary(w.codes, n_out * ternary_row_bytes(n_in)))
+        refuse(b, name, "codes 0, 1 and 2 only");
+
+    (void)snprintf(name, sizeof name, "%s.%s.weight_scale", prefix, part);
+    const struct h1b_section *s = h1b_find(b->model->file, name);
+    if (s == NULL || s->dtype != H1B_F32 || s->n_dims != 1 || s->dims[0] < 1 ||
+        s->dims[0] > n_out || n_out % s->dims[0] != 0) {
+        refuse(b, name, "a section F32 [s] where s divides the rows of the weight");
+        return w;
+    }
+    w.scales = find_norm(b, name, (uint32_t)s->dims[0]);
+    w.rows_per_scale = n_out / (uint32_t)s->dims[0];
+    return w;
+}
+
+static void bind_layer(struct binder *b, uint32_t i, struct model_layer *l)
+{
+    const struct model_config *c = &b->model->config;
+    uint32_t n_q = c->n_heads * c->head_dim;
+    uint32_t n_kv = c->n_kv_heads * c->head_dim;
+    char prefix[48];
+    char name[96];
+    (void)snprintf(prefix, sizeof prefix, "model.layers.%u", i);
+    (void)snprintf(name, sizeof name, "%s.input_layernorm.weight", prefix);
+    l->input_norm = find_norm(b, name, c->n_hidden);
+    (void)snprintf(name, sizeof name, "%s.post_attention_layernorm.weight", prefix);
+    l->post_attn_norm = find_norm(b, name, c->n_hidden);
+    (void)snprintf(name, sizeof name, "%s.self_attn.attn_sub_norm.weight", prefix);
+    l->attn_sub_norm = find_norm(b, name, n_q);
+    (void)snprintf(name, sizeof name, "%s.mlp.ffn_sub_norm.weight", prefix);
+    l->ffn_sub_norm = find_norm(b, name, c->n_ffn);
+    l->q = find_linear(b, prefix, "self_attn.q_proj", n_q, c->n_hidden);
+    l->k = find_linear(b, prefix, "self_attn.k_proj", n_kv, c->n_hidden);
+    l->v = find_linear(b, prefix, "self_attn.v_proj", n_kv, c->n_hidden);
+    l->o = find_linear(b, prefix, "self_attn.o_proj", c->n_hidden, n_q);
+    l->gate = find_linear(b, prefix, "mlp.gate_proj", c->n_ffn, c->n_hidden);
+    l->up = find_linear(b, prefix, "mlp.up_proj", c->n_ffn, c->n_hidden);
+    l->down = find_linear(b, prefix, "mlp.down_proj", c->n_hidden, c->n_ffn);
+}
+
+static void bind_config(struct binder *b)
+{
+    const struct h1b_section *s = h1b_find(b->model->file, "config");
+    char why[200];
+    if (s == NULL || s->dtype != H1B_U8) {
+        refuse(b, "config", "a section U8 [n]");
+    } else if (model_config_parse(s->data, (size_t)s->size, why, sizeof why, &b->model->config)) {
+        (void)snprintf(b->why, b->cap_why, "%s: %s", b->path, why);
+        b->is_bad = true;
+    } else if (b->model->config.head_dim % 8 != 0 ||
+               b->model->config.head_dim > ATTENTION_MAX_HEAD_DIM) {
+        refuse(b, "config: head_dim", "a multiple of 8 up to 256");
+    }
+}
+
+static void bind_all(struct binder *b)
+{
+    struct model *m = b->model;
+    bind_config(b);
+    if (b->is_bad)
+        return;
+    const struct model_config *c = &m->config;
+    m->embedding = find(b, "model.embed_tokens.weight", H1B_F16, 2, c->n_vocab, c->n_hidden);
+    m->head = m->embedding;
+    if (!c->is_tied) {
+        m->bytes_per_token = 0; /* of the embedding a step reads single rows */
+        m->head = find(b, "lm_head.weight", H1B_F16, 2, c->n_vocab, c->n_hidden);
+    }
+    m->final_norm = find_norm(b, "model.norm.weight", c->n_hidden);
+    m->layers = calloc(c->n_layers, sizeof *m->layers);
+    size_t n_rope = (size_t)c->n_ctx * (c->head_dim / 2);
+    m->rope_cos = calloc(n_rope, sizeof *m->rope_cos);
+    m->rope_sin = calloc(n_rope, sizeof *m->rope_sin);
+    if (m->layers == NULL || m->rope_cos == NULL || m->rope_sin == NULL) {
+        refuse(b, "config", "a model that fits into memory");
+        return;
+    }
+    for (uint32_t i = 0; i < c->n_layers && !b->is_bad; i++)
+        bind_layer(b, i, &m->layers[i]);
+    if (!b->is_bad)
+        rope_table_fill(c->head_dim, c->rope_theta, 0, c->n_ctx, m->rope_cos, m->rope_sin);
+}
+
+enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,
+                    struct model **ret_model)
+{
+    struct model *m = calloc(1, sizeof *m);
+    if (m == NULL) {
+        (void)snprintf(why, cap_why, "%s: out of memory", path);
+        return ERR_NOMEM;
+    }
+    enum err e = h1b_open(path, verify, why, cap_why, &m->file);
+    if (!e) {
+        struct binder b = {.model = m, .path = path, .why = why, .cap_why = cap_why};
+        bind_all(&b);
+        e = b.is_bad ? ERR_MODEL_FORMAT : ERR_OK;
+    }
+    if (e) {
+        model_close(m);
+        return e;
+    }
+    *ret_model = m;
+    return ERR_OK;
+}
+
+void model_close(struct model *m)
+{
+    if (m == NULL)
+        return;
+    h1b_close(m->file);
+    free(m->layers);
+    free(m->rope_cos);
+    free(m->rope_sin);
+    free(m);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* model: the tensors of an .h1b file bound to names in C, with every shape checked.
+ *
+ * Weights stay in the file's read-only mapping; only the RoPE tables are made here. Immutable after
+ * model_open, so any thread may read it. */
+#ifndef HALO_ENGINE_MODEL_H
+#define HALO_ENGINE_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/h1b.h"
+#include "common/model_config.h"
+#include "kernels/ternary/ternary.h"
+
+struct model_layer {
+    const float *input_norm; /* [hidden], before q, k, v */
+    const float *attn_sub_norm; /* [heads * head_dim], before o */
+    const float *post_attn_norm; /* [hidden], before gate and up */
+    const float *ffn_sub_norm; /* [ffn], before down */
+    struct ternary_weights q, k, v, o, gate, up, down;
+};
+
+struct model {
+    struct h1b *file;
+    struct model_config config;
+    const uint16_t *embedding; /* f16 [vocab][hidden] */
+    const uint16_t *head; /* f16 [vocab][hidden]; the embedding when tied */
+    const float *final_norm; /* [hidden] */
+    struct model_layer *layers;
+    float *rope_cos; /* [context][head_dim / 2] */
+    float *rope_sin;
+    uint64_t bytes_per_token; /* weights that a step reads at least: all layers and the head */
+};
+
+/* Opens and binds the file. On failure writes one line into `why` and returns ERR_IO,
+ * ERR_MODEL_FORMAT or ERR_NOMEM. */
+MUST_CHECK enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,
+                               struct model **ret_model);
+void model_close(struct model *m);
+
+#endif

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/sampler.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "kernels/math/math.h"
+#include "kernels/philox/philox.h"
+
+#define GREEDY_BELOW 1e-5F
+
+struct sampler_bench {
+    const struct kernels *k;
+    uint32_t n_vocab;
+    float *raw; /* logits as they came in */
+    float *p;
+    uint32_t *ids;
+};
+
+/* How often a token was seen. */
+struct seen {
+    uint32_t n_reply;
+    bool is_seen; /* in the prompt or the reply */
+};
+
+struct sampler {
+    struct rec_sampling p; /* lists are owned copies */
+    struct rec_bias *bias;
+    uint32_t n_ends;
+    uint32_t ends[MODEL_EOS_MAX + SAMPLER_MAX_STOPS];
+    struct seen *seen; /* [n_vocab], NULL without penalties */
+    uint32_t *seen_ids;
+    size_t n_seen_ids;
+    size_t cap_seen_ids;
+};
+
+struct sampler_bench *sampler_bench_new(const struct kernels *k, uint32_t n_vocab)
+{
+    struct sampler_bench *b = mem_zalloc(1, sizeof *b);
+    b->k = k;
+    b->n_vocab = n_vocab;
+    b->raw = mem_zalloc(n_vocab, sizeof *b->raw);
+    b->p = mem_zalloc(n_vocab, sizeof *b->p);
+    b->ids = mem_zalloc(n_vocab, sizeof *b->ids);
+    return b;
+}
+
+void sampler_bench_free(struct sampler_bench *b)
+{
+    if (b == NULL)
+        return;
+    free(b->raw);
+    free(b->p);
+    free(b->ids);
+    free(b);
+}
+
+/* ---- parameters ---- */
+
+enum err sampler_check(const struct rec_sampling *p, uint32_t n_vocab, char *why, size_t cap_why)
+{
+    const struct {
+        const char *name;
+        float value, low, high;
+    } RANGES[] = {
+        {"temperature", p->temperature, 0.0F, 100.0F},
+        {"top_p", p->top_p, 0.0F, 1.0F},
+        {"min_p", p->min_p, 0.0F, 1.0F},
+        {"repetition_penalty", p->repetition_penalty, 0.0F, 100.0F},
+        {"frequency_penalty", p->frequency_penalty, -100.0F, 100.0F},
+        {"presence_penalty", p->presence_penalty, -100.0F, 100.0F},
+    };
+    for (size_t i = 0; i < sizeof RANGES / sizeof RANGES[0]; i++) {
+        if (!(RANGES[i].value >= RANGES[i].low && RANGES[i].value <= RANGES[i].high)) {
+            (void)snprintf(why, cap_why, "%s must be between %g and %g", RANGES[i].name,
+                           (double)RANGES[i].low, (double)RANGES[i].high);
+            return ERR_RANGE;
+        }
+    }
+    if (p->max_tokens < 1) {
+        (void)snprintf(why, cap_why, "max_tokens must be at least 1");
+        return ERR_RANGE;
+    }
+    if (p->top_logprobs > SAMPLER_MAX_TOP) {
+        (void)snprintf(why, cap_why, "top_logprobs must be at most %d", SAMPLER_MAX_TOP);
+        return ERR_RANGE;
+    }
+    if (p->n_stop_ids > SAMPLER_MAX_STOPS) {
+        (void)snprintf(why, cap_why, "at most %d stop_token_ids are allowed", SAMPLER_MAX_STOPS);
+        return ERR_TOO_LARGE;
+    }
+    for (size_t i = 0; i < p->n_stop_ids; i++) {
+        if (p->stop_ids[i] >= n_vocab) {
+            (void)snprintf(why, cap_why, "stop_token_ids: the vocabulary has %u tokens", n_vocab);
+            return ERR_RANGE;
+        }
+    }
+    for (size_t i = 0; i < p->n_logit_bias; i++) {
+        if (p->logit_bias[i].id >= n_vocab || !(fabsf(p->logit_bias[i].bias) <= 1e6F)) {
+            (void)snprintf(why, cap_why, "logit_bias: the vocabulary has %u tokens", n_vocab);
+            return ERR_RANGE;
+        }
+    }
+    return ERR_OK;
+}
+
+static bool has_penalty(const struct rec_sampling *p)
+{
+    return (p->repetition_penalty != 0.0F && p->repetition_penalty != 1.0F) ||
+           p->frequency_penalty != 0.0F || p->presence_penalty != 0.0F;
+}
+
+struct sampler *sampler_new(const struct rec_sampling *p, const struct model_config *config)
+{
+    struct sampler *s = mem_zalloc(1, sizeof *s);
+    s->p = *p;
+    if (p->n_logit_bias > 0) {
+        s->bias = mem_zalloc(p->n_logit_bias, sizeof *s->bias);
+        memcpy(s->bias, p->logit_bias, p->n_logit_bias * sizeof *s->bias);
+    }
+    s->p.logit_bias = s->bias;
+    for (uint32_t i = 0; i < config->n_eos && !p->ignore_eos; i++)
+        s->ends[s->n_ends++] = config->eos_ids[i];
+    for (size_t i = 0; i < p->n_stop_ids; i++)
+        s->ends[s->n_ends++] = p->stop_ids[i];
+    s->p.stop_ids = NULL;
+    s->p.n_stop_ids = 0;
+    if (has_penalty(p))
+        s->seen = mem_zalloc(config->n_vocab, sizeof *s->seen);
+    return s;
+}
+
+void sampler_free(struct sampler *s)
+{
+    if (s == NULL)
+        return;
+    free(s->bias);
+    free(s->seen);
+    free(s->seen_ids);
+    free(s);
+}
+
+void sampler_saw(struct sampler *s, const uint32_t *tokens, size_t n, bool is_reply)
+{
+    if (s->seen == NULL)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        struct seen *seen = &s->seen[tokens[i]];
+        seen->n_reply += is_reply;
+        if (seen->is_seen)
+            continue;
+        seen->is_seen = true;
+        if (s->n_seen_ids == s->cap_seen_ids) {
+            s->cap_seen_ids = s->cap_seen_ids * 2 + 64;
+            s->seen_ids = mem_resize(s->seen_ids, s->cap_seen_ids, sizeof *s->seen_ids);
+        }
+        s->seen_ids[s->n_seen_ids++] = tokens[i];
+    }
+}
+
+bool sampler_is_end(const struct sampler *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->n_ends; i++) {
+        if (s->ends[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* ---- steps 1 to 3 ---- */
+
+static void adjust(const struct sampler *s, float *logits, uint32_t index)
+{
+    for (size_t i = 0; i < s->p.n_logit_bias; i++)
+        logits[s->bias[i].id] += s->bias[i].bias;
+    float r = s->p.repetition_penalty;
+    for (size_t i = 0; i < s->n_seen_ids; i++) {
+        uint32_t id = s->seen_ids[i];
+        float x = logits[id];
+        if (r != 0.0F && r != 1.0F)
+            x = x > 0.0F ? x / r : x * r;
+        uint32_t n = s->seen[id].n_reply;
+        if (n > 0) {
+            x -= s->p.frequency_penalty * (float)n;
+            x -= s->p.presence_penalty;
+        }
+        logits[id] = x;
+    }
+    for (uint32_t i = 0; i < s->n_ends && index < s->p.min_tokens; i++)
+        logits[s->ends[i]] = -INFINITY;
+}
+
+/* ---- log probabilities ---- */
+
+static bool is_better(const float *logits, uint32_t a, uint32_t b)
+{
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+}
+
+/* The n best ids, best first. Returns how many there are. */
+static uint32_t find_top(const float *logits, uint32_t n_vocab, uint32_t n, uint32_t *ret_ids)
+{
+    uint32_t found = 0;
+    for (uint32_t id = 0; id < n_vocab && n > 0; id++) {
+        if (found == n && !is_better(logits, id, ret_ids[n - 1]))
+            continue;
+        uint32_t at = found < n ? found++ : n - 1;
+        for (; at > 0 && is_better(logits, id, ret_ids[at - 1]); at--)
+            ret_ids[at] = ret_ids[at - 1];
+        ret_ids[at] = id;
+    }
+    return found;
+}
+
+/* Clients' JSON has no -inf; OpenAI writes -9999. */
+static float floor_logprob(float x)
+{
+    return x > -9999.0F ? x : -9999.0F;
+}
+
+static void fill_logprobs(struct sampler_bench *b, const struct sampler *s,
+                          struct sampler_choice *c)
+{
+    float max = b->k->softmax_max(b->raw, b->n_vocab);
+    float log_sum = math_log(b->k->softmax_exp(b->raw, b->n_vocab, max, 1.0F, b->p));
+    c->logprob = floor_logprob((b->raw[c->id] - max) - log_sum);
+    uint32_t ids[SAMPLER_MAX_TOP];
+    c->n_top = find_top(b->raw, b->n_vocab, s->p.top_logprobs, ids);
+    for (uint32_t i = 0; i < c->n_top; i++) {
+        c->top[i].id = ids[i];
+        c->top[i].logprob = floor_logprob((b->raw[ids[i]] - max) - log_sum);
+    }
+}
+
+/* ---- steps 4 to 7 ---- */
+
+static uint32_t choose_greedy(const float *logits, uint32_t n_vocab, float max)
+{
+    uint32_t id = 0;
+    while (id + 1 < n_vocab && logits[id] != max)
+        id++;
+    return id;
+}
+
+/* Restores the heap (best id on top) below `at`. */
+static void sift_down(const float *logits, uint32_t *heap, uint32_t n, uint32_t at)
+{
+    uint32_t id = heap[at];
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= n)
+            break;
+        if (child + 1 < n && is_better(logits, heap[child + 1], heap[child]))
+            child++;
+        if (!is_better(logits, heap[child], id))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = id;
+}
+
+/* Takes the best id out of heap[0..n) and puts it to heap[n - 1]. */
+static void pop_best(const float *logits, uint32_t *heap, uint32_t n)
+{
+    uint32_t best = heap[0];
+    heap[0] = heap[n - 1];
+    heap[n - 1] = best;
+    sift_down(logits, heap, n - 1, 0);
+}
+
+static bool does_filter(const struct rec_sampling *s)
+{
+    return s->top_k > 0 || (s->top_p > 0.0F && s->top_p < 1.0F) || s->min_p > 0.0F;
+}
+
+/* Step 6. ids[0..n) are all ids with p > 0, `sum` the sum of their p. Afterwards the kept ones are the
+ * last *ret_n of ids, the best one at the very end. Returns the sum of their p. */
+static double keep_likeliest(const struct rec_sampling *s, const float *logits, const float *p,
+                             uint32_t *ids, uint32_t n, double sum, uint32_t *ret_n)
+{
+    for (uint32_t i = n / 2; i > 0; i--)
+        sift_down(logits, ids, n, i - 1);
+    uint32_t most = n;
+    uint32_t n_sorted = 0;
+    if (s->top_k > 0 && s->top_k < n) {
+        most = s->top_k;
+        sum = 0.0;
+        for (; n_sorted < most; n_sorted++) {
+            pop_best(logits, ids, n - n_sorted);
+            sum += (double)p[ids[n - 1 - n_sorted]];
+        }
+    }
+    double target = s->top_p > 0.0F && s->top_p < 1.0F ? (double)s->top_p * sum : INFINITY;
+    double kept = 0.0;
+    uint32_t n_kept = 0;
+    while (n_kept < most && kept < target) {
+        if (n_kept == n_sorted) {
+            pop_best(logits, ids, n - n_sorted);
+            n_sorted++;
+        }
+        float next = p[ids[n - 1 - n_kept]];
+        if (n_kept > 0 && next < s->min_p * p[ids[n - 1]])
+            break;
+        kept += (double)next;
+        n_kept++;
+    }
+    *ret_n = n_kept;
+    return kept;
+}
+
+static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s, const float *logits,
+                              uint32_t index, float max)
+{
+    (void)b->k->softmax_exp(logits, b->n_vocab, max, 1.0F / s->p.temperature, b->p);
+    uint32_t n = 0;
+    double sum = 0.0;
+    for (uint32_t id = 0; id < b->n_vocab; id++) {
+        sum += (double)b->p[id];
+        b->ids[n] = id;
+        n += b->p[id] > 0.0F;
+    }
+    uint32_t n_kept = n;
+    if (does_filter(&s->p))
+        sum = keep_likeliest(&s->p, logits, b->p, b->ids, n, sum, &n_kept);
+    const uint32_t *kept = b->ids + (n - n_kept);
+    struct philox_block r = philox_at(s->p.seed, index, 0);
+    double u = ((double)(r.word[0] >> 5) * 0x1p26 + (double)(r.word[1] >> 6)) * 0x1p-53;
+    double left = u * sum;
+    uint32_t i = 0;
+    for (; i + 1 < n_kept; i++) {
+        left -= (double)b->p[kept[i]];
+        if (left < 0.0)
+            break;
+    }
+    return kept[i];
+}
+
+enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,
+                        uint32_t index, struct sampler_choice *ret_choice)
+{
+    for (uint32_t id = 0; id < b->n_vocab; id++)
+        logits[id] = isnan(logits[id]) ? -INFINITY : logits[id];
+    if (s->p.logprobs)
+        memcpy(b->raw, logits, b->n_vocab * sizeof *b->raw);
+    adjust(s, logits, index);
+    float max = b->k->softmax_max(logits, b->n_vocab);
+    if (!isfinite(max))
+        return ERR_INTERNAL;
+    struct sampler_choice c = {0};
+    if (s->p.temperature < GREEDY_BELOW)
+        c.id = choose_greedy(logits, b->n_vocab, max);
+    else
+        c.id = choose_random(b, s, logits, index, max);
+    if (s->p.logprobs)
+        fill_logprobs(b, s, &c);
+    *ret_choice = c;
+    return ERR_OK;
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/scheduler.h"
+
+#include <stdlib.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/mem.h"
+
+struct scheduler {
+    struct scheduler_config config;
+    struct kv *kv;
+    struct sampler_bench *bench;
+    struct seq *waiting; /* by arrival */
+    struct seq *running; /* by arrival */
+    uint32_t n_waiting;
+    uint32_t n_running;
+    uint64_t n_arrivals;
+    uint64_t n_preemptions;
+    uint64_t n_prefix_queries;
+    uint64_t n_prefix_hits;
+
+    struct backend_item *items; /* the plan: [max_seqs] */
+    struct seq **item_seqs;
+    uint32_t n_items;
+    uint32_t budget; /* tokens that the plan may still take */
+
+    struct arena *arena; /* of the step in progress */
+    struct rec_token *events;
+    size_t n_events;
+    size_t cap_events;
+};
+
+struct scheduler *scheduler_new(const struct scheduler_config *config)
+{
+    ASSERT(config->max_seqs >= 1 && config->max_seqs <= config->backend->max_logits);
+    ASSERT(config->step_tokens >= config->max_seqs);
+    ASSERT(config->step_tokens <= config->backend->max_rows);
+    ASSERT(config->n_ctx <= (uint64_t)config->backend->n_blocks * KV_BLOCK);
+    struct scheduler *s = mem_zalloc(1, sizeof *s);
+    s->config = *config;
+    s->kv = kv_new(config->backend->n_blocks);
+    s->bench = sampler_bench_new(config->kernels, config->model->n_vocab);
+    s->items = mem_zalloc(config->max_seqs, sizeof *s->items);
+    s->item_seqs = mem_zalloc(config->max_seqs, sizeof(struct seq *));
+    return s;
+}
+
+void scheduler_free(struct scheduler *s)
+{
+    if (s == NULL)
+        return;
+    scheduler_cancel_all(s);
+    kv_free(s->kv);
+    sampler_bench_free(s->bench);
+    free(s->items);
+    free((void *)s->item_seqs);
+    free(s);
+}
+
+/* ---- the two lists ---- */
+
+static void list_insert(struct seq **list, struct seq *seq)
+{
+    while (*list != NULL && (*list)->arrival < seq->arrival)
+        list = &(*list)->next;
+    seq->next = *list;
+    *list = seq;
+}
+
+static void list_remove(struct seq **list, const struct seq *seq)
+{
+    while (*list != seq)
+        list = &(*list)->next;
+    *list = seq->next;
+}
+
+static struct seq *list_last(struct seq *list)
+{
+    while (list != NULL && list->next != NULL)
+        list = list->next;
+    return list;
+}
+
+static void drop(struct scheduler *s, struct seq *seq)
+{
+    kv_release(s->kv, &seq->kv);
+    seq_free(seq);
+}
+
+static bool cancel_in(struct scheduler *s, struct seq **list, uint64_t req)
+{
+    for (; *list != NULL; list = &(*list)->next) {
+        struct seq *seq = *list;
+        if (seq->req != req)
+            continue;
+        *list = seq->next;
+        drop(s, seq);
+        return true;
+    }
+    return false;
+}
+
+void scheduler_add(struct scheduler *s, struct seq *take_seq)
+{
+    scheduler_cancel(s, take_seq->req);
+    take_seq->arrival = s->n_arrivals++;
+    list_insert(&s->waiting, take_seq);
+    s->n_waiting++;
+}
+
+void scheduler_cancel(struct scheduler *s, uint64_t req)
+{
+    s->n_waiting -= cancel_in(s, &s->waiting, req);
+    s->n_running -= cancel_in(s, &s->running, req);
+}
+
+void scheduler_cancel_all(struct scheduler *s)
+{
+    while (s->waiting != NULL)
+        scheduler_cancel(s, s->waiting->req);
+    while (s->running != NULL)
+        scheduler_cancel(s, s->running->req);
+}
+
+bool scheduler_has_work(const struct scheduler *s)
+{
+    return s->waiting != NULL || s->running != NULL;
+}
+
+/* ---- events ---- */
+
+static struct rec_token *add_event(struct scheduler *s, uint64_t req)
+{
+    if (s->n_events == s->cap_events) {
+        size_t cap = s->cap_events * 2 + 16;
+        struct rec_token *events = arena_zalloc(s->arena, cap, sizeof *events);
+        ASSERT(events != NULL);
+        for (size_t i = 0; i < s->n_events; i++)
+            events[i] = s->events[i];
+        s->events = events;
+        s->cap_events = cap;
+    }
+    struct rec_token *t = &s->events[s->n_events++];
+    t->req = req;
+    return t;
+}
+
+/* Ends a reply that is in `list`. */
+static void finish(struct scheduler *s, struct seq **list, struct seq *seq)
+{
+    list_remove(list, seq);
+    if (list == &s->running)
+        s->n_running--;
+    else
+        s->n_waiting--;
+    drop(s, seq);
+}
+
+static void finish_late(struct scheduler *s, struct seq **list, uint64_t now_ns)
+{
+    struct seq *next = NULL;
+    for (struct seq *seq = *list; seq != NULL; seq = next) {
+        next = seq->next;
+        if (seq->deadline_ns == 0 || now_ns < seq->deadline_ns)
+            continue;
+        struct rec_token *t = add_event(s, seq->req);
+        t->finish = FINISH_ERROR;
+        t->code = ERR_TIMEOUT;
+        t->detail = str_from(err_text(ERR_TIMEOUT));
+        finish(s, list, seq);
+    }
+}
+
+/* Resumed replies may have had their last token already. */
+static void finish_complete(struct scheduler *s)
+{
+    struct seq *next = NULL;
+    for (struct seq *seq = s->waiting; seq != NULL; seq = next) {
+        next = seq->next;
+        enum finish how = seq->was_admitted ? FINISH_NONE : seq_finish(seq, s->config.n_ctx);
+        if (how == FINISH_NONE)
+            continue;
+        add_event(s, seq->req)->finish = how;
+        finish(s, &s->waiting, seq);
+    }
+}
+
+/* ---- the plan ---- */
+
+static uint32_t n_pending(const struct seq *seq)
+{
+    return seq->n_tokens - seq->n_computed;
+}
+
+static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
+{
+    s->budget -= n_tokens;
+    s->item_seqs[s->n_items] = seq;
+    s->items[s->n_items++] = (struct backend_item){
+        .tokens = seq->tokens + seq->n_computed,
+        .n_tokens = n_tokens,
+        .pos0 = seq->n_computed,
+        .blocks = seq->kv.blocks,
+        .wants_logits = n_tokens == n_pending(seq),
+    };
+}
+
+/* Puts the latest arrival back into the queue. */
+static struct seq *preempt_latest(struct scheduler *s)
+{
+    struct seq *seq = list_last(s->running);
+    list_remove(&s->running, seq);
+    s->n_running--;
+    kv_release(s->kv, &seq->kv);
+    seq->n_computed = 0;
+    list_insert(&s->waiting, seq);
+    s->n_waiting++;
+    s->n_preemptions++;
+    return seq;
+}
+
+/* One token of each sequence that decodes. Those after `seq` in the list are later arrivals and not
+ * planned yet, so any of them can be put back. */
+static void plan_decodes(struct scheduler *s)
+{
+    struct seq *next = NULL;
+    for (struct seq *seq = s->running; seq != NULL; seq = next) {
+        bool is_here = true;
+        while (is_here && !kv_grow(s->kv, &seq->kv, seq->n_tokens))
+            is_here = preempt_latest(s) != seq;
+        next = is_here ? seq->next : NULL;
+        if (is_here && n_pending(seq) == 1)
+            plan(s, seq, 1);
+    }
+}
+
+static bool admit(struct scheduler *s, struct seq *seq)
+{
+    uint32_t n_hit = kv_match(s->kv, &seq->kv, seq->tenant, seq->tokens, seq->n_tokens);
+    /* A block more for each running one, or it would be put back at once. */
+    if (!kv_grow(s->kv, &seq->kv, seq->n_tokens) ||
+        (s->n_running > 0 && kv_n_available(s->kv) < s->n_running)) {
+        kv_release(s->kv, &seq->kv);
+        return false;
+    }
+    list_remove(&s->waiting, seq);
+    s->n_waiting--;
+    list_insert(&s->running, seq);
+    s->n_running++;
+    seq->n_computed = n_hit;
+    if (!seq->was_admitted) {
+        seq->was_admitted = true;
+        seq->n_cached = n_hit < seq->n_prompt ? n_hit : seq->n_prompt;
+        s->n_prefix_queries += seq->n_prompt;
+        s->n_prefix_hits += seq->n_cached;
+    }
+    return true;
+}
+
+static void plan_prefills(struct scheduler *s)
+{
+    uint32_t n_prefills = s->n_running - s->n_items;
+    while (s->waiting != NULL && s->n_running < s->config.max_seqs &&
+           (uint64_t)n_prefills * KV_BLOCK < s->budget && admit(s, s->waiting))
+        n_prefills++;
+    if (n_prefills == 0)
+        return;
+    uint32_t share = s->budget / n_prefills;
+    share = share > KV_BLOCK ? share : KV_BLOCK;
+    /* What those with little left do not take of their shares. */
+    uint64_t needed = 0;
+    for (const struct seq *seq = s->running; seq != NULL; seq = seq->next) {
+        uint32_t n = n_pending(seq);
+        needed += n < share ? n : share;
+    }
+    uint64_t planned = s->n_items; /* the decodes are in `needed`, too */
+    uint32_t spare = needed - planned < s->budget ? s->budget - (uint32_t)(needed - planned) : 0;
+    uint32_t n_decodes = s->n_items;
+    uint32_t decode = 0;
+    for (struct seq *seq = s->running; seq != NULL && s->budget > 0; seq = seq->next) {
+        if (decode < n_decodes && s->item_seqs[decode] == seq) {
+            decode++;
+            continue;
+        }
+        uint32_t most = share + spare < s->budget ? share + spare : s->budget;
+        uint32_t n = n_pending(seq) < most ? n_pending(seq) : most;
+        spare -= n > share ? n - share : 0;
+        plan(s, seq, n);
+    }
+}
+
+/* ---- the results ---- */
+
+static void report_choice(struct scheduler *s, const struct seq *seq,
+                          const struct sampler_choice *c, struct rec_token *t)
+{
+    t->has_id = true;
+    t->id = c->id;
+    if (!seq->wants_logprobs)
+        return;
+    t->logprob = c->logprob;
+    if (c->n_top == 0)
+        return;
+    struct rec_top *top = arena_zalloc(s->arena, c->n_top, sizeof *top);
+    ASSERT(top != NULL);
+    for (uint32_t i = 0; i < c->n_top; i++)
+        top[i] = (struct rec_top){.id = c->top[i].id, .logprob = c->top[i].logprob};
+    t->top = top;
+    t->n_top = c->n_top;
+}
+
+static void take_token(struct scheduler *s, struct seq *seq, float *logits)
+{
+    struct rec_token *t = add_event(s, seq->req);
+    if (!seq->was_reported)
+        t->cached_tokens = seq->n_cached;
+    seq->was_reported = true;
+    struct sampler_choice choice;
+    enum err e = sampler_choose(s->bench, seq->sampler, logits, seq_n_reply(seq), &choice);
+    if (e) {
+        t->finish = FINISH_ERROR;
+        t->code = (uint32_t)e;
+        t->detail = STR_LIT("the model gives no token a probability");
+        finish(s, &s->running, seq);
+        return;
+    }
+    report_choice(s, seq, &choice, t);
+    seq_add(seq, choice.id);
+    t->finish = (uint32_t)seq_finish(seq, s->config.n_ctx);
+    if (t->finish != FINISH_NONE)
+        finish(s, &s->running, seq);
+}
+
+enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_token **ret_items,
+                        size_t *ret_n)
+{
+    s->arena = arena;
+    s->events = NULL;
+    s->n_events = 0;
+    s->cap_events = 0;
+    s->n_items = 0;
+    s->budget = s->config.step_tokens;
+    uint64_t now_ns = clock_now_ns();
+    finish_late(s, &s->waiting, now_ns);
+    finish_late(s, &s->running, now_ns);
+    finish_complete(s);
+    plan_decodes(s);
+    plan_prefills(s);
+    if (s->n_items > 0) {
+        enum err e = backend_step(s->config.backend, s->items, s->n_items);
+        if (e)
+            return e;
+    }
+    for (uint32_t i = 0; i < s->n_items; i++) {
+        struct seq *seq = s->item_seqs[i];
+        seq->n_computed += s->items[i].n_tokens;
+        kv_publish(s->kv, &seq->kv, seq->tokens, seq->n_computed);
+        if (s->items[i].wants_logits)
+            take_token(s, seq, s->items[i].logits);
+    }
+    *ret_items = s->events;
+    *ret_n = s->n_events;
+    return ERR_OK;
+}
+
+struct frame_engine_load scheduler_load(const struct scheduler *s)
+{
+    return (struct frame_engine_load){
+        .running = s->n_running,
+        .waiting = s->n_waiting,
+        .kv_blocks_used = kv_stats(s->kv).n_held,
+        .preemptions = s->n_preemptions,
+        .prefix_queries = s->n_prefix_queries,
+        .prefix_hits = s->n_prefix_hits,
+    };
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* The logits of a token must be the same bits whatever the way they are computed. */
+#include "services/engine/backend_cpu.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "services/engine/kv.h"
+#include "tests/engine/testmodel.h"
+
+enum {
+    N_TOKENS = 101, /* three blocks and a part */
+    N_BLOCKS = 64,
+    BLOCKS_PER_SEQ = 8,
+    MAX_ROWS = 300,
+    MAX_LOGITS = 8,
+};
+
+struct bench {
+    struct model *model;
+    uint32_t tokens[4][N_TOKENS];
+    uint64_t expected[4][N_TOKENS]; /* hashes of the logits, one token at a time by the reference */
+};
+
+static struct backend *new_backend(const struct model *m, enum isa isa, uint32_t n_threads)
+{
+    const struct backend_cpu_config config = {
+        .model = m,
+        .kernels = kernels_get(isa),
+        .n_threads = n_threads,
+        .n_blocks = N_BLOCKS,
+        .max_rows = MAX_ROWS,
+        .max_logits = MAX_LOGITS,
+    };
+    struct backend *b = NULL;
+    assert_int_equal(backend_cpu_new(&config, &b), ERR_OK);
+    return b;
+}
+
+/* Blocks of test sequence i, scattered over the cache. */
+static const uint32_t *blocks_of(uint32_t i)
+{
+    static uint32_t blocks[4][BLOCKS_PER_SEQ];
+    for (uint32_t b = 0; b < BLOCKS_PER_SEQ; b++)
+        blocks[i][b] = (i * 17 + b * 5 + 3) % N_BLOCKS;
+    return blocks[i];
+}
+
+static struct backend_item item_of(const struct bench *t, uint32_t seq, uint32_t pos0, uint32_t n)
+{
+    return (struct backend_item){.tokens = t->tokens[seq] + pos0,
+                                 .n_tokens = n,
+                                 .pos0 = pos0,
+                                 .blocks = blocks_of(seq),
+                                 .wants_logits = true};
+}
+
+static uint64_t hash_logits(const struct bench *t, const struct backend_item *item)
+{
+    return testmodel_hash(item->logits, t->model->config.n_vocab * sizeof(float));
+}
+
+/* Runs the items and compares each one's logits with those of the reference. */
+static void expect_same(const struct bench *t, struct backend *b, const uint32_t *seqs,
+                        struct backend_item *items, uint32_t n)
+{
+    assert_int_equal(backend_step(b, items, n), ERR_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t last = items[i].pos0 + items[i].n_tokens - 1;
+        if (hash_logits(t, &items[i]) != t->expected[seqs[i]][last])
+            fail_msg("sequence %u: other logits at position %u by %s", seqs[i], last, b->name);
+    }
+}
+
+static int setup(void **state)
+{
+    struct bench *t = calloc(1, sizeof *t);
+    struct testmodel shape = TESTMODEL_TINY;
+    t->model = testmodel_open(&shape);
+    uint64_t rng = 7;
+    for (uint32_t s = 0; s < 4; s++) {
+        for (uint32_t i = 0; i < N_TOKENS; i++)
+            t->tokens[s][i] = (uint32_t)(testmodel_random(&rng) % shape.n_vocab);
+        struct backend *b = new_backend(t->model, ISA_REF, 1);
+        for (uint32_t i = 0; i < N_TOKENS; i++) {
+            struct backend_item item = item_of(t, s, i, 1);
+            assert_int_equal(backend_step(b, &item, 1), ERR_OK);
+            t->expected[s][i] = hash_logits(t, &item);
+            for (uint32_t v = 0; v < shape.n_vocab; v++)
+                assert_true(isfinite(item.logits[v]));
+        }
+        backend_free(b);
+    }
+    assert_true(t->expected[0][5] != t->expected[0][6]);
+    assert_true(t->expected[0][5] != t->expected[1][5]);
+    *state = t;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *t = *state;
+    model_close(t->model);
+    free(t);
+    return 0;
+}
+
+static void chunks_of_a_prompt_do_not_show(void **state)
+{
+    const struct bench *t = *state;
+    static const uint32_t CHUNKS[] = {N_TOKENS, 64, 50, 33, 32, 31, 17, 16, 5, 3};
+    for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
+        if (kernels_get(isa) == NULL)
+            continue;
+        for (size_t c = 0; c < sizeof CHUNKS / sizeof CHUNKS[0]; c++) {
+            struct backend *b = new_backend(t->model, isa, 1);
+            for (uint32_t pos = 0; pos < N_TOKENS; pos += CHUNKS[c]) {
+                uint32_t left = N_TOKENS - pos;
+                uint32_t seq = 0;
+                struct backend_item item = item_of(t, 0, pos, left < CHUNKS[c] ? left : CHUNKS[c]);
+                expect_same(t, b, &seq, &item, 1);
+            }
+            backend_free(b);
+        }
+    }
+}
+
+/* Four sequences in random chunks together, prompts beside single tokens. */
+static void other_sequences_in_the_step_do_not_show(void **state)
+{
+    const struct bench *t = *state;
+    uint64_t rng = 11;
+    for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
+        for (uint32_t n_threads = 1; n_threads <= 3 && kernels_get(isa) != NULL; n_threads++) {
+            struct backend *b = new_backend(t->model, isa, n_threads);
+            uint32_t pos[4] = {0};
+            while (pos[0] + pos[1] + pos[2] + pos[3] < 4 * N_TOKENS) {
+                struct backend_item items[4];
+                uint32_t seqs[4];
+                uint32_t n = 0;
+                for (uint32_t s = 0; s < 4; s++) {
+                    uint32_t left = N_TOKENS - pos[s];
+                    uint32_t take = testmodel_random(&rng) % 3 == 0
+                                        ? 1
+                                        : (uint32_t)(testmodel_random(&rng) % 40);
+                    take = take < left ? take : left;
+                    if (take == 0)
+                        continue;
+                    seqs[n] = s;
+                    items[n++] = item_of(t, s, pos[s], take);
+                    pos[s] += take;
+                }
+                expect_same(t, b, seqs, items, n);
+            }
+            backend_free(b);
+        }
+    }
+}
+
+/* What a prefix cache does: positions computed for one sequence serve another. */
+static void blocks_of_another_sequence_serve_as_well(void **state)
+{
+    const struct bench *t = *state;
+    struct backend *b = new_backend(t->model, kernels_best(), 2);
+    uint32_t seq = 0;
+    struct backend_item whole = item_of(t, 0, 0, 64);
+    expect_same(t, b, &seq, &whole, 1);
+    uint32_t blocks[BLOCKS_PER_SEQ] = {whole.blocks[0], whole.blocks[1], 50, 51};
+    struct backend_item rest = item_of(t, 0, 64, N_TOKENS - 64);
+    rest.blocks = blocks;
+    expect_same(t, b, &seq, &rest, 1);
+    backend_free(b);
+}
+
+static void rubbish_in_the_cache_does_not_show(void **state)
+{
+    const struct bench *t = *state;
+    struct backend *b = new_backend(t->model, kernels_best(), 1);
+    uint32_t seq = 1;
+    struct backend_item other = item_of(t, 1, 0, N_TOKENS);
+    expect_same(t, b, &seq, &other, 1);
+    seq = 0;
+    struct backend_item item = item_of(t, 0, 0, 40);
+    item.blocks = other.blocks;
+    expect_same(t, b, &seq, &item, 1);
+    backend_free(b);
+}
+
+static void several_scales_and_an_own_head_work(void **state)
+{
+    (void)state;
+    struct testmodel shape = TESTMODEL_TINY;
+    shape.n_scales = 8;
+    shape.is_tied = false;
+    struct model *m = testmodel_open(&shape);
+    uint64_t hashes[ISA_COUNT] = {0};
+    for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
+        if (kernels_get(isa) == NULL)
+            continue;
+        struct backend *b = new_backend(m, isa, 2);
+        struct bench t = {.model = m, .tokens = {{5, 4, 3, 2, 1}}};
+        struct backend_item item = item_of(&t, 0, 0, 5);
+        assert_int_equal(backend_step(b, &item, 1), ERR_OK);
+        hashes[isa] = hash_logits(&t, &item);
+        assert_true(hashes[isa] == hashes[ISA_REF]);
+        backend_free(b);
+    }
+    model_close(m);
+}
+
+static void too_much_memory_is_an_error(void **state)
+{
+    const struct bench *t = *state;
+    const struct backend_cpu_config config = {
+        .model = t->model,
+        .kernels = kernels_get(ISA_REF),
+        .n_threads = 1,
+        .n_blocks = INT32_MAX - 1,
+        .max_rows = UINT32_MAX / 2,
+        .max_logits = UINT32_MAX / 2,
+    };
+    struct backend *b = NULL;
+    assert_int_equal(backend_cpu_new(&config, &b), ERR_NOMEM);
+    assert_null(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chunks_of_a_prompt_do_not_show),
+        cmocka_unit_test(other_sequences_in_the_step_do_not_show),
+        cmocka_unit_test(blocks_of_another_sequence_serve_as_well),
+        cmocka_unit_test(rubbish_in_the_cache_does_not_show),
+        cmocka_unit_test(several_scales_and_an_own_head_work),
+        cmocka_unit_test(too_much_memory_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

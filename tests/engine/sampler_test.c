@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/sampler.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/engine/testmodel.h"
+
+enum { N = 8, DRAWS = 20000 };
+
+/* End token 6. */
+static const struct model_config CONFIG = {.n_vocab = N, .n_eos = 1, .eos_ids = {6}};
+
+/* Log probabilities of 0.5, 0.3, 0.15, 0.05 for tokens 3, 0, 5, 1; nothing for the others. */
+static const uint32_t LIKELY[4] = {3, 0, 5, 1};
+static const double P[4] = {0.5, 0.3, 0.15, 0.05};
+
+static void fill_logits(float *logits)
+{
+    for (uint32_t i = 0; i < N; i++)
+        logits[i] = -INFINITY;
+    for (uint32_t i = 0; i < 4; i++)
+        logits[LIKELY[i]] = (float)log(P[i]) + 3.0F;
+}
+
+static struct rec_sampling params(float temperature)
+{
+    return (struct rec_sampling){.max_tokens = 10, .temperature = temperature, .seed = 99};
+}
+
+static struct sampler_choice choose(const struct sampler *s, float *logits, uint32_t index)
+{
+    struct sampler_bench *b = sampler_bench_new(kernels_get(ISA_REF), N);
+    struct sampler_choice c;
+    assert_int_equal(sampler_choose(b, s, logits, index, &c), ERR_OK);
+    sampler_bench_free(b);
+    return c;
+}
+
+static uint32_t choose_once(const struct rec_sampling *p, const float *logits, uint32_t index)
+{
+    struct sampler *s = sampler_new(p, &CONFIG);
+    float copy[N];
+    memcpy(copy, logits, sizeof copy);
+    uint32_t id = choose(s, copy, index).id;
+    sampler_free(s);
+    return id;
+}
+
+/* Draws from the four likely tokens; the counts must fit the probabilities q (0: never). */
+static void expect_distribution(const struct rec_sampling *p, const double q[4])
+{
+    char why[100];
+    assert_int_equal(sampler_check(p, N, why, sizeof why), ERR_OK);
+    struct sampler_bench *b = sampler_bench_new(kernels_get(ISA_REF), N);
+    struct sampler *s = sampler_new(p, &CONFIG);
+    uint32_t count[N] = {0};
+    for (uint32_t i = 0; i < DRAWS; i++) {
+        float logits[N];
+        fill_logits(logits);
+        struct sampler_choice c;
+        assert_int_equal(sampler_choose(b, s, logits, i, &c), ERR_OK);
+        count[c.id]++;
+    }
+    double chi2 = 0.0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        n += count[LIKELY[i]];
+        if (q[i] <= 0.0) {
+            assert_int_equal(count[LIKELY[i]], 0);
+            continue;
+        }
+        double d = count[LIKELY[i]] - q[i] * DRAWS;
+        chi2 += d * d / (q[i] * DRAWS);
+    }
+    assert_int_equal(n, DRAWS);
+    assert_true(chi2 < 21.1); /* three degrees of freedom: exceeded once in 10000 */
+    sampler_free(s);
+    sampler_bench_free(b);
+}
+
+static void greedy_takes_the_largest_and_of_equals_the_first(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(0.0F);
+    const float logits[N] = {1, 4, -3, 9, 9, 2, 9, -INFINITY};
+    assert_int_equal(choose_once(&p, logits, 0), 3);
+    p.temperature = 1e-6F;
+    assert_int_equal(choose_once(&p, logits, 0), 3);
+    const float negative[N] = {-5, -4, -3, -2, -2, -8, -9, -7};
+    assert_int_equal(choose_once(&p, negative, 0), 3);
+}
+
+static void nan_is_never_chosen(void **state)
+{
+    (void)state;
+    const float logits[N] = {NAN, 1, NAN, 0, -NAN, 2, NAN, NAN};
+    struct rec_sampling p = params(0.0F);
+    assert_int_equal(choose_once(&p, logits, 0), 5);
+    p.temperature = 1.0F;
+    p.logprobs = true;
+    p.top_logprobs = 2;
+    struct sampler *s = sampler_new(&p, &CONFIG);
+    for (uint32_t i = 0; i < 200; i++) {
+        float copy[N];
+        memcpy(copy, logits, sizeof copy);
+        struct sampler_choice c = choose(s, copy, i);
+        assert_true(c.id == 1 || c.id == 3 || c.id == 5);
+        assert_true(c.logprob < 0.0F && c.top[0].id == 5 && c.top[1].id == 1);
+    }
+    sampler_free(s);
+}
+
+static void without_a_possible_token_it_is_an_error(void **state)
+{
+    (void)state;
+    static const float ALL[][N] = {
+        {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, NAN, NAN},
+        {0, 1, INFINITY, 2, 3, 4, 5, 6},
+    };
+    struct rec_sampling p = params(1.0F);
+    struct sampler *s = sampler_new(&p, &CONFIG);
+    struct sampler_bench *b = sampler_bench_new(kernels_get(ISA_REF), N);
+    for (size_t i = 0; i < 2; i++) {
+        float logits[N];
+        memcpy(logits, ALL[i], sizeof logits);
+        struct sampler_choice c;
+        assert_int_equal(sampler_choose(b, s, logits, 0, &c), ERR_INTERNAL);
+    }
+    sampler_bench_free(b);
+    sampler_free(s);
+}
+
+static void bias_is_added_before_anything_else(void **state)
+{
+    (void)state;
+    const struct rec_bias bias[] = {{.id = 2, .bias = 5.0F}, {.id = 1, .bias = -1.5F}};
+    struct rec_sampling p = params(0.0F);
+    p.logit_bias = bias;
+    p.n_logit_bias = 2;
+    p.repetition_penalty = 2.0F;
+    struct sampler *s = sampler_new(&p, &CONFIG);
+    sampler_saw(s, (const uint32_t[]){2}, 1, false);
+    float logits[N] = {3, 3.5F, -1, 0, 0, 0, 0, 0};
+    assert_int_equal(choose(s, logits, 0).id, 0);
+    assert_true(logits[2] == 2.0F); /* (-1 + 5) / 2 */
+    assert_true(logits[1] == 2.0F);
+    sampler_free(s);
+}
+
+static void penalties_follow_prompt_and_reply(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(0.0F);
+    p.repetition_penalty = 1.25F;
+    p.frequency_penalty = 0.5F;
+    p.presence_penalty = 0.25F;
+    struct sampler *s = sampler_new(&p, &CONFIG);
+    sampler_saw(s, (const uint32_t[]){0, 1, 1}, 3, false);
+    sampler_saw(s, (const uint32_t[]){1, 3, 3, 3}, 4, true);
+    float logits[N] = {5, 5, 5, 5, -4, 0, 0, 0};
+    assert_int_equal(choose(s, logits, 4).id, 2);
+    assert_true(logits[0] == 4.0F); /* prompt only: / 1.25 */
+    assert_true(logits[1] == 4.0F - 0.5F - 0.25F); /* once in the reply */
+    assert_true(logits[2] == 5.0F); /* not seen */
+    assert_true(logits[3] == 4.0F - 1.5F - 0.25F); /* three times */
+    assert_true(logits[4] == -4.0F);
+    sampler_saw(s, (const uint32_t[]){4}, 1, false);
+    logits[4] = -4.0F;
+    (void)choose(s, logits, 4);
+    assert_true(logits[4] == -5.0F); /* negative ones are multiplied */
+    sampler_free(s);
+}
+
+static void end_tokens_wait_for_min_tokens(void **state)
+{
+    (void)state;
+    const uint32_t stops[] = {4};
+    const float logits[N] = {0, 1, 0, 0, 7, 0, 9, 0};
+    struct rec_sampling p = params(0.0F);
+    p.min_tokens = 3;
+    p.stop_ids = stops;
+    p.n_stop_ids = 1;
+    assert_int_equal(choose_once(&p, logits, 0), 1);
+    assert_int_equal(choose_once(&p, logits, 2), 1);
+    assert_int_equal(choose_once(&p, logits, 3), 6);
+    p.ignore_eos = true;
+    assert_int_equal(choose_once(&p, logits, 2), 6);
+}
+
+static void end_tokens_are_those_of_the_model_and_the_request(void **state)
+{
+    (void)state;
+    const uint32_t stops[] = {4, 0};
+    struct rec_sampling p = params(0.0F);
+    p.stop_ids = stops;
+    p.n_stop_ids = 2;
+    struct sampler *s = sampler_new(&p, &CONFIG);
+    assert_true(sampler_is_end(s, 6) && sampler_is_end(s, 4) && sampler_is_end(s, 0));
+    assert_false(sampler_is_end(s, 5));
+    sampler_free(s);
+    p.ignore_eos = true;
+    s = sampler_new(&p, &CONFIG);
+    assert_true(!sampler_is_end(s, 6) && sampler_is_end(s, 4));
+    sampler_free(s);
+}
+
+static void draws_follow_the_softmax(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(1.0F);
+    expect_distribution(&p, P);
+    p.seed = UINT64_MAX;
+    expect_distribution(&p, P);
+}
+
+static void temperature_flattens_and_sharpens(void **state)
+{
+    (void)state;
+    static const float TEMPERATURES[] = {0.5F, 2.0F, 1.3F};
+    for (size_t t = 0; t < 3; t++) {
+        double q[4];
+        double sum = 0.0;
+        for (uint32_t i = 0; i < 4; i++)
+            sum += q[i] = pow(P[i], 1.0 / (double)TEMPERATURES[t]);
+        for (uint32_t i = 0; i < 4; i++)
+            q[i] /= sum;
+        struct rec_sampling p = params(TEMPERATURES[t]);
+        expect_distribution(&p, q);
+    }
+}
+
+static void top_k_keeps_the_likeliest(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(1.0F);
+    p.top_k = 2;
+    expect_distribution(&p, (const double[]){0.5 / 0.8, 0.3 / 0.8, 0, 0});
+    p.top_k = 1;
+    expect_distribution(&p, (const double[]){1, 0, 0, 0});
+    p.top_k = 100;
+    expect_distribution(&p, P);
+}
+
+static void top_p_keeps_the_fewest_that_reach_it(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(1.0F);
+    p.top_p = 0.75F;
+    expect_distribution(&p, (const double[]){0.5 / 0.8, 0.3 / 0.8, 0, 0});
+    p.top_p = 0.85F;
+    expect_distribution(&p, (const double[]){0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0});
+    p.top_p = 0.01F;
+    expect_distribution(&p, (const double[]){1, 0, 0, 0});
+    p.top_p = 1.0F;
+    expect_distribution(&p, P);
+}
+
+static void min_p_is_relative_to_the_likeliest(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(1.0F);
+    p.min_p = 0.2F; /* of 0.5: 0.1 */
+    expect_distribution(&p, (const double[]){0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0});
+    p.min_p = 1.0F;
+    expect_distribution(&p, (const double[]){1, 0, 0, 0});
+}
+
+static void top_p_counts_what_top_k_left(void **state)
+{
+    (void)state;
+    struct rec_sampling p = params(1.0F);
+    p.top_p = 0.84F; /* 0.8 of 1 is less, 0.8 of 0.95 is enough */
+    expect_distribution(&p, (const double[]){0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0});
+    p.top_k = 3;
+    expect_distribution(&p, (const double[]){0.5 / 0.8, 0.3 / 0.8, 0, 0});
+    p.min_p = 0.7F;
+    expect_distribution(&p, (const double[]){1, 0, 0, 0});
+}
+
+static void equal_logits_are_cut_by_id(void **state)
+{
+    (void)state;
+    const float logits[N] = {1, 1, 1, 1, 1, 1, 1, 1};
+    struct rec_sampling p = params(1.0F);
+    p.top_k = 3;
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < 200; i++)
+        seen |= 1U << choose_once(&p, logits, i);
+    assert_int_equal(seen, 7);
+}
+
+static void a_draw_depends_on_seed_and_index_alone(void **state)
+{
+    (void)state;
+    const float logits[N] = {1, 1, 1, 1, 1, 1, 1, 1};
+    struct rec_sampling p = params(1.0F);
+    uint32_t n_index = 0;
+    uint32_t n_seed = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        p.seed = 5;
+        uint32_t id = choose_once(&p, logits, i);
+        assert_int_equal(choose_once(&p, logits, i), id);
+        n_index += choose_once(&p, logits, i + 1) != id;
+        p.seed = (uint64_t)5 | (uint64_t)1 << 63;
+        n_seed += choose_once(&p, logits, i) != id;
+    }
+    assert_true(n_index > 70 && n_seed > 70);
+}
+
+static void log_probabilities_are_the_models_own(void **state)
+{
+    (void)state;
+    const struct rec_bias bias[] = {{.id = 1, .bias = 100.0F}};
+    struct rec_sampling p = params(0.3F);
+    p.logit_bias = bias;
+    p.n_logit_bias = 1;
+    p.logprobs = true;
+    p.top_logprobs = 5;
+    struct sampler *s = sampler_new(&p, &CONFIG);
+    float logits[N];
+    fill_logits(logits);
+    struct sampler_choice c = choose(s, logits, 0);
+    assert_int_equal(c.id, 1);
+    assert_true(fabs((double)c.logprob - log(0.05)) < 1e-6);
+    assert_int_equal(c.n_top, 5);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(c.top[i].id, LIKELY[i]);
+        assert_true(fabs((double)c.top[i].logprob - log(P[i])) < 1e-6);
+    }
+    assert_int_equal(c.top[4].id, 2); /* impossible ones by id, as JSON can write them */
+    assert_true(c.top[4].logprob == -9999.0F);
+    sampler_free(s);
+    p.logprobs = false;
+    s = sampler_new(&p, &CONFIG);
+    fill_logits(logits);
+    assert_int_equal(choose(s, logits, 0).n_top, 0);
+    sampler_free(s);
+}
+
+static struct rec_sampling random_params(uint64_t *rng)
+{
+    struct rec_sampling p = params((float)(testmodel_random(rng) % 30) / 10.0F);
+    p.seed = testmodel_random(rng);
+    p.top_k = (uint32_t)(testmodel_random(rng) % 3 * 20);
+    p.top_p = (float)(testmodel_random(rng) % 10) / 10.0F;
+    p.min_p = testmodel_random(rng) % 3 == 0 ? 0.05F : 0.0F;
+    p.repetition_penalty = testmodel_random(rng) % 2 == 0 ? 1.1F : 0.0F;
+    p.frequency_penalty = testmodel_random(rng) % 2 == 0 ? 0.3F : 0.0F;
+    p.logprobs = true;
+    p.top_logprobs = (uint32_t)(testmodel_random(rng) % 21);
+    return p;
+}
+
+static void instruction_sets_agree_bit_for_bit(void **state)
+{
+    (void)state;
+    enum { BIG = 3001 };
+    static float logits[ISA_COUNT][BIG];
+    struct model_config config = {.n_vocab = BIG, .n_eos = 1, .eos_ids = {6}};
+    uint64_t rng = 3;
+    for (uint32_t turn = 0; turn < 100; turn++) {
+        struct rec_sampling p = random_params(&rng);
+        struct sampler *s = sampler_new(&p, &config);
+        for (uint32_t i = 0; i < BIG; i++)
+            logits[0][i] = (float)(testmodel_random(&rng) % 4096) / 256.0F - 8.0F;
+        sampler_saw(s, (const uint32_t[]){1, 2, 3, 4}, 4, true);
+        struct sampler_choice first;
+        for (int isa = ISA_COUNT - 1; isa >= 0; isa--) {
+            if (kernels_get((enum isa)isa) == NULL)
+                continue;
+            memcpy(logits[isa], logits[0], sizeof logits[0]);
+            struct sampler_bench *b = sampler_bench_new(kernels_get((enum isa)isa), BIG);
+            struct sampler_choice c;
+            memset(&c, 0, sizeof c);
+            assert_int_equal(sampler_choose(b, s, logits[isa], turn, &c), ERR_OK);
+            if (isa == (int)kernels_best())
+                first = c;
+            assert_int_equal(first.id, c.id);
+            assert_memory_equal(&first.logprob, &c.logprob, sizeof c.logprob);
+            assert_memory_equal(first.top, c.top, c.n_top * sizeof c.top[0]);
+            sampler_bench_free(b);
+        }
+        sampler_free(s);
+    }
+}
+
+static void expect_refused(const struct rec_sampling *p, const char *name)
+{
+    char why[200] = "";
+    assert_int_not_equal(sampler_check(p, N, why, sizeof why), ERR_OK);
+    if (!strstr(why, name))
+        fail_msg("\"%s\" lacks \"%s\"", why, name);
+}
+
+static void parameters_out_of_range_are_refused_by_name(void **state)
+{
+    (void)state;
+    const uint32_t ids[SAMPLER_MAX_STOPS + 1] = {0, N};
+    const struct rec_bias bias[] = {{.id = N}, {.id = 0, .bias = NAN}};
+#define REFUSED(field, value)                                                                      \
+    do {                                                                                           \
+        struct rec_sampling p = params(1.0F);                                                      \
+        p.field = (value);                                                                         \
+        expect_refused(&p, #field);                                                                \
+    } while (0)
+    REFUSED(temperature, -0.5F);
+    REFUSED(temperature, NAN);
+    REFUSED(temperature, INFINITY);
+    REFUSED(top_p, 1.5F);
+    REFUSED(min_p, -0.1F);
+    REFUSED(repetition_penalty, -1.0F);
+    REFUSED(frequency_penalty, INFINITY);
+    REFUSED(presence_penalty, NAN);
+    REFUSED(max_tokens, 0);
+    REFUSED(top_logprobs, 21);
+#undef REFUSED
+    struct rec_sampling p = params(1.0F);
+    p.stop_ids = ids;
+    p.n_stop_ids = 2;
+    expect_refused(&p, "stop_token_ids");
+    p.n_stop_ids = SAMPLER_MAX_STOPS + 1;
+    expect_refused(&p, "stop_token_ids");
+    for (size_t i = 0; i < 2; i++) {
+        p = params(1.0F);
+        p.logit_bias = &bias[i];
+        p.n_logit_bias = 1;
+        expect_refused(&p, "logit_bias");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_takes_the_largest_and_of_equals_the_first),
+        cmocka_unit_test(nan_is_never_chosen),
+        cmocka_unit_test(without_a_possible_token_it_is_an_error),
+        cmocka_unit_test(bias_is_added_before_anything_else),
+        cmocka_unit_test(penalties_follow_prompt_and_reply),
+        cmocka_unit_test(end_tokens_wait_for_min_tokens),
+        cmocka_unit_test(end_tokens_are_those_of_the_model_and_the_request),
+        cmocka_unit_test(draws_follow_the_softmax),
+        cmocka_unit_test(temperature_flattens_and_sharpens),
+        cmocka_unit_test(top_k_keeps_the_likeliest),
+        cmocka_unit_test(top_p_keeps_the_fewest_that_reach_it),
+        cmocka_unit_test(min_p_is_relative_to_the_likeliest),
+        cmocka_unit_test(top_p_counts_what_top_k_left),
+        cmocka_unit_test(equal_logits_are_cut_by_id),
+        cmocka_unit_test(a_draw_depends_on_seed_and_index_alone),
+        cmocka_unit_test(log_probabilities_are_the_models_own),
+        cmocka_unit_test(instruction_sets_agree_bit_for_bit),
+        cmocka_unit_test(parameters_out_of_range_are_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

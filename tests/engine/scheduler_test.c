@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: MIT */
+/* A reply must be the same tokens and the same log probabilities however it is scheduled. The first
+ * part runs a small model; the second looks at the plans with a backend that only writes them down. */
+#include "services/engine/scheduler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/mem.h"
+#include "services/engine/backend_cpu.h"
+#include "tests/engine/testmodel.h"
+
+enum { N_REQS = 6, N_CTX = 256, MAX_PROMPT = 130, MAX_REPLY = 110 };
+
+/* What came back for one request. */
+struct reply {
+    uint32_t ids[N_CTX];
+    float logprobs[N_CTX];
+    uint32_t n;
+    uint32_t cached;
+    uint32_t finish;
+    uint32_t code;
+};
+
+struct bench {
+    struct model *model;
+    uint32_t prompts[N_REQS][MAX_PROMPT];
+    struct frame_submit submits[N_REQS];
+    struct reply alone[N_REQS]; /* each one by itself */
+};
+
+struct setting {
+    uint32_t n_blocks, max_seqs, step_tokens, n_ctx;
+};
+
+static const struct setting WIDE = {100, 8, 256, N_CTX};
+
+struct rig {
+    struct backend *backend;
+    struct scheduler *sched;
+    struct seq_limits limits;
+};
+
+static struct rig rig_new(const struct bench *t, const struct setting *set)
+{
+    struct rig r = {.limits = {&t->model->config, "cafe", set->n_ctx}};
+    const struct backend_cpu_config config = {
+        .model = t->model,
+        .kernels = kernels_get(kernels_best()),
+        .n_threads = 1,
+        .n_blocks = set->n_blocks,
+        .max_rows = set->step_tokens,
+        .max_logits = set->max_seqs,
+    };
+    assert_int_equal(backend_cpu_new(&config, &r.backend), ERR_OK);
+    r.sched = scheduler_new(&(struct scheduler_config){
+        .model = &t->model->config,
+        .kernels = config.kernels,
+        .backend = r.backend,
+        .n_ctx = set->n_ctx,
+        .max_seqs = set->max_seqs,
+        .step_tokens = set->step_tokens,
+    });
+    return r;
+}
+
+static void rig_free(struct rig *r)
+{
+    scheduler_free(r->sched);
+    backend_free(r->backend);
+}
+
+static void submit(struct rig *r, const struct frame_submit *f)
+{
+    char why[200];
+    struct seq *seq = NULL;
+    assert_int_equal(seq_new(f, &r->limits, why, sizeof why, &seq), ERR_OK);
+    scheduler_add(r->sched, seq);
+}
+
+/* One step; replies[req] takes the events. Returns their number. */
+static size_t step(struct rig *r, struct reply *replies)
+{
+    struct arena arena = {0};
+    struct rec_token *items = NULL;
+    size_t n = 0;
+    assert_int_equal(scheduler_step(r->sched, &arena, &items, &n), ERR_OK);
+    for (size_t i = 0; i < n; i++) {
+        struct reply *to = &replies[items[i].req];
+        assert_int_equal(to->finish, FINISH_NONE);
+        to->cached += items[i].cached_tokens;
+        to->finish = items[i].finish;
+        to->code = items[i].code;
+        if (!items[i].has_id)
+            continue;
+        to->ids[to->n] = items[i].id;
+        to->logprobs[to->n++] = items[i].logprob;
+    }
+    arena_fini(&arena);
+    return n;
+}
+
+static void run_out(struct rig *r, struct reply *replies)
+{
+    for (uint32_t i = 0; scheduler_has_work(r->sched); i++) {
+        assert_true(i < 5000);
+        (void)step(r, replies);
+    }
+    assert_int_equal(scheduler_load(r->sched).kv_blocks_used, 0);
+}
+
+/* The tokens of `got` from number `from` on. */
+static void expect_same_from(const struct reply *got, const struct reply *want, uint32_t from)
+{
+    assert_int_equal(got->finish, want->finish);
+    assert_int_equal(got->n, want->n - from);
+    assert_memory_equal(got->ids, want->ids + from, got->n * sizeof *got->ids);
+    assert_memory_equal(got->logprobs, want->logprobs + from, got->n * sizeof *got->logprobs);
+}
+
+static int setup(void **state)
+{
+    static const uint32_t LENGTHS[N_REQS] = {1, 130, 40, 65, 100, 7};
+    struct bench *t = calloc(1, sizeof *t);
+    struct testmodel shape = TESTMODEL_TINY;
+    t->model = testmodel_open(&shape);
+    uint64_t rng = 5;
+    for (uint32_t i = 0; i < N_REQS; i++) {
+        for (uint32_t k = 0; k < LENGTHS[i]; k++)
+            t->prompts[i][k] = (uint32_t)(testmodel_random(&rng) % shape.n_vocab);
+        t->submits[i] = (struct frame_submit){
+            .req = i,
+            .prompt = t->prompts[i],
+            .n_prompt = LENGTHS[i],
+            .sampling = {.max_tokens = MAX_REPLY - 7 * i,
+                         .temperature = i % 2 == 0 ? 0.0F : 1.0F,
+                         .top_p = i == 3 ? 0.9F : 0.0F,
+                         .repetition_penalty = i == 1 ? 1.2F : 0.0F,
+                         .frequency_penalty = i == 4 ? 0.5F : 0.0F,
+                         .seed = i,
+                         .logprobs = true,
+                         .ignore_eos = i != 5},
+        };
+        struct rig r = rig_new(t, &WIDE);
+        struct reply replies[N_REQS] = {0};
+        submit(&r, &t->submits[i]);
+        run_out(&r, replies);
+        t->alone[i] = replies[i];
+        assert_true(replies[i].n > 5);
+        rig_free(&r);
+    }
+    assert_int_equal(t->alone[1].n, MAX_REPLY - 7);
+    assert_int_equal(t->alone[1].finish, FINISH_LENGTH);
+    *state = t;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *t = *state;
+    model_close(t->model);
+    free(t);
+    return 0;
+}
+
+/* ---- replies do not depend on the schedule ---- */
+
+static void batches_and_budgets_do_not_show(void **state)
+{
+    const struct bench *t = *state;
+    static const struct setting SETTINGS[] = {
+        {100, 8, 256, N_CTX}, {100, 2, 33, N_CTX}, {100, 6, 6, N_CTX},
+        {100, 1, 1, N_CTX},   {100, 3, 64, N_CTX},
+    };
+    for (size_t i = 0; i < sizeof SETTINGS / sizeof SETTINGS[0]; i++) {
+        struct rig r = rig_new(t, &SETTINGS[i]);
+        struct reply replies[N_REQS] = {0};
+        for (uint32_t k = 0; k < N_REQS; k++)
+            submit(&r, &t->submits[k]);
+        run_out(&r, replies);
+        for (uint32_t k = 0; k < N_REQS; k++)
+            expect_same_from(&replies[k], &t->alone[k], 0);
+        rig_free(&r);
+    }
+}
+
+static void preemption_does_not_show(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &(struct setting){9, 6, 64, N_CTX});
+    struct reply replies[N_REQS] = {0};
+    for (uint32_t k = 0; k < N_REQS; k++)
+        submit(&r, &t->submits[k]);
+    run_out(&r, replies);
+    for (uint32_t k = 0; k < N_REQS; k++)
+        expect_same_from(&replies[k], &t->alone[k], 0);
+    assert_true(scheduler_load(r.sched).preemptions > 0);
+    rig_free(&r);
+}
+
+static void a_resumed_reply_goes_on_as_if_nothing_happened(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &WIDE);
+    for (uint32_t k = 0; k < N_REQS; k++) {
+        for (uint32_t cut = 0; cut < t->alone[k].n; cut += 1 + cut / 3) {
+            struct frame_submit f = t->submits[k];
+            f.resume = t->alone[k].ids;
+            f.n_resume = cut;
+            struct reply replies[N_REQS] = {0};
+            submit(&r, &f);
+            run_out(&r, replies);
+            expect_same_from(&replies[k], &t->alone[k], cut);
+        }
+    }
+    rig_free(&r);
+}
+
+static void a_reply_that_was_complete_ends_at_once(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &WIDE);
+    for (uint32_t k = 0; k < N_REQS; k++) {
+        struct frame_submit f = t->submits[k];
+        f.resume = t->alone[k].ids;
+        f.n_resume = t->alone[k].n;
+        struct reply replies[N_REQS] = {0};
+        submit(&r, &f);
+        assert_int_equal(step(&r, replies), 1);
+        assert_int_equal(replies[k].n, 0);
+        assert_int_equal(replies[k].finish, t->alone[k].finish);
+        assert_false(scheduler_has_work(r.sched));
+    }
+    rig_free(&r);
+}
+
+static void a_cached_prefix_does_not_show_but_is_reported(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &WIDE);
+    struct reply first[N_REQS] = {0};
+    submit(&r, &t->submits[1]);
+    run_out(&r, first);
+    assert_int_equal(first[1].cached, 0);
+    struct reply second[N_REQS] = {0};
+    submit(&r, &t->submits[1]);
+    run_out(&r, second);
+    assert_int_equal(second[1].cached, 128);
+    expect_same_from(&second[1], &t->alone[1], 0);
+    struct frame_engine_load load = scheduler_load(r.sched);
+    assert_int_equal(load.prefix_queries, 260);
+    assert_int_equal(load.prefix_hits, 128);
+    /* Another tenant's cache is another one. */
+    struct frame_submit f = t->submits[1];
+    f.tenant = 77;
+    struct reply third[N_REQS] = {0};
+    submit(&r, &f);
+    run_out(&r, third);
+    assert_int_equal(third[1].cached, 0);
+    expect_same_from(&third[1], &t->alone[1], 0);
+    rig_free(&r);
+}
+
+/* Replies come and go at random on a small cache. */
+static void any_traffic_gives_the_same_replies(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &(struct setting){9, 4, 48, N_CTX});
+    uint64_t rng = 1;
+    struct reply replies[N_REQS] = {0};
+    bool is_out[N_REQS] = {false};
+    uint32_t n_done = 0;
+    for (uint32_t turn = 0; turn < 1500; turn++) {
+        uint32_t k = (uint32_t)(testmodel_random(&rng) % (4 * N_REQS));
+        if (k < N_REQS && !is_out[k]) {
+            replies[k] = (struct reply){0};
+            submit(&r, &t->submits[k]);
+            is_out[k] = true;
+        } else if (k < N_REQS && testmodel_random(&rng) % 8 == 0) {
+            scheduler_cancel(r.sched, k);
+            is_out[k] = false;
+        }
+        (void)step(&r, replies);
+        for (k = 0; k < N_REQS; k++) {
+            if (!is_out[k] || replies[k].finish == FINISH_NONE)
+                continue;
+            expect_same_from(&replies[k], &t->alone[k], 0);
+            is_out[k] = false;
+            n_done++;
+        }
+    }
+    assert_true(n_done > 20);
+    assert_true(scheduler_load(r.sched).preemptions > 0);
+    rig_free(&r);
+}
+
+/* ---- how replies end ---- */
+
+static void the_first_token_is_part_of_the_reply(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &WIDE);
+    struct frame_submit f = t->submits[2];
+    f.sampling.max_tokens = 1;
+    struct reply replies[N_REQS] = {0};
+    submit(&r, &f);
+    assert_int_equal(step(&r, replies), 1);
+    assert_int_equal(replies[2].n, 1);
+    assert_int_equal(replies[2].ids[0], t->alone[2].ids[0]);
+    assert_int_equal(replies[2].finish, FINISH_LENGTH);
+    rig_free(&r);
+}
+
+static void a_stop_token_ends_the_reply_and_is_sent(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &WIDE);
+    struct frame_submit f = t->submits[1];
+    const uint32_t stop = t->alone[1].ids[4];
+    f.sampling.stop_ids = &stop;
+    f.sampling.n_stop_ids = 1;
+    struct reply replies[N_REQS] = {0};
+    submit(&r, &f);
+    run_out(&r, replies);
+    assert_int_equal(replies[1].finish, FINISH_STOP);
+    assert_int_equal(replies[1].ids[replies[1].n - 1], stop);
+    assert_true(replies[1].n <= 5);
+    rig_free(&r);
+}
+
+static void the_context_ends_the_reply(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &(struct setting){8, 2, 64, 140});
+    struct reply replies[N_REQS] = {0};
+    submit(&r, &t->submits[1]);
+    run_out(&r, replies);
+    assert_int_equal(replies[1].n, 10);
+    assert_int_equal(replies[1].finish, FINISH_LENGTH);
+    rig_free(&r);
+}
+
+static void a_deadline_ends_waiting_and_running_replies(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &(struct setting){100, 1, 64, N_CTX});
+    struct reply replies[N_REQS] = {0};
+    char why[200];
+    for (uint32_t k = 0; k < 2; k++) {
+        struct seq *seq = NULL;
+        assert_int_equal(seq_new(&t->submits[k], &r.limits, why, sizeof why, &seq), ERR_OK);
+        seq->deadline_ns = 1; /* long ago */
+        scheduler_add(r.sched, seq);
+    }
+    assert_int_equal(step(&r, replies), 2);
+    for (uint32_t k = 0; k < 2; k++) {
+        assert_int_equal(replies[k].finish, FINISH_ERROR);
+        assert_int_equal(replies[k].code, ERR_TIMEOUT);
+    }
+    assert_false(scheduler_has_work(r.sched));
+    rig_free(&r);
+}
+
+static void cancelled_replies_are_silent(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &(struct setting){100, 1, 256, N_CTX});
+    struct reply replies[N_REQS] = {0};
+    submit(&r, &t->submits[1]);
+    submit(&r, &t->submits[2]);
+    assert_int_equal(step(&r, replies), 1);
+    scheduler_cancel(r.sched, 1);
+    scheduler_cancel(r.sched, 4711);
+    assert_int_equal(step(&r, replies), 1);
+    assert_int_equal(replies[1].n, 1);
+    assert_int_equal(replies[2].n, 1);
+    submit(&r, &t->submits[3]);
+    scheduler_cancel_all(r.sched);
+    assert_false(scheduler_has_work(r.sched));
+    assert_int_equal(scheduler_load(r.sched).kv_blocks_used, 0);
+    assert_int_equal(scheduler_load(r.sched).waiting + scheduler_load(r.sched).running, 0);
+    rig_free(&r);
+}
+
+static void a_request_id_sent_again_replaces_the_first(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &WIDE);
+    struct reply replies[N_REQS] = {0};
+    submit(&r, &t->submits[1]);
+    (void)step(&r, replies);
+    replies[1] = (struct reply){0};
+    submit(&r, &t->submits[1]);
+    run_out(&r, replies);
+    expect_same_from(&replies[1], &t->alone[1], 0);
+    rig_free(&r);
+}
+
+static void bad_requests_are_refused(void **state)
+{
+    const struct bench *t = *state;
+    const struct seq_limits limits = {&t->model->config, "cafe", 100};
+    char why[200];
+    struct seq *seq = NULL;
+    struct frame_submit f = t->submits[0];
+    f.n_prompt = 0;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_RANGE);
+    f = t->submits[4];
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_CONTEXT);
+    f.n_prompt = 99;
+    f.resume = t->alone[4].ids;
+    f.n_resume = 2;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_CONTEXT);
+    f = t->submits[0];
+    f.model_hash = STR_LIT("beef");
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_MODEL_UNKNOWN);
+    f = t->submits[0];
+    const uint32_t beyond = t->model->config.n_vocab;
+    f.prompt = &beyond;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_RANGE);
+    f = t->submits[0];
+    f.resume = &beyond;
+    f.n_resume = 1;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_RANGE);
+    f = t->submits[0];
+    f.resume = t->alone[0].ids;
+    f.n_resume = 5;
+    f.sampling.max_tokens = 4;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_RANGE);
+    f = t->submits[0];
+    f.sampling.temperature = -1.0F;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_RANGE);
+    f = t->submits[0];
+    f.model_hash = STR_LIT("cafe");
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_OK);
+    seq_free(seq);
+    seq_free(NULL);
+}
+
+/* ---- plans ---- */
+
+struct fake {
+    struct backend base;
+    uint32_t n_tokens[64]; /* of the items of the last step */
+    uint32_t n_items;
+    enum err result;
+    float logits[64];
+};
+
+static const struct model_config FAKE_MODEL = {.n_vocab = 64, .n_eos = 1, .eos_ids = {63}};
+
+static enum err fake_step(struct backend *b, struct backend_item *items, uint32_t n)
+{
+    struct fake *f = (struct fake *)b;
+    f->n_items = n;
+    for (uint32_t i = 0; i < n; i++) {
+        f->n_tokens[i] = items[i].n_tokens;
+        items[i].logits = f->logits;
+    }
+    return f->result;
+}
+
+static void fake_free(struct backend *b)
+{
+    (void)b;
+}
+
+static struct rig fake_rig(struct fake *f, uint32_t max_seqs, uint32_t step_tokens)
+{
+    static const struct backend_ops OPS = {.step = fake_step, .free = fake_free};
+    *f = (struct fake){
+        .base = {.ops = &OPS, .n_blocks = 1000, .max_rows = step_tokens, .max_logits = max_seqs}};
+    f->logits[1] = 1.0F;
+    return (struct rig){.backend = &f->base,
+                        .sched = scheduler_new(&(struct scheduler_config){
+                            .model = &FAKE_MODEL,
+                            .kernels = kernels_get(ISA_REF),
+                            .backend = &f->base,
+                            .n_ctx = 8000,
+                            .max_seqs = max_seqs,
+                            .step_tokens = step_tokens,
+                        }),
+                        .limits = {&FAKE_MODEL, "", 8000}};
+}
+
+/* A prompt of n tokens that shares no prefix with other requests. */
+static void submit_fake(struct rig *r, uint32_t req, uint32_t n)
+{
+    uint32_t *prompt = mem_zalloc(n, sizeof *prompt);
+    prompt[0] = req;
+    struct frame_submit f = {
+        .req = req, .prompt = prompt, .n_prompt = n, .sampling = {.max_tokens = 100}};
+    submit(r, &f);
+    free(prompt);
+}
+
+static void a_long_prompt_does_not_stall_running_replies(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 8, 64);
+    struct reply replies[8] = {0};
+    submit_fake(&r, 0, 10);
+    submit_fake(&r, 1, 20);
+    (void)step(&r, replies);
+    submit_fake(&r, 2, 500);
+    for (uint32_t i = 0; i < 8; i++) {
+        assert_int_equal(step(&r, replies), 2);
+        assert_int_equal(f.n_items, 3);
+        assert_int_equal(f.n_tokens[0], 1);
+        assert_int_equal(f.n_tokens[1], 1);
+        assert_int_equal(f.n_tokens[2], 62);
+    }
+    assert_int_equal(step(&r, replies), 3);
+    rig_free(&r);
+}
+
+static void prompts_share_the_budget_and_the_oldest_gets_the_rest(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 8, 128);
+    struct reply replies[8] = {0};
+    submit_fake(&r, 0, 1000);
+    submit_fake(&r, 1, 20);
+    submit_fake(&r, 2, 1000);
+    (void)step(&r, replies);
+    assert_int_equal(f.n_items, 3);
+    assert_int_equal(f.n_tokens[0], 128 - 20 - 42);
+    assert_int_equal(f.n_tokens[1], 20);
+    assert_int_equal(f.n_tokens[2], 42);
+    assert_int_equal(replies[1].n, 1); /* the short one behind the long one is through */
+    rig_free(&r);
+}
+
+static void no_more_prompts_are_begun_than_get_a_block_each(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 8, 64);
+    struct reply replies[8] = {0};
+    for (uint32_t i = 0; i < 5; i++)
+        submit_fake(&r, i, 200);
+    (void)step(&r, replies);
+    assert_int_equal(f.n_items, 2);
+    assert_int_equal(scheduler_load(r.sched).waiting, 3);
+    assert_int_equal(f.n_tokens[0] + f.n_tokens[1], 64);
+    rig_free(&r);
+}
+
+static void places_are_limited_and_given_in_order_of_arrival(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 2, 64);
+    struct reply replies[8] = {0};
+    for (uint32_t i = 0; i < 4; i++)
+        submit_fake(&r, i, 5);
+    (void)step(&r, replies);
+    assert_int_equal(scheduler_load(r.sched).running, 2);
+    scheduler_cancel(r.sched, 0);
+    (void)step(&r, replies);
+    assert_int_equal(replies[2].n, 1);
+    assert_int_equal(replies[3].n, 0);
+    rig_free(&r);
+}
+
+static void a_failing_backend_ends_the_step(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 2, 64);
+    f.result = ERR_IO;
+    submit_fake(&r, 0, 5);
+    struct arena arena = {0};
+    struct rec_token *items = NULL;
+    size_t n = 0;
+    assert_int_equal(scheduler_step(r.sched, &arena, &items, &n), ERR_IO);
+    rig_free(&r);
+}
+
+static void impossible_logits_end_only_that_reply(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 2, 64);
+    struct reply replies[8] = {0};
+    for (uint32_t i = 0; i < 64; i++)
+        f.logits[i] = __builtin_nanf("");
+    submit_fake(&r, 3, 5);
+    assert_int_equal(step(&r, replies), 1);
+    assert_int_equal(replies[3].finish, FINISH_ERROR);
+    assert_int_equal(replies[3].code, ERR_INTERNAL);
+    assert_false(scheduler_has_work(r.sched));
+    rig_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batches_and_budgets_do_not_show),
+        cmocka_unit_test(preemption_does_not_show),
+        cmocka_unit_test(a_resumed_reply_goes_on_as_if_nothing_happened),
+        cmocka_unit_test(a_reply_that_was_complete_ends_at_once),
+        cmocka_unit_test(a_cached_prefix_does_not_show_but_is_reported),
+        cmocka_unit_test(any_traffic_gives_the_same_replies),
+        cmocka_unit_test(the_first_token_is_part_of_the_reply),
+        cmocka_unit_test(a_stop_token_ends_the_reply_and_is_sent),
+        cmocka_unit_test(the_context_ends_the_reply),
+        cmocka_unit_test(a_deadline_ends_waiting_and_running_replies),
+        cmocka_unit_test(cancelled_replies_are_silent),
+        cmocka_unit_test(a_request_id_sent_again_replaces_the_first),
+        cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(a_long_prompt_does_not_stall_running_replies),
+        cmocka_unit_test(prompts_share_the_budget_and_the_oldest_gets_the_rest),
+        cmocka_unit_test(no_more_prompts_are_begun_than_get_a_block_each),
+        cmocka_unit_test(places_are_limited_and_given_in_order_of_arrival),
+        cmocka_unit_test(a_failing_backend_ends_the_step),
+        cmocka_unit_test(impossible_logits_end_only_that_reply),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
