@@ -105,6 +105,7 @@ void scheduler_add(struct scheduler *s, struct seq *take_seq)
 {
     scheduler_cancel(s, take_seq->req);
     take_seq->arrival = s->n_arrivals++;
+    take_seq->is_surplus = s->n_waiting >= s->config.max_waiting;
     list_insert(&s->waiting, take_seq);
     s->n_waiting++;
 }
@@ -157,32 +158,41 @@ static void finish(struct scheduler *s, struct seq **list, struct seq *seq)
     drop(s, seq);
 }
 
+static void end_with_error(struct scheduler *s, struct seq **list, struct seq *seq, enum err code)
+{
+    struct rec_token *t = add_event(s, seq->req);
+    t->finish = FINISH_ERROR;
+    t->code = (uint32_t)code;
+    t->detail = str_from(err_text(code));
+    finish(s, list, seq);
+}
+
 static void finish_late(struct scheduler *s, struct seq **list, uint64_t now_ns)
 {
     struct seq *next = NULL;
     for (struct seq *seq = *list; seq != NULL; seq = next) {
         next = seq->next;
-        if (seq->deadline_ns == 0 || now_ns < seq->deadline_ns)
-            continue;
-        struct rec_token *t = add_event(s, seq->req);
-        t->finish = FINISH_ERROR;
-        t->code = ERR_TIMEOUT;
-        t->detail = str_from(err_text(ERR_TIMEOUT));
-        finish(s, list, seq);
+        if (seq->deadline_ns != 0 && now_ns >= seq->deadline_ns)
+            end_with_error(s, list, seq, ERR_TIMEOUT);
     }
 }
 
-/* Resumed replies may have had their last token already. */
-static void finish_complete(struct scheduler *s)
+/* New arrivals that need no step: resumed replies which have had their last token, and those for
+ * whom there is no room. */
+static void finish_new(struct scheduler *s)
 {
     struct seq *next = NULL;
     for (struct seq *seq = s->waiting; seq != NULL; seq = next) {
         next = seq->next;
-        enum finish how = seq->was_admitted ? FINISH_NONE : seq_finish(seq, s->config.n_ctx);
-        if (how == FINISH_NONE)
+        if (seq->was_admitted)
             continue;
-        add_event(s, seq->req)->finish = how;
-        finish(s, &s->waiting, seq);
+        enum finish how = seq_finish(seq, s->config.n_ctx);
+        if (how != FINISH_NONE) {
+            add_event(s, seq->req)->finish = how;
+            finish(s, &s->waiting, seq);
+        } else if (seq->is_surplus) {
+            end_with_error(s, &s->waiting, seq, ERR_FULL);
+        }
     }
 }
 
@@ -344,7 +354,7 @@ enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_tok
     uint64_t now_ns = clock_now_ns();
     finish_late(s, &s->waiting, now_ns);
     finish_late(s, &s->running, now_ns);
-    finish_complete(s);
+    finish_new(s);
     plan_decodes(s);
     plan_prefills(s);
     if (s->n_items > 0) {

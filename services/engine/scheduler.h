@@ -35,6 +35,7 @@ struct scheduler_config {
     uint32_t n_ctx; /* at most the positions that all KV blocks hold */
     uint32_t max_seqs; /* sequences in a step; at most the backend's max_logits */
     uint32_t step_tokens; /* tokens in a step; max_seqs .. the backend's max_rows */
+    uint32_t max_waiting; /* further ones end with ERR_FULL; at least 1 */
 };
 
 struct scheduler *scheduler_new(const struct scheduler_config *config);

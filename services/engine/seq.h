@@ -27,6 +27,7 @@ struct seq {
     uint32_t n_computed; /* positions whose keys and values are in the cache */
     uint32_t max_tokens; /* of the reply */
     uint32_t n_cached; /* prompt tokens found in the prefix cache at first admission */
+    bool is_surplus; /* came when the queue was full */
     bool was_admitted;
     bool was_reported; /* n_cached was sent */
     bool wants_logprobs;

@@ -67,6 +67,7 @@ static struct rig rig_new(const struct bench *t, const struct setting *set)
         .n_ctx = set->n_ctx,
         .max_seqs = set->max_seqs,
         .step_tokens = set->step_tokens,
+        .max_waiting = 100,
     });
     return r;
 }
@@ -486,6 +487,7 @@ static struct rig fake_rig(struct fake *f, uint32_t max_seqs, uint32_t step_toke
                             .n_ctx = 8000,
                             .max_seqs = max_seqs,
                             .step_tokens = step_tokens,
+                            .max_waiting = 5,
                         }),
                         .limits = {&FAKE_MODEL, "", 8000}};
 }
@@ -572,6 +574,24 @@ static void places_are_limited_and_given_in_order_of_arrival(void **state)
     rig_free(&r);
 }
 
+static void the_queue_has_an_end(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 1, 64);
+    struct reply replies[8] = {0};
+    for (uint32_t i = 0; i < 7; i++)
+        submit_fake(&r, i, 5);
+    assert_int_equal(step(&r, replies), 3);
+    assert_int_equal(replies[0].n, 1);
+    assert_int_equal(replies[4].finish, FINISH_NONE);
+    for (uint32_t i = 5; i < 7; i++) {
+        assert_int_equal(replies[i].finish, FINISH_ERROR);
+        assert_int_equal(replies[i].code, ERR_FULL);
+    }
+    rig_free(&r);
+}
+
 static void a_failing_backend_ends_the_step(void **state)
 {
     (void)state;
@@ -622,6 +642,7 @@ int main(void)
         cmocka_unit_test(prompts_share_the_budget_and_the_oldest_gets_the_rest),
         cmocka_unit_test(no_more_prompts_are_begun_than_get_a_block_each),
         cmocka_unit_test(places_are_limited_and_given_in_order_of_arrival),
+        cmocka_unit_test(the_queue_has_an_end),
         cmocka_unit_test(a_failing_backend_ends_the_step),
         cmocka_unit_test(impossible_logits_end_only_that_reply),
     };

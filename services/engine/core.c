@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/core.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "services/engine/backend_cpu.h"
+#include "services/engine/selfcheck.h"
+
+static bool choose_kernels(struct core *c, const struct options *o)
+{
+    enum isa isa = kernels_best();
+    (void)kernels_isa_parse(o->isa, &isa); /* "auto" is no name and keeps the best */
+    c->kernels = kernels_get(isa);
+    if (c->kernels == NULL)
+        log_error("no-such-isa", S("isa", o->isa), S("have", kernels_isa_name(kernels_best())));
+    return c->kernels != NULL;
+}
+
+static bool load_model(struct core *c, const struct options *o)
+{
+    uint64_t t0 = clock_now_ms();
+    char why[400];
+    enum err err = model_open(o->model, o->does_verify ? H1B_VERIFY_ALL : H1B_VERIFY_TABLE, why,
+                              sizeof why, &c->model);
+    if (err) {
+        log_error("model-refused", S("why", why), S("err", err_name(err)));
+        return false;
+    }
+    const struct model_config *m = &c->model->config;
+    log_info("model-loaded", S("name", m->name), S("hash", h1b_hash(c->model->file)),
+             U("layers", m->n_layers), U("context", m->n_ctx), U("vocab", m->n_vocab),
+             U("bytes_per_token", c->model->bytes_per_token), U("ms", clock_now_ms() - t0));
+    return true;
+}
+
+static bool check_self(struct core *c)
+{
+    uint64_t t0 = clock_now_ms();
+    uint64_t hash = 0;
+    enum err err = selfcheck_run(c->model, c->kernels, c->sizes.n_threads, &hash);
+    if (err)
+        log_error("self-check-failed", S("isa", c->kernels->isa_name), S("err", err_name(err)));
+    else
+        log_info("self-check", S("isa", c->kernels->isa_name), X("logits", hash),
+                 U("ms", clock_now_ms() - t0));
+    return err == ERR_OK;
+}
+
+static bool open_backend(struct core *c, const struct options *o)
+{
+    const struct backend_cpu_config config = {
+        .model = c->model,
+        .kernels = c->kernels,
+        .n_threads = c->sizes.n_threads,
+        .n_blocks = c->sizes.n_blocks,
+        .max_rows = o->step_tokens,
+        .max_logits = o->max_seqs,
+    };
+    enum err err = backend_cpu_new(&config, &c->backend);
+    if (err) {
+        log_error("backend-refused", U("kv_blocks", c->sizes.n_blocks), S("err", err_name(err)));
+        return false;
+    }
+    c->scheduler = scheduler_new(&(struct scheduler_config){
+        .model = &c->model->config,
+        .kernels = c->kernels,
+        .backend = c->backend,
+        .n_ctx = c->sizes.n_ctx,
+        .max_seqs = o->max_seqs,
+        .step_tokens = o->step_tokens,
+        .max_waiting = o->max_waiting,
+    });
+    return true;
+}
+
+bool core_open(struct core *c, const struct options *o)
+{
+    if (!choose_kernels(c, o) || !load_model(c, o))
+        return false;
+    c->sizes = options_sizes(o, c->model);
+    return check_self(c) && open_backend(c, o);
+}
+
+void core_close(struct core *c)
+{
+    scheduler_free(c->scheduler);
+    backend_free(c->backend);
+    model_close(c->model);
+}

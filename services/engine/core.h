@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* core: everything of an engine but its process: model, kernels, backend and scheduler, opened from
+ * the options in this order and checked before use. */
+#ifndef HALO_ENGINE_CORE_H
+#define HALO_ENGINE_CORE_H
+
+#include <stdbool.h>
+
+#include "services/engine/backend.h"
+#include "services/engine/model.h"
+#include "services/engine/options.h"
+#include "services/engine/scheduler.h"
+
+struct core {
+    const struct kernels *kernels;
+    struct model *model;
+    struct sizes sizes;
+    struct backend *backend;
+    struct scheduler *scheduler;
+};
+
+/* Opens all parts of a zeroed core. False, and the reason logged, if one refuses; core_close is due
+ * either way. */
+bool core_open(struct core *c, const struct options *o);
+
+/* The worker must have stopped. */
+void core_close(struct core *c);
+
+#endif

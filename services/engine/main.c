@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* halo-engine: serves one model on one device. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/notify.h"
+#include "proto/link.h"
+#include "services/engine/core.h"
+#include "services/engine/options.h"
+#include "services/engine/service.h"
+
+struct engine {
+    struct options options;
+    struct loop *loop;
+    struct core core;
+    struct service *service;
+};
+
+static void on_terminate(void *ctx)
+{
+    struct engine *e = ctx;
+    notify_stopping();
+    service_leave(e->service);
+}
+
+static bool start(struct engine *e)
+{
+    /* Signals are handled when the loop runs; until then they wait. */
+    if (loop_new(&e->loop) || loop_on_terminate(e->loop, on_terminate, e)) {
+        log_error("no-loop");
+        return false;
+    }
+    if (!core_open(&e->core, &e->options))
+        return false;
+    const struct model *m = e->core.model;
+    const struct service_config config = {
+        .loop = e->loop,
+        .scheduler = e->core.scheduler,
+        .run = e->options.run,
+        .name = e->options.name,
+        .limits = {&m->config, h1b_hash(m->file), e->core.sizes.n_ctx},
+        .max_seqs = e->options.max_seqs,
+        .n_blocks = e->core.sizes.n_blocks,
+        .backend = e->core.backend->name,
+        .lane = e->options.lane,
+    };
+    enum err err = service_start(&config, &e->service);
+    if (err)
+        log_error("service-refused", S("err", err_name(err)));
+    return err == ERR_OK;
+}
+
+static void say_ready(const struct engine *e)
+{
+    const struct core *c = &e->core;
+    char status[160];
+    (void)snprintf(status, sizeof status, "serving %s on %s", c->model->config.name,
+                   c->backend->name);
+    log_info("ready", S("backend", c->backend->name), U("threads", c->sizes.n_threads),
+             U("kv_blocks", c->sizes.n_blocks), U("context", c->sizes.n_ctx),
+             U("max_seqs", e->options.max_seqs));
+    notify_watchdog_start(e->loop);
+    notify_ready(status);
+}
+
+int main(int argc, char **argv)
+{
+    struct engine e = {0};
+    int status = 0;
+    if (!options_parse(&e.options, argc, argv, &status))
+        return status;
+    status = EXIT_FAILURE;
+    if (start(&e)) {
+        say_ready(&e);
+        loop_run(e.loop);
+        status = service_has_failed(e.service) ? EXIT_FAILURE : EXIT_SUCCESS;
+        log_info("stopped");
+    }
+    service_stop(e.service);
+    core_close(&e.core);
+    loop_free(e.loop);
+    (void)link_drain(1000);
+    return status;
+}

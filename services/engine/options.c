@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/options.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/opt.h"
+#include "services/engine/backend_cpu.h"
+#include "services/engine/kv.h"
+#include "services/engine/pool.h"
+
+enum { DEFAULT_THREADS = 4 };
+
+static const struct opt TABLE[] = {
+    OPT_COMMON_ROWS(struct options),
+    OPT_STR_ROW(struct options, model, "model", NULL, "FILE", "model to serve, an .h1b file"),
+    OPT_STR_ROW(struct options, name, "name", "1", "NAME",
+                "distinguishes the engines of one router in logs and status"),
+    OPT_CHOICE_ROW(struct options, isa, "isa", "auto", "auto|ref|avx2|avx512",
+                   "instruction set of the kernels; all give the same bits"),
+    OPT_BOOL_ROW(struct options, does_verify, "verify", "true",
+                 "compare every section of the model file with its SHA-256 at the start"),
+    OPT_U32_ROW(struct options, threads, "threads", "0", 0, POOL_MAX_THREADS, "N",
+                "threads that compute; 0: one per processor, at most 4, because decoding waits for "
+                "memory"),
+    OPT_U32_ROW(struct options, kv_tokens, "kv-tokens", "0", 0, 1U << 30, "N",
+                "positions in the KV cache; 0: max-seqs times the model's context, but at most a "
+                "quarter of the memory"),
+    OPT_U32_ROW(struct options, max_seqs, "max-seqs", "16", 1, 1024, "N",
+                "sequences that run at once; more wait"),
+    OPT_U32_ROW(struct options, max_waiting, "max-waiting", "256", 1, 65536, "N",
+                "requests that wait; further ones are refused"),
+    OPT_U32_ROW(struct options, step_tokens, "step-tokens", "256", 1, 16384, "N",
+                "tokens in one step: more make prompts faster and running replies less even"),
+    OPT_U32_ROW(struct options, lane, "lane", "0", 0, 1, "N", "0 is stable, 1 is the candidate"),
+};
+
+bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
+{
+    const struct opt_program program = {
+        .name = "halo-engine",
+        .summary = "computes the tokens of replies with one model",
+        .example = "halo-engine --model models/halo-demo.h1b --max-seqs 8",
+        .opts = TABLE,
+        .n_opts = ARRAY_LEN(TABLE),
+        .values = o,
+    };
+    int operands = 0;
+    if (!opt_parse(&program, argc, argv, &operands, ret_exit))
+        return false;
+    *ret_exit = 2;
+    if (o->model == NULL) {
+        (void)fprintf(stderr, "halo-engine: no model; name a file with --model FILE\n");
+        return false;
+    }
+    if (o->step_tokens < o->max_seqs) {
+        (void)fprintf(stderr,
+                      "halo-engine: --step-tokens %u is less than --max-seqs %u; each running "
+                      "sequence takes one token of a step\n",
+                      o->step_tokens, o->max_seqs);
+        return false;
+    }
+    return opt_common_setup("engine", &o->run, o->log_level);
+}
+
+static uint32_t count_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return (uint32_t)CPU_COUNT(&set);
+}
+
+struct sizes options_sizes(const struct options *o, const struct model *m)
+{
+    struct sizes s = {.n_threads = o->threads, .n_ctx = m->config.n_ctx};
+    if (s.n_threads == 0) {
+        uint32_t n = count_processors();
+        s.n_threads = n < DEFAULT_THREADS ? n : DEFAULT_THREADS;
+    }
+    uint64_t tokens = o->kv_tokens;
+    if (tokens == 0) {
+        uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+        uint64_t most = memory / 4 / backend_cpu_block_bytes(m) * KV_BLOCK;
+        tokens = (uint64_t)o->max_seqs * m->config.n_ctx;
+        tokens = tokens < most ? tokens : most;
+    }
+    uint64_t blocks = (tokens + KV_BLOCK - 1) / KV_BLOCK;
+    blocks = blocks > 0 ? blocks : 1;
+    s.n_blocks = blocks < KV_NONE ? (uint32_t)blocks : KV_NONE - 1;
+    if (s.n_ctx > (uint64_t)s.n_blocks * KV_BLOCK)
+        s.n_ctx = s.n_blocks * KV_BLOCK;
+    return s;
+}

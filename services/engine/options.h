@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* options: what the operator asked halo-engine for, and the sizes that follow from it. */
+#ifndef HALO_ENGINE_OPTIONS_H
+#define HALO_ENGINE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "services/engine/model.h"
+
+struct options {
+    const char *run;
+    const char *log_level;
+    const char *model;
+    const char *name;
+    const char *isa;
+    bool does_verify;
+    uint32_t threads; /* 0: as many as processors, at most 4 */
+    uint32_t kv_tokens;
+    uint32_t max_seqs;
+    uint32_t max_waiting;
+    uint32_t step_tokens;
+    uint32_t lane;
+};
+
+/* Parses the command line. False when the program should end with *ret_exit. */
+bool options_parse(struct options *o, int argc, char **argv, int *ret_exit);
+
+struct sizes {
+    uint32_t n_threads;
+    uint32_t n_blocks; /* KV blocks */
+    uint32_t n_ctx; /* the model's context, or what the KV blocks hold if that is less */
+};
+
+/* Fills in what was left open: threads from the processors that this process may use; KV blocks for
+ * max_seqs sequences of full length, but at most a quarter of the machine's memory. */
+struct sizes options_sizes(const struct options *o, const struct model *m);
+
+#endif

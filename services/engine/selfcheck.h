@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* selfcheck: does this machine compute what the definition says?
+ *
+ * A few tokens go through the embedding, the first layer and the head of the real weights, once by
+ * the reference kernels and once by the chosen ones. Logits must be finite and equal bit for bit. One
+ * layer runs every kernel on every shape of the model and keeps the check within a second. */
+#ifndef HALO_ENGINE_SELFCHECK_H
+#define HALO_ENGINE_SELFCHECK_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "kernels/kernels.h"
+#include "services/engine/model.h"
+
+/* *ret_hash is the logits' hash (FNV-1a), the same on every machine. ERR_INTERNAL when the results
+ * differ or are not finite; ERR_NOMEM, ERR_AGAIN when memory or threads are lacking. */
+MUST_CHECK enum err selfcheck_run(const struct model *m, const struct kernels *k,
+                                  uint32_t n_threads, uint64_t *ret_hash);
+
+#endif

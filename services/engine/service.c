@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "proto/link.h"
+#include "services/engine/kv.h"
+#include "services/engine/worker.h"
+
+enum { LOAD_MS = 1000 };
+
+struct service {
+    struct service_config config;
+    struct link *link;
+    struct worker *worker;
+    struct loop_timer load_timer;
+    struct frame_engine_load load; /* the latest */
+    uint64_t epoch; /* counts connections, see worker.h */
+    bool is_leaving;
+    bool has_failed;
+};
+
+static struct service *service_of_timer(struct loop_timer *t)
+{
+    return (struct service *)((char *)t - offsetof(struct service, load_timer));
+}
+
+/* ---- to the router ---- */
+
+/* A frame that cannot be sent is dropped: either the link is down, and the router asks again, or it
+ * is about to break. */
+static void send_frame(struct service *s, enum frame_type type, const void *body)
+{
+    enum err e = link_send(s->link, type, body);
+    if (e != ERR_OK && e != ERR_CLOSED)
+        log_error("send-failed", S("frame", frame_name(type)), S("err", err_name(e)));
+}
+
+static void send_load(struct service *s)
+{
+    if (!link_is_up(s->link))
+        return;
+    send_frame(s, FRAME_engine_load, &s->load);
+    loop_timer_set(s->config.loop, &s->load_timer, LOAD_MS);
+}
+
+static void on_load_timer(struct loop_timer *t)
+{
+    send_load(service_of_timer(t));
+}
+
+static void on_result(void *ctx, const struct worker_result *r)
+{
+    struct service *s = ctx;
+    if (r->error != ERR_OK) {
+        log_error("backend-failed", S("backend", s->config.backend), S("err", err_name(r->error)));
+        s->has_failed = true;
+        loop_stop(s->config.loop);
+        return;
+    }
+    bool is_news = r->load.running != s->load.running || r->load.waiting != s->load.waiting;
+    s->load = r->load;
+    if (r->epoch != s->epoch || !link_is_up(s->link) || s->is_leaving)
+        return;
+    if (r->n_items > 0)
+        send_frame(s, FRAME_tokens,
+                   &(struct frame_tokens){.items = r->items, .n_items = r->n_items});
+    if (is_news)
+        send_load(s);
+}
+
+static void refuse(struct service *s, uint64_t req, enum err code, const char *why)
+{
+    const struct rec_token t = {
+        .req = req, .finish = FINISH_ERROR, .code = (uint32_t)code, .detail = {why, strlen(why)}};
+    send_frame(s, FRAME_tokens, &(struct frame_tokens){.items = &t, .n_items = 1});
+}
+
+/* ---- from the router ---- */
+
+static void on_up(void *ctx, struct link *l)
+{
+    struct service *s = ctx;
+    const struct service_config *c = &s->config;
+    log_info("router-up", U("pid", link_peer_pid(l)));
+    const struct frame_engine f = {
+        .model_hash = {c->limits.model_hash, strlen(c->limits.model_hash)},
+        .model_name = {c->limits.config->name, strlen(c->limits.config->name)},
+        .context = c->limits.n_ctx,
+        .max_seqs = c->max_seqs,
+        .kv_blocks = c->n_blocks,
+        .block_tokens = KV_BLOCK,
+        .backend = {c->backend, strlen(c->backend)},
+        .lane = c->lane,
+    };
+    send_frame(s, FRAME_engine, &f);
+    send_load(s);
+}
+
+static void on_submit(struct service *s, const struct frame_submit *f)
+{
+    char why[160];
+    struct seq *seq = NULL;
+    enum err e = seq_new(f, &s->config.limits, why, sizeof why, &seq);
+    if (e)
+        refuse(s, f->req, e, why);
+    else
+        worker_submit(s->worker, seq);
+}
+
+static void on_frame(void *ctx, struct link *l, const struct frame *f)
+{
+    struct service *s = ctx;
+    if (f->type == FRAME_submit) {
+        on_submit(s, f->body);
+    } else if (f->type == FRAME_cancel) {
+        worker_cancel(s->worker, ((const struct frame_cancel *)f->body)->req);
+    } else {
+        log_warn("unexpected-frame", S("frame", frame_name(f->type)));
+        link_break(l, ERR_PROTOCOL);
+    }
+}
+
+static void on_down(void *ctx, struct link *l, enum err why)
+{
+    struct service *s = ctx;
+    (void)l;
+    if (why == ERR_OK)
+        log_info("router-down");
+    else
+        log_warn("router-down", S("err", err_name(why)));
+    loop_timer_cancel(s->config.loop, &s->load_timer);
+    worker_cancel_all(s->worker, ++s->epoch);
+    if (s->is_leaving)
+        loop_stop(s->config.loop);
+}
+
+/* ---- life ---- */
+
+enum err service_start(const struct service_config *config, struct service **ret_service)
+{
+    struct service *s = mem_zalloc(1, sizeof *s);
+    s->config = *config;
+    s->load_timer.fire = on_load_timer;
+    enum err e = worker_start(config->scheduler, config->loop, on_result, s, &s->worker);
+    if (!e) {
+        const struct link_config link = {.loop = config->loop,
+                                         .run = config->run,
+                                         .service = "engine",
+                                         .instance = config->name,
+                                         .epoch = clock_random_u64()};
+        const struct link_handler handler = {on_up, on_frame, on_down, s};
+        e = link_dial(&link, "router", &handler, &s->link);
+    }
+    if (e) {
+        service_stop(s);
+        return e;
+    }
+    *ret_service = s;
+    return ERR_OK;
+}
+
+void service_leave(struct service *s)
+{
+    s->is_leaving = true;
+    if (link_is_up(s->link))
+        link_bye(s->link);
+    else
+        loop_stop(s->config.loop);
+}
+
+void service_stop(struct service *s)
+{
+    if (s == NULL)
+        return;
+    loop_timer_cancel(s->config.loop, &s->load_timer);
+    link_close(s->link);
+    worker_stop(s->worker);
+    free(s);
+}
+
+bool service_has_failed(const struct service *s)
+{
+    return s->has_failed;
+}

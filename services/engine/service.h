@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* service: halo-engine on the wire. It dials the router, says what it serves, hands requests to the
+ * worker and sends one tokens frame per step.
+ *
+ * When the link breaks, all replies are dropped: the router sends them again, to this engine or to
+ * another one, with the tokens it has. The prefix cache stays, so little is computed twice. */
+#ifndef HALO_ENGINE_SERVICE_H
+#define HALO_ENGINE_SERVICE_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/loop.h"
+#include "services/engine/scheduler.h"
+
+struct service;
+
+struct service_config {
+    struct loop *loop;
+    struct scheduler *scheduler; /* borrowed; the worker's until service_stop */
+    const char *run;
+    const char *name;
+    struct seq_limits limits;
+    uint32_t max_seqs;
+    uint32_t n_blocks;
+    const char *backend; /* "cpu/avx2" */
+    uint32_t lane;
+};
+
+/* Starts the worker and dials the router, which need not be there yet. */
+MUST_CHECK enum err service_start(const struct service_config *config,
+                                  struct service **ret_service);
+
+/* Takes leave of the router and stops the loop when it has confirmed. */
+void service_leave(struct service *s);
+
+/* Ends the worker and frees everything. NULL is allowed. */
+void service_stop(struct service *s);
+
+/* Whether the backend failed, so that the process should end with an error. */
+bool service_has_failed(const struct service *s);
+
+#endif
