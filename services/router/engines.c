@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/router/engines.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/mem.h"
+
+void engines_init(struct engines *s)
+{
+    *s = (struct engines){0};
+    TAILQ_INIT(&s->list);
+}
+
+struct engine *engines_add(struct engines *s, struct link *l)
+{
+    struct engine *e = mem_zalloc(1, sizeof *e);
+    e->peer.kind = PEER_ENGINE;
+    e->peer.link = l;
+    TAILQ_INIT(&e->in_flight);
+    TAILQ_INSERT_TAIL(&s->list, e, entry);
+    return e;
+}
+
+void engines_remove(struct engines *s, struct engine *take_engine)
+{
+    struct engine *e = take_engine;
+    ASSERT(e->n_in_flight == 0 && e->n_unproven == 0 && e->n_suspects == 0);
+    s->gone.preemptions += e->load.preemptions;
+    s->gone.prefix_queries += e->load.prefix_queries;
+    s->gone.prefix_hits += e->load.prefix_hits;
+    TAILQ_REMOVE(&s->list, e, entry);
+    free(e);
+}
+
+static bool copy_name(char *to, size_t cap, struct str from)
+{
+    if (from.len == 0 || from.len >= cap || memchr(from.ptr, '\0', from.len) != NULL)
+        return false;
+    memcpy(to, from.ptr, from.len);
+    to[from.len] = '\0';
+    return true;
+}
+
+enum err engine_register(struct engine *e, const struct frame_engine *f)
+{
+    if (e->is_ready || f->context < 2 || f->max_seqs < 1 || f->max_seqs > ENGINE_SEQS_MAX ||
+        f->lane >= LANES)
+        return ERR_PROTOCOL;
+    if (!copy_name(e->model_name, sizeof e->model_name, f->model_name) ||
+        !copy_name(e->model_hash, sizeof e->model_hash, f->model_hash))
+        return ERR_PROTOCOL;
+    e->context = f->context;
+    e->max_seqs = f->max_seqs;
+    e->kv_blocks = f->kv_blocks;
+    e->lane = f->lane;
+    e->is_ready = true;
+    return ERR_OK;
+}
+
+/* ---- placement --------------------------------------------------------------------------------- */
+
+static bool serves(const struct engine *e, const struct request *q)
+{
+    const struct frame_submit *s = &q->submit;
+    return e->is_ready && link_is_up(e->peer.link) && e->lane == s->lane &&
+           (s->model_hash.len == 0 || str_is(s->model_hash, e->model_hash));
+}
+
+static bool has_context(const struct engine *e, const struct request *q)
+{
+    const struct frame_submit *s = &q->submit;
+    if (s->n_prompt >= e->context)
+        return false;
+    /* Once it was placed, its end is fixed and must lie within. */
+    size_t n_reply = q->was_placed ? s->sampling.max_tokens : q->n_ids;
+    return n_reply <= e->context - s->n_prompt;
+}
+
+bool engine_suits(const struct engine *e, const struct request *q)
+{
+    return serves(e, q) && has_context(e, q);
+}
+
+enum engines_fit engines_fit(const struct engines *s, const struct request *q)
+{
+    enum engines_fit fit = FIT_NONE;
+    const struct engine *e;
+    TAILQ_FOREACH(e, &s->list, entry)
+    {
+        if (!serves(e, q))
+            continue;
+        if (has_context(e, q))
+            return FIT_YES;
+        fit = FIT_TOO_LONG;
+    }
+    return fit;
+}
+
+static bool has_room(const struct engine *e)
+{
+    return e->is_ready && e->n_in_flight < e->max_seqs + 1 + e->max_seqs / 8;
+}
+
+/* Sequences per place. What we sent is exact; what the engine reports is late, but counts also what
+ * was cancelled and is not gone yet. */
+static bool is_less_loaded(const struct engine *a, const struct engine *b)
+{
+    uint64_t seen_a = (uint64_t)a->load.running + a->load.waiting;
+    uint64_t seen_b = (uint64_t)b->load.running + b->load.waiting;
+    uint64_t load_a = (seen_a > a->n_in_flight ? seen_a : a->n_in_flight) * b->max_seqs;
+    uint64_t load_b = (seen_b > b->n_in_flight ? seen_b : b->n_in_flight) * a->max_seqs;
+    if (load_a != load_b)
+        return load_a < load_b;
+    return strcmp(a->peer.name, b->peer.name) < 0;
+}
+
+struct engine *engines_pick(const struct engines *s, const struct request *q)
+{
+    struct engine *best = NULL;
+    struct engine *e;
+    TAILQ_FOREACH(e, &s->list, entry)
+    {
+        if (!has_room(e) || !engine_suits(e, q) || e->n_suspects > 0)
+            continue;
+        if (request_is_suspect(q) ? e->n_unproven > 0 : e->is_reserved)
+            continue;
+        if (best == NULL || is_less_loaded(e, best))
+            best = e;
+    }
+    return best;
+}
+
+void engines_reserve(struct engines *s, const struct request *suspect)
+{
+    struct engine *best = NULL;
+    struct engine *e;
+    TAILQ_FOREACH(e, &s->list, entry)
+    {
+        if (!engine_suits(e, suspect))
+            continue;
+        if (e->is_reserved)
+            return; /* suspects take turns */
+        if (best == NULL || e->n_unproven < best->n_unproven)
+            best = e;
+    }
+    if (best != NULL)
+        best->is_reserved = true;
+}
+
+void engines_release(struct engines *s)
+{
+    struct engine *e;
+    TAILQ_FOREACH(e, &s->list, entry)
+    {
+        e->is_reserved = false;
+    }
+}
+
+bool engines_have_room(const struct engines *s)
+{
+    const struct engine *e;
+    TAILQ_FOREACH(e, &s->list, entry)
+    {
+        if (has_room(e))
+            return true;
+    }
+    return false;
+}
+
+/* ---- requests in flight ------------------------------------------------------------------------ */
+
+void engine_attach(struct engine *e, struct request *q)
+{
+    q->engine = e;
+    q->has_progress = false;
+    TAILQ_INSERT_TAIL(&e->in_flight, q, place);
+    e->n_in_flight++;
+    e->n_unproven++;
+    e->n_suspects += request_is_suspect(q);
+}
+
+void engine_prove(struct engine *e, struct request *q)
+{
+    if (q->has_progress)
+        return;
+    e->n_unproven--;
+    e->n_suspects -= request_is_suspect(q);
+    q->has_progress = true;
+    q->n_deaths = 0;
+}
+
+void engine_detach(struct engine *e, struct request *q)
+{
+    if (!q->has_progress) {
+        e->n_unproven--;
+        e->n_suspects -= request_is_suspect(q);
+    }
+    TAILQ_REMOVE(&e->in_flight, q, place);
+    e->n_in_flight--;
+    q->engine = NULL;
+}

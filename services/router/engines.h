@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* engines: the table of engines, and which of them takes a request.
+ *
+ * An engine is in the table while its link is up; it takes requests once its `engine` frame came. It
+ * holds at most max_seqs requests and a margin, so that it can start the next one in the step in which
+ * another ends, and the rest can still go elsewhere. */
+#ifndef HALO_ROUTER_ENGINES_H
+#define HALO_ROUTER_ENGINES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "proto/link.h"
+#include "services/router/peer.h"
+#include "services/router/request.h"
+
+enum {
+    ENGINE_SEQS_MAX = 65536,
+    ENGINE_NAME_MAX = 96,
+    ENGINE_HASH_MAX = 64,
+    LANES = 2, /* 0 is stable, 1 is the candidate */
+};
+
+struct engine {
+    struct peer peer; /* first */
+    TAILQ_ENTRY(engine) entry;
+    bool is_ready; /* its `engine` frame came */
+    bool is_reserved; /* see engines_reserve */
+    char model_name[ENGINE_NAME_MAX + 1];
+    char model_hash[ENGINE_HASH_MAX + 1];
+    uint32_t context;
+    uint32_t max_seqs;
+    uint32_t kv_blocks;
+    uint32_t lane;
+    struct frame_engine_load load; /* as last reported */
+    struct request_list in_flight; /* in the order in which they were sent */
+    uint32_t n_in_flight;
+    uint32_t n_unproven; /* of them without a token so far */
+    uint32_t n_suspects; /* of the unproven, those that may kill the engine */
+};
+
+TAILQ_HEAD(engine_list, engine);
+
+struct engines {
+    struct engine_list list;
+    struct frame_engine_load gone; /* counters of engines that left, so that sums never fall */
+};
+
+/* How the engines of a request's lane and model suit it. */
+enum engines_fit {
+    FIT_NONE, /* none serves it */
+    FIT_TOO_LONG, /* all of them have too short a context */
+    FIT_YES,
+};
+
+void engines_init(struct engines *s);
+
+/* Adds an engine whose link came up. */
+struct engine *engines_add(struct engines *s, struct link *l);
+
+/* Takes it out and frees it; it holds no requests any more. */
+void engines_remove(struct engines *s, struct engine *take_engine);
+
+/* Its `engine` frame. ERR_PROTOCOL if it makes no sense or came before. */
+MUST_CHECK enum err engine_register(struct engine *e, const struct frame_engine *f);
+
+/* Whether the engine serves the request's lane and model and has the context for it. */
+bool engine_suits(const struct engine *e, const struct request *q);
+
+/* Puts the request among those in flight; takes it out again; notes its first token there. */
+void engine_attach(struct engine *e, struct request *q);
+void engine_detach(struct engine *e, struct request *q);
+void engine_prove(struct engine *e, struct request *q);
+
+enum engines_fit engines_fit(const struct engines *s, const struct request *q);
+
+/* The least loaded engine that can take the request now, or NULL. A suspect gets an engine only when
+ * all others there have proven harmless, and nothing joins it before it has. */
+struct engine *engines_pick(const struct engines *s, const struct request *q);
+
+/* Keeps an engine free of newcomers, so that the suspect gets its turn; engines_release undoes it. */
+void engines_reserve(struct engines *s, const struct request *suspect);
+void engines_release(struct engines *s);
+
+/* Whether any engine can take any request. */
+bool engines_have_room(const struct engines *s);
+
+#endif

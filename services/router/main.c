@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* halo-router: places requests on engines and brings them through the loss of any of them. */
+#include "common/check.h"
+#include "common/log.h"
+#include "common/notify.h"
+#include "common/opt.h"
+#include "proto/link.h"
+#include "services/router/router.h"
+
+enum { DRAIN_MS = 200 }; /* for sockets that are still being closed at the end */
+
+struct options {
+    const char *run;
+    const char *log_level;
+    uint32_t queue_limit;
+    uint32_t engine_wait_ms;
+    uint32_t stall_ms;
+};
+
+static const struct opt OPTS[] = {
+    OPT_COMMON_ROWS(struct options),
+    OPT_U32_ROW(struct options, queue_limit, "queue-limit", "256", 1, 65536, "N",
+                "most new requests that wait for an engine; one more is refused (HTTP 429)"),
+    OPT_U32_ROW(struct options, engine_wait_ms, "engine-wait-ms", "60000", 0, 3600000, "MS",
+                "how long a request waits while no engine serves its model; long enough for an "
+                "engine to be restarted and load its model"),
+    OPT_U32_ROW(struct options, stall_ms, "stall-ms", "20000", 1000, 3600000, "MS",
+                "an engine that is busy without progress this long is dropped, and its replies "
+                "go on elsewhere; longer than the slowest step"),
+};
+
+static const char EXAMPLE[] = "halo-router --queue-limit 64";
+
+/* Runs on the loop, so the router is there by then. */
+static void leave(void *ctx)
+{
+    struct router **router = ctx;
+    log_info("stopping");
+    notify_stopping();
+    router_leave(*router);
+}
+
+static bool start(struct loop *loop, const struct options *o, struct router **ret_router)
+{
+    struct router_config config = {
+        .loop = loop,
+        .run = o->run,
+        .queue_limit = o->queue_limit,
+        .engine_wait_ms = o->engine_wait_ms,
+        .stall_ms = o->stall_ms,
+    };
+    enum err e = router_new(&config, ret_router);
+    if (e == ERR_IN_USE)
+        log_error("start-failed", S("why", "another halo-router serves this run directory"),
+                  S("run", o->run));
+    else if (e != ERR_OK)
+        log_error("start-failed", S("why", err_text(e)), S("run", o->run));
+    return e == ERR_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    struct opt_program program = {
+        .name = "halo-router",
+        .summary = "Places requests on engines and brings them through the loss of any of them.",
+        .example = EXAMPLE,
+        .opts = OPTS,
+        .n_opts = ARRAY_LEN(OPTS),
+        .values = &o,
+    };
+    int operands;
+    int status;
+    if (!opt_parse(&program, argc, argv, &operands, &status))
+        return status;
+    if (!opt_common_setup("router", &o.run, o.log_level))
+        return 2;
+
+    struct loop *loop;
+    struct router *router = NULL;
+    if (loop_new(&loop) != ERR_OK || loop_on_terminate(loop, leave, &router) != ERR_OK) {
+        log_error("start-failed", S("why", "no event loop"));
+        return 1;
+    }
+    if (!start(loop, &o, &router)) {
+        loop_free(loop);
+        return 1;
+    }
+    notify_watchdog_start(loop);
+    notify_ready("no engine yet");
+    log_info("ready", S("run", o.run), S("version", opt_version()));
+    loop_run(loop);
+
+    router_free(router);
+    loop_free(loop);
+    (void)link_drain(DRAIN_MS);
+    log_info("stopped");
+    return 0;
+}

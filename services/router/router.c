@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/router/router.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/notify.h"
+#include "proto/link.h"
+#include "services/router/engines.h"
+#include "services/router/queue.h"
+#include "services/router/status.h"
+
+enum {
+    STATUS_MS = 500, /* least time between two reports of load */
+    LEAVE_MS = 700,
+    DETAIL_CAP = 200,
+};
+
+struct router {
+    struct router_config config;
+    struct link_server *server;
+    struct engines engines;
+    struct queue queue;
+    struct map by_id; /* requests in flight */
+    uint64_t next_id;
+    struct tokenizer_stack to_flush;
+    struct peer_list peers;
+    size_t n_peers;
+
+    struct loop_timer status_timer;
+    struct status status;
+    struct buf status_sent; /* the last status, encoded */
+    struct buf scratch;
+
+    uint64_t n_ended;
+    uint64_t n_stale; /* events of requests that were not in flight there */
+    uint64_t n_refused; /* for want of room in the queue */
+    bool is_full_logged;
+    bool is_leaving;
+    struct loop_timer leave_timer;
+};
+
+/* ---- status ------------------------------------------------------------------------------------ */
+
+static void send_status(struct router *r, struct tokenizer *t)
+{
+    enum err e = link_send(t->peer.link, FRAME_status, &r->status.frame);
+    if (e != ERR_OK && e != ERR_CLOSED)
+        log_error("status-not-sent", S("to", t->peer.name), S("err", err_name(e)));
+}
+
+/* Sends the status to all tokenizers if it differs from the last one. */
+static void publish_status(struct router *r)
+{
+    const struct rec_load *l = &r->status.frame.load;
+    char words[DETAIL_CAP];
+    status_fill(&r->status, &r->engines, &r->queue);
+    buf_reset(&r->scratch);
+    if (frame_encode(&r->scratch, FRAME_status, 0, &r->status.frame) != ERR_OK)
+        return; /* texts are capped: not reached */
+    if (str_eq(buf_str(&r->scratch), buf_str(&r->status_sent)))
+        return;
+    struct buf sent = r->scratch;
+    r->scratch = r->status_sent;
+    r->status_sent = sent;
+    struct tokenizer *t;
+    TAILQ_FOREACH(t, &r->queue.tokenizers, entry)
+    {
+        send_status(r, t);
+    }
+    (void)snprintf(words, sizeof words,
+                   "%u engines, %zu models, %u running, %u waiting, %" PRIu64 " ended, %" PRIu64
+                   " replayed, %" PRIu64 " refused",
+                   l->engines, r->status.frame.n_models, l->running, l->waiting, r->n_ended,
+                   l->replays, r->n_refused);
+    notify_status(words);
+}
+
+static void on_status_timer(struct loop_timer *timer)
+{
+    publish_status(
+        (struct router *)(void *)((char *)timer - offsetof(struct router, status_timer)));
+}
+
+/* Something that the status shows has changed. */
+static void touch_status(struct router *r)
+{
+    if (r->status_timer.slot == 0)
+        loop_timer_set(r->config.loop, &r->status_timer, STATUS_MS);
+}
+
+/* ---- the end of a request ---------------------------------------------------------------------- */
+
+/* Tells the engine, if one has it, that the reply is no longer wanted. */
+static void cancel_at_engine(struct router *r, struct request *q)
+{
+    struct frame_cancel cancel = {.req = q->id};
+    if (q->engine == NULL || r->is_leaving)
+        return;
+    enum err e = link_send(q->engine->peer.link, FRAME_cancel, &cancel);
+    if (e != ERR_OK) /* its link is going down, and all its sequences with it */
+        log_debug("cancel-not-sent", S("to", q->engine->peer.name), S("err", err_name(e)));
+}
+
+/* Forgets a request wherever it is. */
+static void drop(struct router *r, struct request *q)
+{
+    if (q->engine != NULL) {
+        engine_detach(q->engine, q);
+        (void)map_remove(&r->by_id, q->id);
+    } else {
+        queue_remove(&r->queue, q);
+    }
+    loop_timer_cancel(r->config.loop, &q->deadline);
+    loop_timer_cancel(r->config.loop, &q->engine_wait);
+    tokenizer_disown(q);
+    request_free(q);
+    r->n_ended++;
+    touch_status(r);
+}
+
+static void send_error(struct tokenizer *t, uint64_t req, enum err code, const char *detail)
+{
+    struct rec_token item = {
+        .req = req, .finish = FINISH_ERROR, .code = (uint32_t)code, .detail = str_from(detail)};
+    struct frame_tokens f = {.items = &item, .n_items = 1};
+    enum err e = link_send(t->peer.link, FRAME_tokens, &f);
+    if (e != ERR_OK) /* its link is going down, and all its requests with it */
+        log_debug("error-not-sent", S("to", t->peer.name), S("err", err_name(e)));
+}
+
+static void end_with_error(struct router *r, struct request *q, enum err code, const char *detail)
+{
+    cancel_at_engine(r, q);
+    send_error(q->owner, q->req, code, detail);
+    drop(r, q);
+}
+
+/* ---- placement --------------------------------------------------------------------------------- */
+
+static bool place(void *ctx, struct request *q)
+{
+    struct router *r = ctx;
+    struct engine *e = engines_pick(&r->engines, q);
+    if (e == NULL) {
+        if (request_is_suspect(q))
+            engines_reserve(&r->engines, q);
+        return false;
+    }
+    queue_remove(&r->queue, q);
+    loop_timer_cancel(r->config.loop, &q->engine_wait);
+    request_fix(q, e->model_hash, e->context);
+    q->id = r->next_id++;
+    map_put(&r->by_id, q->id, q);
+    engine_attach(e, q);
+    struct frame_submit f = request_to_submit(q);
+    enum err err = link_send(e->peer.link, FRAME_submit, &f);
+    if (err != ERR_OK && err != ERR_CLOSED) /* closed: it is placed again when the link is down */
+        end_with_error(r, q, err, "the request cannot be sent to an engine");
+    return true;
+}
+
+static void dispatch(struct router *r)
+{
+    if (r->is_leaving || queue_is_empty(&r->queue) || !engines_have_room(&r->engines))
+        return;
+    engines_release(&r->engines);
+    queue_offer_replays(&r->queue, place, r);
+    while (engines_have_room(&r->engines) && queue_offer_next(&r->queue, place, r)) {
+    }
+    if (r->queue.n_waiting < r->queue.limit / 2)
+        r->is_full_logged = false;
+    touch_status(r);
+}
+
+/* Looks whether a waiting request has an engine to wait for: if none, only for so long. */
+static void check_wait(void *ctx, struct request *q)
+{
+    struct router *r = ctx;
+    char detail[DETAIL_CAP];
+    enum engines_fit fit = engines_fit(&r->engines, q);
+    if (fit == FIT_YES) {
+        loop_timer_cancel(r->config.loop, &q->engine_wait);
+    } else if (fit == FIT_TOO_LONG && !q->was_placed) {
+        (void)snprintf(detail, sizeof detail,
+                       "the prompt has %zu tokens and leaves no room for a reply",
+                       q->submit.n_prompt);
+        end_with_error(r, q, ERR_CONTEXT, detail);
+    } else if (q->engine_wait.slot == 0) {
+        loop_timer_set(r->config.loop, &q->engine_wait, r->config.engine_wait_ms);
+    }
+}
+
+static void on_engine_wait(struct loop_timer *timer)
+{
+    struct request *q =
+        (struct request *)(void *)((char *)timer - offsetof(struct request, engine_wait));
+    struct router *r = q->router;
+    char detail[DETAIL_CAP];
+    (void)snprintf(detail, sizeof detail,
+                   "no engine of the %s lane serves the model; waited %u ms for one",
+                   q->submit.lane == 0 ? "stable" : "candidate", r->config.engine_wait_ms);
+    log_warn("no-engine", S("tokenizer", q->owner->peer.name), U("req", q->req),
+             U("waited_ms", r->config.engine_wait_ms));
+    end_with_error(r, q, ERR_NO_ENGINE, detail);
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+    struct request *q =
+        (struct request *)(void *)((char *)timer - offsetof(struct request, deadline));
+    struct router *r = q->router;
+    end_with_error(r, q, ERR_TIMEOUT,
+                   q->engine != NULL ? "the reply was not finished before its deadline"
+                                     : "no engine had room before the deadline");
+    dispatch(r);
+}
+
+/* ---- frames of tokenizers ---------------------------------------------------------------------- */
+
+/* Refuses what no engine could serve. */
+static bool is_sound(struct tokenizer *t, const struct frame_submit *f)
+{
+    const char *detail = NULL;
+    if (f->n_prompt == 0)
+        detail = "the prompt has no tokens";
+    else if (f->sampling.max_tokens == 0)
+        detail = "max_tokens is 0";
+    else if (f->n_resume > f->sampling.max_tokens)
+        detail = "more tokens to resume than max_tokens";
+    else if (f->lane >= LANES)
+        detail = "no such lane; 0 is stable, 1 is the candidate";
+    if (detail != NULL)
+        send_error(t, f->req, ERR_INVALID, detail);
+    return detail == NULL;
+}
+
+static void refuse_full(struct router *r, struct tokenizer *t, const struct frame_submit *f)
+{
+    char detail[DETAIL_CAP];
+    (void)snprintf(detail, sizeof detail, "%u requests wait already (--queue-limit %u)",
+                   r->queue.n_waiting, r->queue.limit);
+    if (!r->is_full_logged)
+        log_warn("queue-full", U("limit", r->queue.limit), U("refused", r->n_refused + 1));
+    r->is_full_logged = true;
+    r->n_refused++;
+    send_error(t, f->req, ERR_FULL, detail);
+}
+
+static enum err on_submit(struct router *r, struct tokenizer *t, const struct frame_submit *f)
+{
+    struct request *q;
+    if (map_get(&t->by_req, f->req) != NULL)
+        return ERR_EXISTS;
+    if (!is_sound(t, f))
+        return ERR_OK;
+    if (request_new(f, &q) != ERR_OK) {
+        send_error(t, f->req, ERR_NOMEM, "the router is out of memory");
+        return ERR_OK;
+    }
+    /* What can be placed at once does not wait, so no limit applies. */
+    if (r->queue.n_waiting >= r->queue.limit && engines_pick(&r->engines, q) == NULL) {
+        request_free(q);
+        refuse_full(r, t, f);
+        return ERR_OK;
+    }
+    q->router = r;
+    q->deadline.fire = on_deadline;
+    q->engine_wait.fire = on_engine_wait;
+    tokenizer_own(t, q);
+    queue_add(&r->queue, q);
+    if (f->deadline_ms > 0)
+        loop_timer_set(r->config.loop, &q->deadline, f->deadline_ms);
+    check_wait(r, q);
+    dispatch(r);
+    return ERR_OK;
+}
+
+static void on_cancel(struct router *r, struct tokenizer *t, uint64_t req)
+{
+    struct request *q = map_get(&t->by_req, req);
+    if (q == NULL)
+        return; /* it has just ended */
+    cancel_at_engine(r, q);
+    drop(r, q);
+    dispatch(r);
+}
+
+static enum err on_tokenizer_frame(struct router *r, struct tokenizer *t, const struct frame *f)
+{
+    if (f->type == FRAME_submit)
+        return on_submit(r, t, f->body);
+    if (f->type != FRAME_cancel)
+        return ERR_PROTOCOL;
+    on_cancel(r, t, ((const struct frame_cancel *)f->body)->req);
+    return ERR_OK;
+}
+
+/* ---- frames of engines ------------------------------------------------------------------------- */
+
+static enum err on_engine(struct router *r, struct engine *e, const struct frame_engine *f)
+{
+    enum err err = engine_register(e, f);
+    if (err != ERR_OK)
+        return err;
+    log_info("engine-up", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
+             S("model", e->model_name), U("lane", e->lane), U("max_seqs", e->max_seqs),
+             U("context", e->context), SN("backend", f->backend.ptr, f->backend.len));
+    queue_each(&r->queue, check_wait, r);
+    dispatch(r);
+    publish_status(r);
+    return ERR_OK;
+}
+
+/* One event of a request in flight: into the journal, then to its tokenizer. */
+static enum err apply(struct router *r, struct request *q, const struct rec_token *item)
+{
+    struct tokenizer *t = q->owner;
+    struct rec_token event = *item;
+    event.req = q->req;
+    if (item->has_id) {
+        if (q->n_ids >= q->submit.sampling.max_tokens)
+            return ERR_PROTOCOL;
+        request_record(q, item->id);
+        engine_prove(q->engine, q);
+        if (q->was_reported)
+            event.cached_tokens = 0; /* of a replay: not the client's */
+        q->was_reported = true;
+    }
+    if (t->n_events == 0)
+        SLIST_INSERT_HEAD(&r->to_flush, t, flush);
+    tokenizer_add_event(t, &event);
+    if (item->finish != FINISH_NONE)
+        drop(r, q);
+    return ERR_OK;
+}
+
+/* Sends each tokenizer what the step brought for it, in one frame. */
+static void flush(struct router *r)
+{
+    struct tokenizer *t;
+    while ((t = SLIST_FIRST(&r->to_flush)) != NULL) {
+        SLIST_REMOVE_HEAD(&r->to_flush, flush);
+        struct frame_tokens f = {.items = t->events, .n_items = t->n_events};
+        t->n_events = 0;
+        enum err e = link_send(t->peer.link, FRAME_tokens, &f);
+        if (e == ERR_OK || e == ERR_CLOSED)
+            continue; /* closed: its requests end when the link is down */
+        log_error("tokens-not-sent", S("to", t->peer.name), S("err", err_name(e)));
+        link_break(t->peer.link, e);
+    }
+}
+
+static enum err on_tokens(struct router *r, struct engine *e, const struct frame_tokens *f)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < f->n_items && err == ERR_OK; i++) {
+        const struct rec_token *item = &f->items[i];
+        struct request *q = map_get(&r->by_id, item->req);
+        if (item->finish > FINISH_ERROR)
+            err = ERR_RANGE;
+        else if (q != NULL && q->engine == e)
+            err = apply(r, q, item);
+        else
+            r->n_stale++;
+    }
+    flush(r);
+    dispatch(r);
+    return err;
+}
+
+static enum err on_engine_frame(struct router *r, struct engine *e, const struct frame *f)
+{
+    if (f->type == FRAME_engine)
+        return on_engine(r, e, f->body);
+    if (!e->is_ready)
+        return ERR_PROTOCOL;
+    if (f->type == FRAME_tokens)
+        return on_tokens(r, e, f->body);
+    if (f->type != FRAME_engine_load)
+        return ERR_PROTOCOL;
+    e->load = *(const struct frame_engine_load *)f->body;
+    touch_status(r);
+    return ERR_OK;
+}
+
+/* ---- links ------------------------------------------------------------------------------------- */
+
+static void name_peer(struct peer *p)
+{
+    const char *instance = link_peer_instance(p->link);
+    (void)snprintf(p->name, sizeof p->name, "%s%s%s", link_peer_service(p->link),
+                   instance[0] != '\0' ? "." : "", instance);
+}
+
+static void on_up(void *ctx, struct link *l)
+{
+    struct router *r = ctx;
+    const char *service = link_peer_service(l);
+    struct peer *p;
+    if (r->is_leaving) {
+        link_break(l, ERR_CLOSED);
+        return;
+    }
+    bool is_engine = strcmp(service, "engine") == 0;
+    if ((!is_engine && strcmp(service, "tokenizer") != 0) || r->n_peers >= PEERS_MAX) {
+        log_warn("peer-unwanted", S("service", service), U("pid", link_peer_pid(l)),
+                 U("peers", r->n_peers));
+        link_break(l, is_engine ? ERR_FULL : ERR_UNSUPPORTED);
+        return;
+    }
+    if (is_engine)
+        p = &engines_add(&r->engines, l)->peer;
+    else
+        p = &queue_add_tokenizer(&r->queue, l)->peer;
+    name_peer(p);
+    link_set_user(l, p);
+    TAILQ_INSERT_TAIL(&r->peers, p, peers);
+    r->n_peers++;
+    if (is_engine)
+        return;
+    log_info("tokenizer-up", S("name", p->name), U("pid", link_peer_pid(l)));
+    status_fill(&r->status, &r->engines, &r->queue);
+    send_status(r, (struct tokenizer *)(void *)p);
+}
+
+static void on_frame(void *ctx, struct link *l, const struct frame *f)
+{
+    struct router *r = ctx;
+    struct peer *p = link_user(l);
+    notify_progress();
+    if (p == NULL || r->is_leaving)
+        return;
+    enum err e = p->kind == PEER_ENGINE ? on_engine_frame(r, (struct engine *)(void *)p, f)
+                                        : on_tokenizer_frame(r, (struct tokenizer *)(void *)p, f);
+    if (e == ERR_OK)
+        return;
+    log_warn("peer-broken", S("name", p->name), U("pid", link_peer_pid(l)),
+             S("frame", frame_name(f->type)), S("err", err_name(e)));
+    link_break(l, e);
+}
+
+/* Takes back a request whose engine is gone. */
+static void replay(struct router *r, struct request *q, bool counts_as_death)
+{
+    struct engine *e = q->engine;
+    counts_as_death = counts_as_death && !q->has_progress;
+    engine_detach(e, q);
+    (void)map_remove(&r->by_id, q->id);
+    q->n_deaths += counts_as_death;
+    queue_add_replay(&r->queue, q);
+    if (q->n_deaths < REQUEST_DEATHS_MAX)
+        return;
+    log_error("request-kills-engines", S("tokenizer", q->owner->peer.name), U("req", q->req),
+              U("deaths", q->n_deaths), U("prompt_tokens", q->submit.n_prompt),
+              U("reply_tokens", q->n_ids));
+    end_with_error(r, q, ERR_INTERNAL,
+                   "three engines in a row were lost while they computed this request; it is not "
+                   "tried again");
+}
+
+static void on_engine_down(struct router *r, struct engine *e, enum err why)
+{
+    uint32_t n = e->n_in_flight;
+    uint32_t i = 0;
+    log_info("engine-down", S("name", e->peer.name), S("why", err_name(why)), U("replays", n));
+    for (struct request *q; (q = TAILQ_FIRST(&e->in_flight)) != NULL; i++) {
+        /* It starts them in order: those beyond max_seqs only waited there. */
+        replay(r, q, why != ERR_OK && i < e->max_seqs);
+    }
+    engines_remove(&r->engines, e);
+    if (r->is_leaving)
+        return;
+    queue_each(&r->queue, check_wait, r);
+    dispatch(r);
+    publish_status(r);
+}
+
+static void on_tokenizer_down(struct router *r, struct tokenizer *t, enum err why)
+{
+    uint64_t n = 0;
+    for (struct request *q; (q = TAILQ_FIRST(&t->owned)) != NULL; n++) {
+        cancel_at_engine(r, q);
+        drop(r, q);
+    }
+    log_info("tokenizer-down", S("name", t->peer.name), S("why", err_name(why)), U("cancelled", n));
+    if (t->n_events > 0)
+        SLIST_REMOVE(&r->to_flush, t, tokenizer, flush);
+    queue_remove_tokenizer(&r->queue, t);
+    dispatch(r);
+}
+
+static void on_down(void *ctx, struct link *l, enum err why)
+{
+    struct router *r = ctx;
+    struct peer *p = link_user(l);
+    if (p == NULL)
+        return; /* was refused */
+    TAILQ_REMOVE(&r->peers, p, peers);
+    r->n_peers--;
+    if (p->kind == PEER_ENGINE)
+        on_engine_down(r, (struct engine *)(void *)p, why);
+    else
+        on_tokenizer_down(r, (struct tokenizer *)(void *)p, why);
+    if (r->is_leaving && r->n_peers == 0)
+        loop_stop(r->config.loop);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+enum err router_new(const struct router_config *config, struct router **ret_router)
+{
+    struct router *r = mem_zalloc(1, sizeof *r);
+    r->config = *config;
+    engines_init(&r->engines);
+    queue_init(&r->queue, config->queue_limit);
+    TAILQ_INIT(&r->peers);
+    SLIST_INIT(&r->to_flush);
+    /* Not from 1: an engine that outlives us must not take our ids for our predecessor's. */
+    r->next_id = clock_random_u64() & UINT32_MAX;
+    r->status_timer.fire = on_status_timer;
+    struct link_config link = {
+        .loop = config->loop,
+        .run = config->run,
+        .service = "router",
+        .instance = "",
+        .epoch = clock_random_u64(),
+        .stall_ms = config->stall_ms,
+    };
+    struct link_handler handler = {on_up, on_frame, on_down, r};
+    enum err e = link_listen(&link, &handler, &r->server);
+    if (e != ERR_OK) {
+        router_free(r);
+        return e;
+    }
+    *ret_router = r;
+    return ERR_OK;
+}
+
+static void on_leave_timer(struct loop_timer *timer)
+{
+    struct router *r =
+        (struct router *)(void *)((char *)timer - offsetof(struct router, leave_timer));
+    log_warn("peers-did-not-answer-bye", U("n", r->n_peers));
+    loop_stop(r->config.loop);
+}
+
+void router_leave(struct router *r)
+{
+    struct peer *next;
+    if (r->is_leaving)
+        return;
+    r->is_leaving = true;
+    r->leave_timer.fire = on_leave_timer;
+    loop_timer_set(r->config.loop, &r->leave_timer, LEAVE_MS);
+    for (struct peer *p = TAILQ_FIRST(&r->peers); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, peers);
+        link_bye(p->link);
+    }
+    if (r->n_peers == 0)
+        loop_stop(r->config.loop);
+}
+
+void router_free(struct router *r)
+{
+    if (r == NULL)
+        return;
+    r->is_leaving = true;
+    link_server_close(r->server);
+    loop_timer_cancel(r->config.loop, &r->status_timer);
+    loop_timer_cancel(r->config.loop, &r->leave_timer);
+    map_fini(&r->by_id);
+    buf_fini(&r->status_sent);
+    buf_fini(&r->scratch);
+    free(r);
+}

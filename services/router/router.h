@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* router: brings requests of tokenizers to engines and the tokens back.
+ *
+ * Everything that comes over a link or from a timer arrives here, on the loop's thread, and is applied
+ * to the tables: engines, queue, requests by id. The invariants:
+ * - A token is recorded in its request's journal before it is sent on, and sent on once.
+ * - An engine's word counts only for a request that is in flight there under the id it was sent with.
+ * - A request ends exactly once: its tokenizer gets a finish, or has cancelled it or is gone. */
+#ifndef HALO_ROUTER_ROUTER_H
+#define HALO_ROUTER_ROUTER_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/loop.h"
+
+struct router;
+
+struct router_config {
+    struct loop *loop;
+    const char *run; /* run directory; borrowed */
+    uint32_t queue_limit; /* most new requests that wait */
+    uint32_t engine_wait_ms; /* how long a request waits while no engine serves it */
+    uint32_t stall_ms; /* an engine that is busy without progress this long is dropped */
+};
+
+/* Listens as "router". Errors as link_listen's. */
+MUST_CHECK enum err router_new(const struct router_config *config, struct router **ret_router);
+
+/* Says bye to all peers and stops the loop when they have answered, within LEAVE_MS. Replies in flight
+ * are not waited for: their tokenizers bring them to the next router. */
+void router_leave(struct router *r);
+
+void router_free(struct router *r);
+
+#endif

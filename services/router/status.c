@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/router/status.h"
+
+static void add_model(struct status *s, const struct engine *e)
+{
+    for (size_t i = 0; i < s->frame.n_models; i++) {
+        struct rec_model *m = &s->models[i];
+        if (!str_is(m->name, e->model_name))
+            continue;
+        if (str_is(m->hash, e->model_hash) && e->context > m->context)
+            m->context = e->context;
+        return;
+    }
+    if (s->frame.n_models == STATUS_MODELS_MAX)
+        return;
+    s->models[s->frame.n_models++] = (struct rec_model){
+        .name = str_from(e->model_name),
+        .hash = str_from(e->model_hash),
+        .context = e->context,
+    };
+}
+
+static void add_load(struct rec_load *sum, const struct engine *e)
+{
+    sum->engines++;
+    sum->running += e->load.running;
+    sum->waiting += e->load.waiting;
+    sum->kv_blocks += e->kv_blocks;
+    sum->kv_blocks_used += e->load.kv_blocks_used;
+    sum->preemptions += e->load.preemptions;
+    sum->prefix_queries += e->load.prefix_queries;
+    sum->prefix_hits += e->load.prefix_hits;
+}
+
+void status_fill(struct status *s, const struct engines *engines, const struct queue *queue)
+{
+    s->frame = (struct frame_status){.models = s->models};
+    s->frame.load = (struct rec_load){
+        .waiting = queue->n_waiting + queue->n_replays,
+        .preemptions = engines->gone.preemptions,
+        .prefix_queries = engines->gone.prefix_queries,
+        .prefix_hits = engines->gone.prefix_hits,
+        .replays = queue->n_replays_ever,
+        .queue_limit = queue->limit,
+    };
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        const struct engine *e;
+        TAILQ_FOREACH(e, &engines->list, entry)
+        {
+            if (!e->is_ready || e->lane != lane)
+                continue;
+            add_model(s, e);
+            add_load(&s->frame.load, e);
+        }
+    }
+}

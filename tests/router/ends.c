@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/router/ends.h"
+
+#include <ftw.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/mem.h"
+
+extern char **environ;
+
+uint32_t fake_id(uint32_t first, uint64_t seed, size_t position)
+{
+    uint64_t h = (first ^ seed << 20) * UINT64_C(0x9e3779b97f4a7c15) + position;
+    h = (h ^ h >> 31) * UINT64_C(0xbf58476d1ce4e5b9);
+    return (uint32_t)(h >> 40);
+}
+
+/* ---- the world --------------------------------------------------------------------------------- */
+
+void router_start(struct world *w, const char *const *args)
+{
+    char *argv[16] = {0};
+    size_t n = 0;
+    const char *path = getenv("HALO_ROUTER");
+    assert_non_null(path);
+    const char *fixed[] = {path, "--run", w->run, "--log-level", "error"};
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+        argv[n++] = mem_strndup(fixed[i], strlen(fixed[i]));
+    for (; args != NULL && *args != NULL; args++)
+        argv[n++] = mem_strndup(*args, strlen(*args));
+    pid_t pid;
+    assert_int_equal(posix_spawn(&pid, path, NULL, NULL, argv, environ), 0);
+    w->router_pid = pid;
+    while (n > 0)
+        free(argv[--n]);
+}
+
+void router_kill(struct world *w)
+{
+    int status;
+    assert_int_equal(kill(w->router_pid, SIGKILL), 0);
+    assert_int_equal(waitpid(w->router_pid, &status, 0), w->router_pid);
+    w->router_pid = 0;
+}
+
+struct world *world_new(const char *const *args)
+{
+    struct world *w = mem_zalloc(1, sizeof *w);
+    (void)snprintf(w->run, sizeof w->run, "/tmp/halo-router-XXXXXX");
+    assert_non_null(mkdtemp(w->run));
+    assert_int_equal(loop_new(&w->loop), ERR_OK);
+    w->next_epoch = 100;
+    router_start(w, args);
+    return w;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void stop_router(struct world *w)
+{
+    int status;
+    uint64_t start = clock_now_ms();
+    if (w->router_pid == 0)
+        return;
+    assert_int_equal(kill(w->router_pid, SIGTERM), 0);
+    /* Peers answer bye meanwhile. */
+    while (waitpid(w->router_pid, &status, WNOHANG) == 0) {
+        assert_true(clock_now_ms() - start < 20000);
+        loop_turn(w->loop, 5);
+    }
+    w->router_pid = 0;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+void world_free(struct world *w)
+{
+    stop_router(w);
+    for (int i = 0; i < ENDS_MAX; i++) {
+        struct fake_engine *e = w->engines[i];
+        struct fake_tokenizer *t = w->tokenizers[i];
+        if (e != NULL)
+            link_close(e->link);
+        free(e);
+        if (t == NULL)
+            continue;
+        link_close(t->link);
+        size_t cursor = 0;
+        uint64_t req;
+        for (void *r; map_next(&t->replies, &cursor, &req, &r);) {
+            free(((struct fake_reply *)r)->ids);
+            free(r);
+        }
+        map_fini(&t->replies);
+        free(t);
+    }
+    loop_free(w->loop);
+    assert_true(link_drain(10000));
+    assert_int_equal(nftw(w->run, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    free(w);
+}
+
+static struct link *dial(struct world *w, const char *service, const char *name,
+                         struct link_handler h)
+{
+    struct link *l;
+    struct link_config c = {
+        .loop = w->loop,
+        .run = w->run,
+        .service = service,
+        .instance = name,
+        .epoch = w->next_epoch++,
+    };
+    assert_int_equal(link_dial(&c, "router", &h, &l), ERR_OK);
+    return l;
+}
+
+/* ---- engines ----------------------------------------------------------------------------------- */
+
+static void engine_up(void *ctx, struct link *l)
+{
+    struct fake_engine *e = ctx;
+    e->is_up = true;
+    e->n_seqs = 0;
+    if (!e->is_mute)
+        assert_int_equal(link_send(l, FRAME_engine, &e->says), ERR_OK);
+}
+
+static void engine_down(void *ctx, struct link *l, enum err why)
+{
+    struct fake_engine *e = ctx;
+    (void)l;
+    e->is_up = false;
+    e->n_seqs = 0;
+    e->n_downs++;
+    e->why = why;
+}
+
+static void remove_seq(struct fake_engine *e, size_t i)
+{
+    e->n_seqs--;
+    memmove(&e->seqs[i], &e->seqs[i + 1], (e->n_seqs - i) * sizeof e->seqs[0]);
+}
+
+static void on_submit(struct fake_engine *e, const struct frame_submit *f)
+{
+    assert_true(e->n_seqs < SEQS_MAX);
+    for (size_t i = 0; i < e->n_seqs; i++)
+        assert_true(e->seqs[i].id != f->req);
+    struct fake_seq *q = &e->seqs[e->n_seqs++];
+    e->n_submits++;
+    *q = (struct fake_seq){
+        .id = f->req,
+        .first = f->prompt[0],
+        .seed = f->sampling.seed,
+        .max_tokens = f->sampling.max_tokens,
+        .deadline_ms = f->deadline_ms,
+        .n_prompt = f->n_prompt,
+        .n_ids = f->n_resume,
+        .n_resumed = f->n_resume,
+    };
+    for (size_t i = 0; i < f->n_resume; i++)
+        assert_int_equal(f->resume[i], fake_id(q->first, q->seed, i));
+}
+
+static void engine_frame(void *ctx, struct link *l, const struct frame *f)
+{
+    struct fake_engine *e = ctx;
+    (void)l;
+    if (f->type == FRAME_submit) {
+        on_submit(e, f->body);
+        return;
+    }
+    assert_int_equal(f->type, FRAME_cancel);
+    e->n_cancels++;
+    for (size_t i = 0; i < e->n_seqs; i++) {
+        if (e->seqs[i].id == ((const struct frame_cancel *)f->body)->req) {
+            remove_seq(e, i);
+            return;
+        }
+    }
+}
+
+void engine_return(struct fake_engine *e)
+{
+    struct link_handler h = {engine_up, engine_frame, engine_down, e};
+    e->link = dial(e->world, "engine", e->name, h);
+}
+
+struct fake_engine *engine_new_as(struct world *w, const char *name,
+                                  const struct frame_engine *says)
+{
+    struct fake_engine *e = mem_zalloc(1, sizeof *e);
+    int i = 0;
+    while (w->engines[i] != NULL)
+        i++;
+    assert_true(i < ENDS_MAX);
+    w->engines[i] = e;
+    e->world = w;
+    e->name = name;
+    e->says = *says;
+    engine_return(e);
+    return e;
+}
+
+struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_seqs)
+{
+    struct frame_engine says = {
+        .model_hash = STR_LIT(HASH_A),
+        .model_name = STR_LIT("a"),
+        .context = 4096,
+        .max_seqs = max_seqs,
+        .kv_blocks = 100,
+        .block_tokens = 16,
+        .backend = STR_LIT("fake"),
+    };
+    struct fake_engine *e = engine_new_as(w, name, &says);
+    UNTIL(w, e->is_up);
+    return e;
+}
+
+void engine_step(struct fake_engine *e)
+{
+    static struct rec_token items[SEQS_MAX];
+    size_t n = 0;
+    size_t n_run = e->n_seqs < e->says.max_seqs ? e->n_seqs : e->says.max_seqs;
+    for (size_t i = 0; i < n_run; i++) {
+        if (e->poison != 0 && e->seqs[i].first == e->poison) {
+            e->n_poisoned++;
+            engine_die(e);
+            return;
+        }
+    }
+    for (size_t i = 0; i < n_run; i++) {
+        struct fake_seq *q = &e->seqs[i];
+        items[n] = (struct rec_token){.req = q->id, .finish = FINISH_LENGTH};
+        if (q->n_ids < q->max_tokens) {
+            items[n].has_id = true;
+            items[n].id = fake_id(q->first, q->seed, q->n_ids);
+            items[n].logprob = -0.5F;
+            items[n].cached_tokens = q->n_ids == q->n_resumed ? 7 : 0;
+            q->n_ids++;
+            items[n].finish = q->n_ids == q->max_tokens ? FINISH_LENGTH : FINISH_NONE;
+        }
+        n++;
+    }
+    for (size_t i = n_run; i > 0; i--) {
+        if (items[i - 1].finish != FINISH_NONE)
+            remove_seq(e, i - 1);
+    }
+    struct frame_tokens f = {.items = items, .n_items = n};
+    if (n > 0 && e->is_up)
+        assert_int_equal(link_send(e->link, FRAME_tokens, &f), ERR_OK);
+}
+
+void engine_die(struct fake_engine *e)
+{
+    link_close(e->link);
+    e->link = NULL;
+    e->is_up = false;
+    e->n_seqs = 0;
+}
+
+/* ---- tokenizers -------------------------------------------------------------------------------- */
+
+struct fake_reply *reply(struct fake_tokenizer *t, uint64_t req)
+{
+    struct fake_reply *r = map_get(&t->replies, req);
+    assert_non_null(r);
+    return r;
+}
+
+static void on_token(struct fake_tokenizer *t, const struct rec_token *item)
+{
+    struct fake_reply *r = reply(t, item->req);
+    assert_int_equal(r->finish, FINISH_NONE);
+    r->cached_tokens += item->cached_tokens;
+    if (item->has_id) {
+        assert_true(r->n_ids < r->max_tokens);
+        assert_int_equal(item->id, fake_id(r->first, r->seed, r->n_ids));
+        r->ids[r->n_ids++] = item->id;
+    }
+    if (item->finish == FINISH_NONE)
+        return;
+    r->finish = item->finish;
+    r->code = item->code;
+    assert_true(item->detail.len < sizeof r->detail);
+    if (item->detail.len > 0)
+        memcpy(r->detail, item->detail.ptr, item->detail.len);
+    t->n_ended++;
+    t->n_ok += item->finish != FINISH_ERROR;
+}
+
+static void on_status(struct fake_tokenizer *t, const struct frame_status *f)
+{
+    t->n_status++;
+    t->n_models = f->n_models;
+    t->load = f->load;
+    t->model[0] = '\0';
+    if (f->n_models == 0)
+        return;
+    const struct rec_model *m = &f->models[0];
+    (void)snprintf(t->model, sizeof t->model, "%.*s", (int)m->name.len, m->name.ptr);
+    (void)snprintf(t->model_hash, sizeof t->model_hash, "%.*s", (int)m->hash.len, m->hash.ptr);
+    t->model_context = m->context;
+}
+
+static void tokenizer_frame(void *ctx, struct link *l, const struct frame *f)
+{
+    struct fake_tokenizer *t = ctx;
+    (void)l;
+    if (f->type == FRAME_status) {
+        on_status(t, f->body);
+        return;
+    }
+    assert_int_equal(f->type, FRAME_tokens);
+    const struct frame_tokens *tokens = f->body;
+    t->n_frames++;
+    assert_true(tokens->n_items > 0);
+    for (size_t i = 0; i < tokens->n_items; i++)
+        on_token(t, &tokens->items[i]);
+}
+
+static void tokenizer_up(void *ctx, struct link *l)
+{
+    struct fake_tokenizer *t = ctx;
+    (void)l;
+    t->is_up = true;
+}
+
+static void tokenizer_down(void *ctx, struct link *l, enum err why)
+{
+    struct fake_tokenizer *t = ctx;
+    (void)l;
+    t->is_up = false;
+    t->n_downs++;
+    t->why = why;
+}
+
+void tokenizer_return(struct fake_tokenizer *t)
+{
+    struct link_handler h = {tokenizer_up, tokenizer_frame, tokenizer_down, t};
+    t->link = dial(t->world, "tokenizer", t->name, h);
+    UNTIL(t->world, t->is_up);
+}
+
+struct fake_tokenizer *tokenizer_new(struct world *w, const char *name)
+{
+    struct fake_tokenizer *t = mem_zalloc(1, sizeof *t);
+    int i = 0;
+    while (w->tokenizers[i] != NULL)
+        i++;
+    assert_true(i < ENDS_MAX);
+    w->tokenizers[i] = t;
+    t->world = w;
+    t->name = name;
+    tokenizer_return(t);
+    return t;
+}
+
+void tokenizer_die(struct fake_tokenizer *t)
+{
+    link_close(t->link);
+    t->link = NULL;
+    t->is_up = false;
+}
+
+void ask_as(struct fake_tokenizer *t, const struct frame_submit *f)
+{
+    struct fake_reply *r = mem_zalloc(1, sizeof *r);
+    r->req = f->req;
+    r->first = f->n_prompt > 0 ? f->prompt[0] : 0;
+    r->seed = f->sampling.seed;
+    r->max_tokens = f->sampling.max_tokens;
+    r->ids = mem_zalloc((size_t)r->max_tokens + 1, sizeof *r->ids);
+    assert_null(map_get(&t->replies, r->req));
+    map_put(&t->replies, r->req, r);
+    assert_int_equal(link_send(t->link, FRAME_submit, f), ERR_OK);
+}
+
+void ask(struct fake_tokenizer *t, uint64_t req, uint32_t first, uint32_t n)
+{
+    uint32_t prompt[] = {first, 1, 2, 3};
+    struct frame_submit f = {
+        .req = req,
+        .prompt = prompt,
+        .n_prompt = ARRAY_LEN(prompt),
+        .sampling = {.max_tokens = n, .seed = req},
+    };
+    ask_as(t, &f);
+}
+
+void ask_again(struct fake_tokenizer *t, struct fake_reply *r)
+{
+    uint32_t prompt[] = {r->first, 1, 2, 3};
+    struct frame_submit f = {
+        .req = r->req,
+        .prompt = prompt,
+        .n_prompt = ARRAY_LEN(prompt),
+        .resume = r->ids,
+        .n_resume = r->n_ids,
+        .sampling = {.max_tokens = r->max_tokens, .seed = r->seed},
+    };
+    assert_int_equal(link_send(t->link, FRAME_submit, &f), ERR_OK);
+}
+
+void ask_all_again(struct fake_tokenizer *t)
+{
+    size_t cursor = 0;
+    uint64_t req;
+    for (void *r; map_next(&t->replies, &cursor, &req, &r);) {
+        if (((struct fake_reply *)r)->finish == FINISH_NONE)
+            ask_again(t, r);
+    }
+}
+
+void cancel(struct fake_tokenizer *t, uint64_t req)
+{
+    struct frame_cancel f = {.req = req};
+    assert_int_equal(link_send(t->link, FRAME_cancel, &f), ERR_OK);
+}
+
+void assert_whole(struct fake_tokenizer *t, uint64_t req)
+{
+    struct fake_reply *r = reply(t, req); /* each id was compared when it came */
+    assert_int_equal(r->finish, FINISH_LENGTH);
+    assert_int_equal(r->n_ids, r->max_tokens);
+}
+
+void assert_failed(struct fake_tokenizer *t, uint64_t req, enum err code, const char *words)
+{
+    struct fake_reply *r = reply(t, req);
+    assert_int_equal(r->finish, FINISH_ERROR);
+    assert_int_equal(r->code, code);
+    if (strstr(r->detail, words) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", words, r->detail);
+}
