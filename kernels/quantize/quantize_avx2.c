@@ -25,7 +25,7 @@ static float largest(const float *x, size_t n)
     return a;
 }
 
-static __m256i round8(const float *x, __m256 inv)
+static inline __m256i round8(const float *x, __m256 inv)
 {
     __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x), inv);
     v = _mm256_max_ps(v, _mm256_set1_ps(-128.0f));
@@ -34,7 +34,7 @@ static __m256i round8(const float *x, __m256 inv)
 }
 
 /* Four vectors of eight int32 within int8's range to 32 int8, in order. */
-static __m256i pack32(const __m256i k[4])
+static inline __m256i pack32(const __m256i k[4])
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     __m256i lo = _mm256_packs_epi32(k[0], k[1]);
@@ -50,27 +50,32 @@ static int32_t sum8(__m256i a)
     return _mm_cvtsi128_si32(v);
 }
 
+/* 32 values to 32 bytes; adds them to `sum`. */
+static inline __m256i quantize32(const float *x, __m256 inv, __m256i *sum)
+{
+    const __m256i k[4] = {round8(x, inv), round8(x + 8, inv), round8(x + 16, inv),
+                          round8(x + 24, inv)};
+    *sum = _mm256_add_epi32(
+        *sum, _mm256_add_epi32(_mm256_add_epi32(k[0], k[1]), _mm256_add_epi32(k[2], k[3])));
+    return pack32(k);
+}
+
 void quantize_row_avx2(const float *x, const struct quantized *out, size_t token)
 {
     size_t n = out->n_cols;
     int8_t *q = out->q + token * out->stride;
     float a = largest(x, n);
-    __m256 inv = _mm256_set1_ps(127.0f / a);
+    const __m256 inv = _mm256_set1_ps(127.0f / a);
     __m256i sum = _mm256_setzero_si256();
     memset(q + n, 0, quantize_stride(n) - n);
-    for (size_t i = 0; i < n; i += 32) {
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        _mm256_storeu_si256((__m256i *)(void *)(q + i), quantize32(x + i, inv, &sum));
+    }
+    if (i < n) {
         float tail[32] = {0};
-        const float *from = x + i;
-        if (n - i < 32) {
-            memcpy(tail, from, (n - i) * sizeof *x);
-            from = tail;
-        }
-        __m256i k[4];
-        for (size_t j = 0; j < 4; j++) {
-            k[j] = round8(from + 8 * j, inv);
-            sum = _mm256_add_epi32(sum, k[j]);
-        }
-        _mm256_storeu_si256((__m256i *)(void *)(q + i), pack32(k));
+        memcpy(tail, x + i, (n - i) * sizeof *x);
+        _mm256_storeu_si256((__m256i *)(void *)(q + i), quantize32(tail, inv, &sum));
     }
     out->scale[token] = a / 127.0f;
     out->sum[token] = sum8(sum);

@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include <immintrin.h>
 
-#include "kernels/ternary/ternary.h"
+#include "kernels/ternary/ternary_walk.h"
+#include "kernels/unroll.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
+/* Tiles are 4 rows by 1 token (memory speed) or 2 rows by up to 4 tokens. vpmaddubsw adds two
+ * products of magnitude at most 3 * 128 = 384 to a 16-bit lane; sums are widened to 32 bits before
+ * they can overflow. */
 enum {
     TILE_ROWS = 2,
     TILE_TOKENS = 4,
-    /* Steps of vpmaddubsw (each adds at most 2 * 3 * 128 in magnitude) that fit 16 bits: 42.
-     * A group takes four. */
-    GROUPS_16BIT = 10,
-    BLOCK_BYTES = 128 * 1024, /* weights that stay in L2 while all tokens pass over them */
-};
-
-struct tile {
-    const uint8_t *codes;
-    size_t row_bytes;
-    const int8_t *q;
-    size_t stride;
-    const float *x_scale;
-    const int32_t *x_sum;
-    float *y;
-    size_t y_stride;
+    GROUPS_16BIT = 10, /* 4 steps a group: 40 * 768 < 2^15 */
+    GROUPS_16BIT_SCALED = 5, /* 2 steps a group of products times four: 10 * 3072 < 2^15 */
 };
 
 INLINE __m256i load(const void *p)
@@ -30,24 +19,41 @@ INLINE __m256i load(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+/* acc += products of pairs of codes and activations, in 16-bit lanes. The addition is written as
+ * assembly because gcc 12 reorders a sum of intrinsics and then runs out of registers. */
+INLINE void add_products(__m256i *acc, __m256i codes, __m256i q)
+{
+    __asm__("vpaddw %1, %0, %0" : "+x"(*acc) : "x"(_mm256_maddubs_epi16(codes, q)));
+}
+
+INLINE __m256i widen(__m256i acc, __m256i sums)
+{
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+}
+
 /* The group at `codes` of each row times 128 columns of each token, added to 16-bit sums. */
-INLINE void step(const uint8_t *codes, size_t row_bytes, const int8_t *q, size_t stride,
+INLINE void step(const uint8_t *codes, size_t row_bytes, const int8_t *q, size_t q_stride,
                  size_t rows, size_t tokens, __m256i acc[TILE_ROWS][TILE_TOKENS])
 {
     const __m256i mask = _mm256_set1_epi8(0x03);
     __m256i c[TILE_ROWS];
+    UNROLL
     for (size_t r = 0; r < rows; r++) {
         c[r] = load(codes + r * row_bytes);
     }
+    UNROLL
     for (size_t k = 0; k < 4; k++) {
         __m256i v[TILE_ROWS];
+        UNROLL
         for (size_t r = 0; r < rows; r++) {
             v[r] = _mm256_and_si256(_mm256_srli_epi16(c[r], (int)(2 * k)), mask);
         }
+        UNROLL
         for (size_t t = 0; t < tokens; t++) {
-            __m256i x = load(q + t * stride + 32 * k);
+            __m256i x = load(q + t * q_stride + 32 * k);
+            UNROLL
             for (size_t r = 0; r < rows; r++) {
-                acc[r][t] = _mm256_add_epi16(acc[r][t], _mm256_maddubs_epi16(v[r], x));
+                add_products(&acc[r][t], v[r], x);
             }
         }
     }
@@ -61,99 +67,131 @@ INLINE int32_t sum8(__m256i a)
     return _mm_cvtsi128_si32(v);
 }
 
-INLINE void run_tile(const struct tile *a, const float w_scale[TILE_ROWS], size_t rows,
-                     size_t tokens)
+INLINE void run_shape(const struct ternary_tile *a, size_t rows, size_t tokens)
 {
     __m256i wide[TILE_ROWS][TILE_TOKENS];
+    UNROLL
     for (size_t r = 0; r < rows; r++) {
+        UNROLL
         for (size_t t = 0; t < tokens; t++) {
             wide[r][t] = _mm256_setzero_si256();
         }
     }
+    const uint8_t *ahead = a->codes + TERNARY_PREFETCH_BYTES;
     size_t n_groups = a->row_bytes / 32;
     for (size_t g0 = 0; g0 < n_groups; g0 += GROUPS_16BIT) {
         size_t g1 = n_groups - g0 < GROUPS_16BIT ? n_groups : g0 + GROUPS_16BIT;
         __m256i acc[TILE_ROWS][TILE_TOKENS];
+        UNROLL
         for (size_t r = 0; r < rows; r++) {
+            UNROLL
             for (size_t t = 0; t < tokens; t++) {
                 acc[r][t] = _mm256_setzero_si256();
             }
         }
         for (size_t g = g0; g < g1; g++) {
-            step(a->codes + g * 32, a->row_bytes, a->q + g * 128, a->stride, rows, tokens, acc);
+            _mm_prefetch(ahead + g * 32 * rows, _MM_HINT_T0);
+            step(a->codes + g * 32, a->row_bytes, a->q + g * 128, a->q_stride, rows, tokens, acc);
         }
+        UNROLL
         for (size_t r = 0; r < rows; r++) {
+            UNROLL
             for (size_t t = 0; t < tokens; t++) {
-                __m256i s = _mm256_madd_epi16(acc[r][t], _mm256_set1_epi16(1));
-                wide[r][t] = _mm256_add_epi32(wide[r][t], s);
+                wide[r][t] = widen(wide[r][t], acc[r][t]);
             }
         }
     }
+    UNROLL
     for (size_t t = 0; t < tokens; t++) {
+        UNROLL
         for (size_t r = 0; r < rows; r++) {
             int32_t s = sum8(wide[r][t]) - a->x_sum[t];
-            a->y[t * a->y_stride + r] = ((float)s * a->x_scale[t]) * w_scale[r];
+            a->y[t * a->y_stride + r] = ((float)s * a->x_scale[t]) * a->w_scale[r];
         }
     }
 }
 
-INLINE void run_rows(const struct tile *a, const float *w_scale, size_t rows, size_t tokens)
+/* One group of one row for one token: columns 32..63 and 96..127 keep their codes in bits 2..3,
+ * which saves a shift; their products, four times too large, have sums of their own. */
+INLINE void step_row(const uint8_t *codes, const __m256i x[4], __m256i *acc, __m256i *scaled)
 {
-    switch (tokens) {
-    case 1:
-        run_tile(a, w_scale, rows, 1);
-        break;
-    case 2:
-        run_tile(a, w_scale, rows, 2);
-        break;
-    case 3:
-        run_tile(a, w_scale, rows, 3);
-        break;
-    default:
-        run_tile(a, w_scale, rows, 4);
-        break;
-    }
+    const __m256i mask = _mm256_set1_epi8(0x03);
+    const __m256i mask_scaled = _mm256_set1_epi8(0x0c);
+    __m256i lo = load(codes);
+    __m256i hi = _mm256_srli_epi16(lo, 4);
+    add_products(acc, _mm256_and_si256(lo, mask), x[0]);
+    add_products(scaled, _mm256_and_si256(lo, mask_scaled), x[1]);
+    add_products(acc, _mm256_and_si256(hi, mask), x[2]);
+    add_products(scaled, _mm256_and_si256(hi, mask_scaled), x[3]);
 }
 
-/* Rows [row0, row1) for tokens [t, t + tokens), at most TILE_TOKENS. */
-static void run_block(const struct ternary_weights *w, const struct quantized *x, size_t t,
-                      size_t tokens, size_t row0, size_t row1, float *y, size_t y_stride)
+static void run_4x1(const struct ternary_tile *a)
 {
-    struct tile a = {
-        .row_bytes = ternary_row_bytes(w->n_cols),
-        .q = x->q + t * x->stride,
-        .stride = x->stride,
-        .x_scale = x->scale + t,
-        .x_sum = x->sum + t,
-        .y_stride = y_stride,
-    };
-    size_t rows;
-    for (size_t r = row0; r < row1; r += rows) {
-        rows = row1 - r >= TILE_ROWS ? TILE_ROWS : 1;
-        float w_scale[TILE_ROWS] = {0};
-        for (size_t i = 0; i < rows; i++) {
-            w_scale[i] = w->scales[(r + i) / w->rows_per_scale];
+    __m256i wide[4], wide_scaled[4];
+    UNROLL
+    for (size_t r = 0; r < 4; r++) {
+        wide[r] = wide_scaled[r] = _mm256_setzero_si256();
+    }
+    const uint8_t *ahead = a->codes + TERNARY_PREFETCH_BYTES;
+    size_t n_groups = a->row_bytes / 32;
+    for (size_t g0 = 0; g0 < n_groups; g0 += GROUPS_16BIT_SCALED) {
+        size_t g1 = n_groups - g0 < GROUPS_16BIT_SCALED ? n_groups : g0 + GROUPS_16BIT_SCALED;
+        __m256i acc[4], scaled[4];
+        UNROLL
+        for (size_t r = 0; r < 4; r++) {
+            acc[r] = scaled[r] = _mm256_setzero_si256();
         }
-        a.codes = w->codes + r * a.row_bytes;
-        a.y = y + t * y_stride + r;
-        if (rows == TILE_ROWS) {
-            run_rows(&a, w_scale, TILE_ROWS, tokens);
-        } else {
-            run_rows(&a, w_scale, 1, tokens);
+        for (size_t g = g0; g < g1; g++) {
+            _mm_prefetch(ahead + g * 128, _MM_HINT_T0);
+            _mm_prefetch(ahead + g * 128 + 64, _MM_HINT_T0);
+            const int8_t *q = a->q + g * 128;
+            const __m256i x[4] = {load(q), load(q + 32), load(q + 64), load(q + 96)};
+            UNROLL
+            for (size_t r = 0; r < 4; r++) {
+                step_row(a->codes + r * a->row_bytes + g * 32, x, &acc[r], &scaled[r]);
+            }
+        }
+        UNROLL
+        for (size_t r = 0; r < 4; r++) {
+            wide[r] = widen(wide[r], acc[r]);
+            wide_scaled[r] = widen(wide_scaled[r], scaled[r]);
         }
     }
+    UNROLL
+    for (size_t r = 0; r < 4; r++) {
+        wide[r] = _mm256_add_epi32(wide[r], _mm256_srai_epi32(wide_scaled[r], 2));
+    }
+    __m256i s8 =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(wide[0], wide[1]), _mm256_hadd_epi32(wide[2], wide[3]));
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(s8), _mm256_extracti128_si256(s8, 1));
+    __m128 v = _mm_cvtepi32_ps(_mm_sub_epi32(s, _mm_set1_epi32(a->x_sum[0])));
+    v = _mm_mul_ps(_mm_mul_ps(v, _mm_set1_ps(a->x_scale[0])), _mm_loadu_ps(a->w_scale));
+    _mm_storeu_ps(a->y, v);
 }
+
+#define SHAPE(rows, tokens)                                                                        \
+    static void run_##rows##x##tokens(const struct ternary_tile *a)                                \
+    {                                                                                              \
+        run_shape(a, rows, tokens);                                                                \
+    }
+SHAPE(2, 1)
+SHAPE(2, 2)
+SHAPE(2, 3)
+SHAPE(2, 4)
+SHAPE(1, 1)
+SHAPE(1, 2)
+SHAPE(1, 3)
+SHAPE(1, 4)
+#undef SHAPE
 
 void ternary_matmul_avx2(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                          size_t row1, float *y, size_t y_stride)
 {
-    size_t block = BLOCK_BYTES / ternary_row_bytes(w->n_cols) / TILE_ROWS * TILE_ROWS;
-    block = block < TILE_ROWS ? TILE_ROWS : block;
-    for (size_t r = row0; r < row1; r += block) {
-        size_t end = row1 - r < block ? row1 : r + block;
-        for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
-            size_t left = x->n_tokens - t;
-            run_block(w, x, t, left < TILE_TOKENS ? left : TILE_TOKENS, r, end, y, y_stride);
-        }
-    }
+    static ternary_run_tile *const one_token[] = {run_4x1};
+    static ternary_run_tile *const full[] = {run_2x1, run_2x2, run_2x3, run_2x4};
+    static ternary_run_tile *const single[] = {run_1x1, run_1x2, run_1x3, run_1x4};
+    const struct ternary_shapes shapes =
+        x->n_tokens == 1 ? (struct ternary_shapes){4, 1, one_token, single}
+                         : (struct ternary_shapes){TILE_ROWS, TILE_TOKENS, full, single};
+    ternary_walk(w, x, row0, row1, y, y_stride, &shapes);
 }

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/* Speed of the kernels on one thread, per instruction set, beside what the machine can do in the
+ * same run: reading memory, multiply-adds of int8 and of f32 in registers.
+ *
+ *   build/tests/kernels/kernels_bench [part ...]     parts: gemv gemm head attention rows
+ *
+ * Each figure is the median of REPEATS runs. Matrices are cycled through so that weights come from
+ * memory, not from a cache. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/kernels.h"
+#include "kernels/math/math.h"
+
+enum { REPEATS = 9 };
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median seconds of one call, the first (cold) one not counted. */
+static double median_s(void (*run)(void *), void *arg)
+{
+    double s[REPEATS];
+    run(arg);
+    for (int i = 0; i < REPEATS; i++) {
+        double t = now_s();
+        run(arg);
+        s[i] = now_s() - t;
+    }
+    qsort(s, REPEATS, sizeof *s, compare_doubles);
+    return s[REPEATS / 2];
+}
+
+static void *alloc(size_t size)
+{
+    void *p = aligned_alloc(64, (size + 63) / 64 * 64);
+    if (p == NULL) {
+        fprintf(stderr, "bench: out of memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+static uint32_t random_state = 1;
+
+static uint32_t random_u32(void)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return random_state >> 8 ^ random_state << 16;
+}
+
+static float *random_floats(size_t n)
+{
+    float *x = alloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)(random_u32() % 2001) * 1e-3f - 1.0f;
+    }
+    return x;
+}
+
+static uint16_t *random_halves(size_t n)
+{
+    uint16_t *x = alloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (uint16_t)(random_u32() % 0x3c00);
+    }
+    return x;
+}
+
+/* What the machine can do. */
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vnni,avx512vl,avx2,fma")))
+#define AVX2 __attribute__((target("avx2,fma")))
+#define OPAQUE(v) __asm__ volatile("" : "+x"(v))
+#define OPAQUE512(v) __asm__ volatile("" : "+v"(v))
+
+enum { LIMIT_LOOPS = 4000000 };
+
+struct memory {
+    const uint8_t *p;
+    size_t size;
+    uint64_t sum;
+};
+
+AVX2 static void read_avx2(void *arg)
+{
+    struct memory *m = arg;
+    __m256i s[8];
+    memset(s, 0, sizeof s);
+    for (size_t i = 0; i < m->size; i += 256) {
+        for (size_t k = 0; k < 8; k++) {
+            const void *from = m->p + i + 32 * k;
+            s[k] = _mm256_add_epi64(s[k], _mm256_load_si256((const __m256i *)from));
+        }
+    }
+    for (size_t k = 1; k < 8; k++) {
+        s[0] = _mm256_add_epi64(s[0], s[k]);
+    }
+    m->sum += (uint64_t)_mm256_extract_epi64(s[0], 0);
+}
+
+AVX2 static void int8_avx2(void *arg)
+{
+    (void)arg;
+    __m256i s[10], a = _mm256_set1_epi8(1);
+    memset(s, 0, sizeof s);
+    for (int i = 0; i < LIMIT_LOOPS; i++) {
+        for (int k = 0; k < 10; k++) {
+            s[k] = _mm256_add_epi16(s[k], _mm256_maddubs_epi16(a, s[k]));
+        }
+    }
+    for (int k = 0; k < 10; k++) {
+        OPAQUE(s[k]);
+    }
+}
+
+AVX512 static void int8_avx512(void *arg)
+{
+    (void)arg;
+    __m512i s[10], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(2);
+    memset(s, 0, sizeof s);
+    for (int i = 0; i < LIMIT_LOOPS; i++) {
+        for (int k = 0; k < 10; k++) {
+            s[k] = _mm512_dpbusd_epi32(s[k], a, b);
+        }
+    }
+    for (int k = 0; k < 10; k++) {
+        OPAQUE512(s[k]);
+    }
+}
+
+AVX2 static void f32_avx2(void *arg)
+{
+    (void)arg;
+    __m256 s[10], a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(2.0f);
+    memset(s, 0, sizeof s);
+    for (int i = 0; i < LIMIT_LOOPS; i++) {
+        for (int k = 0; k < 10; k++) {
+            s[k] = _mm256_fmadd_ps(a, b, s[k]);
+        }
+    }
+    for (int k = 0; k < 10; k++) {
+        OPAQUE(s[k]);
+    }
+}
+
+AVX512 static void f32_avx512(void *arg)
+{
+    (void)arg;
+    __m512 s[10], a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(2.0f);
+    memset(s, 0, sizeof s);
+    for (int i = 0; i < LIMIT_LOOPS; i++) {
+        for (int k = 0; k < 10; k++) {
+            s[k] = _mm512_fmadd_ps(a, b, s[k]);
+        }
+    }
+    for (int k = 0; k < 10; k++) {
+        OPAQUE512(s[k]);
+    }
+}
+
+static double read_limit_gbs(void)
+{
+    static struct memory m;
+    if (m.p == NULL) {
+        m.size = (size_t)256 << 20;
+        void *p = alloc(m.size);
+        memset(p, 1, m.size);
+        m.p = p;
+    }
+    return (double)m.size / median_s(read_avx2, &m) * 1e-9;
+}
+
+static double int8_limit_gmacs(enum isa level)
+{
+    void (*run)(void *) = level == ISA_AVX512 ? int8_avx512 : int8_avx2;
+    double macs = (level == ISA_AVX512 ? 64.0 : 32.0) * 10 * LIMIT_LOOPS;
+    return macs / median_s(run, NULL) * 1e-9;
+}
+
+static double f32_limit_gmacs(enum isa level)
+{
+    void (*run)(void *) = level == ISA_AVX512 ? f32_avx512 : f32_avx2;
+    double macs = (level == ISA_AVX512 ? 16.0 : 8.0) * 10 * LIMIT_LOOPS;
+    return macs / median_s(run, NULL) * 1e-9;
+}
+#endif
+
+/* Ternary layers. */
+
+static const struct shape {
+    uint32_t cols, rows;
+} shapes[] = {{2560, 6912}, {6912, 2560}, {2560, 2560}, {512, 1536}};
+
+struct layer {
+    const struct kernels *k;
+    struct ternary_weights w;
+    struct quantized x;
+    size_t n_copies; /* matrices one after the other in memory */
+    float *y;
+};
+
+static void layer_init(struct layer *l, struct shape s, size_t n_copies, uint32_t n_tokens)
+{
+    size_t bytes = s.rows * ternary_row_bytes(s.cols) * n_copies;
+    uint8_t *codes = alloc(bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        uint32_t u = random_u32();
+        codes[i] = (uint8_t)(u % 3 | u / 3 % 3 << 2 | u / 9 % 3 << 4 | u / 27 % 3 << 6);
+    }
+    size_t stride = quantize_stride(s.cols);
+    int8_t *q = alloc(stride * n_tokens);
+    for (size_t i = 0; i < stride * n_tokens; i++) {
+        q[i] = (int8_t)(random_u32() % 255 - 127);
+    }
+    l->w = (struct ternary_weights){codes, random_floats(1), s.rows, s.cols, s.rows};
+    l->x = (struct quantized){
+        q, stride, random_floats(n_tokens), alloc(n_tokens * sizeof(int32_t)), n_tokens, s.cols};
+    memset(l->x.sum, 0, n_tokens * sizeof(int32_t));
+    l->n_copies = n_copies;
+    l->y = alloc((size_t)s.rows * n_tokens * sizeof(float));
+}
+
+static void layer_fini(struct layer *l)
+{
+    union {
+        const void *c;
+        void *p;
+    } codes = {l->w.codes}, scales = {l->w.scales};
+    free(codes.p);
+    free(scales.p);
+    free(l->x.q);
+    free(l->x.scale);
+    free(l->x.sum);
+    free(l->y);
+}
+
+static void layer_run(void *arg)
+{
+    struct layer *l = arg;
+    struct ternary_weights w = l->w;
+    for (size_t i = 0; i < l->n_copies; i++) {
+        l->k->ternary_matmul(&w, &l->x, 0, w.n_rows, l->y, w.n_rows);
+        w.codes += w.n_rows * ternary_row_bytes(w.n_cols);
+    }
+}
+
+static void bench_gemv(const struct kernels *k)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        size_t bytes = shapes[i].rows * ternary_row_bytes(shapes[i].cols);
+        struct layer l;
+        layer_init(&l, shapes[i], ((size_t)160 << 20) / bytes, 16);
+        l.k = k;
+        double read = read_limit_gbs();
+        for (uint32_t tokens = 1; tokens <= 16; tokens *= 2) {
+            l.x.n_tokens = tokens;
+            double gbs = (double)(bytes * l.n_copies) / median_s(layer_run, &l) * 1e-9;
+            printf("gemv %-6s %4ux%-4u tokens %2u  %6.2f GB/s of weights, %3.0f%% of read %.2f\n",
+                   k->isa_name, shapes[i].cols, shapes[i].rows, tokens, gbs, 100 * gbs / read,
+                   read);
+        }
+        layer_fini(&l);
+    }
+}
+
+static void bench_gemm(const struct kernels *k, enum isa level)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct layer l;
+        layer_init(&l, shapes[i], 1, 512);
+        l.k = k;
+        double limit = int8_limit_gmacs(level);
+        double macs = (double)shapes[i].rows * shapes[i].cols;
+        static const uint32_t counts[] = {8, 32, 512};
+        for (size_t j = 0; j < 3; j++) {
+            l.x.n_tokens = counts[j];
+            double gmacs = macs * counts[j] / median_s(layer_run, &l) * 1e-9;
+            printf("gemm %-6s %4ux%-4u tokens %3u  %7.1f GMAC/s, %3.0f%% of int8 %.0f\n",
+                   k->isa_name, shapes[i].cols, shapes[i].rows, counts[j], gmacs,
+                   100 * gmacs / limit, limit);
+        }
+        layer_fini(&l);
+    }
+}
+
+struct head {
+    const struct kernels *k;
+    const uint16_t *w;
+    size_t n_cols, n_rows;
+    struct head_input x;
+    float *y;
+};
+
+static void head_run(void *arg)
+{
+    struct head *h = arg;
+    h->k->head_logits(h->w, h->n_cols, &h->x, 0, h->n_rows, h->y, h->n_rows);
+}
+
+static void bench_head(const struct kernels *k)
+{
+    struct head h = {.k = k, .n_cols = 2560, .n_rows = 32768};
+    h.w = random_halves(h.n_cols * h.n_rows);
+    h.x = (struct head_input){random_floats(h.n_cols * 16), h.n_cols, 16};
+    h.y = alloc(h.n_rows * 16 * sizeof(float));
+    double bytes = 2.0 * (double)(h.n_cols * h.n_rows);
+    for (h.x.n_tokens = 1; h.x.n_tokens <= 16; h.x.n_tokens *= 2) {
+        double read = read_limit_gbs();
+        double gbs = bytes / median_s(head_run, &h) * 1e-9;
+        printf("head %-6s 2560x32768 tokens %2zu  %6.2f GB/s of weights, %3.0f%% of read %.2f\n",
+               k->isa_name, h.x.n_tokens, gbs, 100 * gbs / read, read);
+    }
+}
+
+struct heads {
+    const struct kernels *k;
+    struct attention a;
+    size_t n_kv_heads;
+};
+
+static void heads_run(void *arg)
+{
+    struct heads *h = arg;
+    struct attention a = h->a;
+    for (size_t i = 0; i < h->n_kv_heads; i++) {
+        h->k->attention_run(&a);
+        a.k_offset += 2 * attention_block_elements(a.head_dim);
+        a.v_offset += 2 * attention_block_elements(a.head_dim);
+    }
+}
+
+static void bench_attention(const struct kernels *k, enum isa level)
+{
+    enum { HD = 128, GROUP = 4, KV = 5, POS = 8192, TOKENS = 256 };
+    size_t block = 2 * KV * attention_block_elements(HD);
+    uint16_t *cache = random_halves(POS / ATTENTION_BLOCK * block);
+    const uint16_t **blocks = alloc(POS / ATTENTION_BLOCK * sizeof *blocks);
+    for (size_t i = 0; i < POS / ATTENTION_BLOCK; i++) {
+        blocks[i] = cache + i * block;
+    }
+    struct heads h = {k,
+                      {.blocks = blocks,
+                       .v_offset = attention_block_elements(HD),
+                       .head_dim = HD,
+                       .n_heads = GROUP,
+                       .q = random_floats((size_t)GROUP * HD * TOKENS),
+                       .q_stride = (size_t)GROUP * HD,
+                       .out = alloc((size_t)GROUP * HD * TOKENS * sizeof(float)),
+                       .out_stride = (size_t)GROUP * HD},
+                      KV};
+    double limit = f32_limit_gmacs(level);
+    for (size_t n = 512; n <= POS; n *= 4) {
+        h.a.n_tokens = 1;
+        h.a.pos0 = n - 1;
+        double s = median_s(heads_run, &h);
+        printf("attention %-6s decode  at %4zu: %7.1f us, %5.2f GB/s of KV\n", k->isa_name, n,
+               s * 1e6, (double)(n * KV * HD * 4) / s * 1e-9);
+        h.a.n_tokens = TOKENS;
+        h.a.pos0 = n - TOKENS;
+        double macs = 2.0 * HD * GROUP * KV * TOKENS * ((double)n - TOKENS / 2.0);
+        double gmacs = macs / median_s(heads_run, &h) * 1e-9;
+        printf("attention %-6s prefill %d at %4zu: %5.1f GMAC/s, %2.0f%% of f32 fma %.0f\n",
+               k->isa_name, TOKENS, n, gmacs, 100 * gmacs / limit, limit);
+    }
+}
+
+/* Operations on a row. */
+
+struct rows {
+    const struct kernels *k;
+    float *x, *y, *w;
+    struct quantized q;
+    float sum;
+};
+
+enum { ROW_LOOPS = 200 };
+
+static void rmsnorm_run(void *arg)
+{
+    struct rows *r = arg;
+    for (int i = 0; i < ROW_LOOPS; i++) {
+        r->k->rmsnorm_row(r->x, r->w, 2560, 1e-5f, r->y);
+    }
+}
+
+static void quantize_run(void *arg)
+{
+    struct rows *r = arg;
+    for (int i = 0; i < ROW_LOOPS; i++) {
+        r->k->quantize_row(r->x, &r->q, 0);
+    }
+}
+
+static void glu_run(void *arg)
+{
+    struct rows *r = arg;
+    for (int i = 0; i < ROW_LOOPS; i++) {
+        r->k->glu_relu2(r->x, r->w, 6912, r->y);
+    }
+}
+
+static void rope_run(void *arg)
+{
+    struct rows *r = arg;
+    for (int i = 0; i < ROW_LOOPS; i++) {
+        r->k->rope_rotate(r->y, 25, 128, r->x, r->w);
+    }
+}
+
+static void softmax_run(void *arg)
+{
+    struct rows *r = arg;
+    r->sum += r->k->softmax_max(r->x, 128256);
+    r->sum += r->k->softmax_exp(r->x, 128256, 1.0f, 1.0f, r->y);
+}
+
+static void bench_rows(const struct kernels *k)
+{
+    enum { N = 128256 };
+    float scale;
+    int32_t sum;
+    struct rows r = {.k = k, .x = random_floats(N), .y = random_floats(N), .w = random_floats(N)};
+    r.q = (struct quantized){alloc(6912), 6912, &scale, &sum, 1, 6912};
+    const struct {
+        const char *what;
+        void (*run)(void *);
+        int loops;
+    } rows[] = {
+        {"rmsnorm 2560", rmsnorm_run, ROW_LOOPS},
+        {"quantize 6912", quantize_run, ROW_LOOPS},
+        {"glu 6912", glu_run, ROW_LOOPS},
+        {"rope 25 heads of 128", rope_run, ROW_LOOPS},
+        {"softmax max and exp 128256", softmax_run, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        printf("rows %-6s %-26s %8.0f ns\n", k->isa_name, rows[i].what,
+               median_s(rows[i].run, &r) / rows[i].loops * 1e9);
+    }
+}
+
+static bool is_wanted(int argc, char **argv, const char *part)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], part) == 0) {
+            return true;
+        }
+    }
+    return argc == 1;
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = ISA_REF + 1; i < ISA_COUNT; i++) {
+        enum isa level = (enum isa)i;
+        const struct kernels *k = kernels_get(level);
+        if (k == NULL) {
+            continue;
+        }
+        if (is_wanted(argc, argv, "gemv")) {
+            bench_gemv(k);
+        }
+        if (is_wanted(argc, argv, "gemm")) {
+            bench_gemm(k, level);
+        }
+        if (is_wanted(argc, argv, "head")) {
+            bench_head(k);
+        }
+        if (is_wanted(argc, argv, "attention")) {
+            bench_attention(k, level);
+        }
+        if (is_wanted(argc, argv, "rows")) {
+            bench_rows(k);
+        }
+    }
+    return 0;
+}
