@@ -65,21 +65,20 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
     return opt_common_setup("engine", &o->run, o->log_level);
 }
 
-static uint32_t count_processors(void)
+uint32_t options_default_threads(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0)
         return 1;
-    return (uint32_t)CPU_COUNT(&set);
+    uint32_t n = (uint32_t)CPU_COUNT(&set);
+    return n < DEFAULT_THREADS ? n : DEFAULT_THREADS;
 }
 
 struct sizes options_sizes(const struct options *o, const struct model *m)
 {
     struct sizes s = {.n_threads = o->threads, .n_ctx = m->config.n_ctx};
-    if (s.n_threads == 0) {
-        uint32_t n = count_processors();
-        s.n_threads = n < DEFAULT_THREADS ? n : DEFAULT_THREADS;
-    }
+    if (s.n_threads == 0)
+        s.n_threads = options_default_threads();
     uint64_t tokens = o->kv_tokens;
     if (tokens == 0) {
         uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);

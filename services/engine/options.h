@@ -26,6 +26,9 @@ struct options {
 /* Parses the command line. False when the program should end with *ret_exit. */
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit);
 
+/* Threads when --threads is 0. */
+uint32_t options_default_threads(void);
+
 struct sizes {
     uint32_t n_threads;
     uint32_t n_blocks; /* KV blocks */

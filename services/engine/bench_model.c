@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/engine/bench_model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/check.h"
+#include "common/mem.h"
+#include "kernels/f16/f16.h"
+#include "kernels/rope/rope.h"
+
+struct shape {
+    const char *name;
+    uint32_t n_vocab, n_hidden, n_ffn, n_layers, n_heads, n_kv_heads, head_dim, n_ctx;
+};
+
+/* 2b4t: microsoft/bitnet-b1.58-2B-4T; 700m: the sizes of 1bitLLM/bitnet_b1_58-large; demo: the
+ * model of deploy/models; tiny: for the test of this program. */
+static const struct shape SHAPES[] = {
+    {"2b4t", 128256, 2560, 6912, 30, 20, 5, 128, 4096},
+    {"700m", 32002, 1536, 4096, 24, 16, 16, 96, 4096},
+    {"demo", 12288, 512, 1536, 10, 8, 4, 64, 2048},
+    {"tiny", 331, 72, 200, 2, 4, 2, 16, 512},
+};
+
+/* ---- random weights ---- */
+
+/* Hands out parts of one mapping; with no memory it only counts. */
+struct maker {
+    uint64_t state;
+    uint8_t *memory;
+    size_t used;
+};
+
+static uint64_t next_random(struct maker *mk)
+{
+    uint64_t z = mk->state += 0x9e3779b97f4a7c15U;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebU;
+    return z ^ z >> 31;
+}
+
+static void *take(struct maker *mk, size_t bytes)
+{
+    void *p = mk->memory != NULL ? mk->memory + mk->used : NULL;
+    mk->used += (bytes + 63) / 64 * 64;
+    return p;
+}
+
+static const float *make_ones(struct maker *mk, size_t n)
+{
+    float *w = take(mk, n * sizeof *w);
+    for (size_t i = 0; w != NULL && i < n; i++)
+        w[i] = 1.0F;
+    return w;
+}
+
+/* Values that look normal: sums of four bytes, from -2 to 2. */
+static const uint16_t *make_halves(struct maker *mk, size_t n)
+{
+    uint16_t *w = take(mk, n * sizeof *w);
+    if (w == NULL)
+        return NULL;
+    uint16_t table[4 * 255 + 1];
+    for (uint32_t i = 0; i < ARRAY_LEN(table); i++)
+        table[i] = f16_from_f32(((float)i - 510.0F) / 255.0F);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t r = next_random(mk);
+        w[i] = table[(r & 255) + (r >> 8 & 255) + (r >> 16 & 255) + (r >> 24 & 255)];
+    }
+    return w;
+}
+
+/* A random byte of four codes for each value of a byte; nearly even. */
+static void fill_code_table(uint8_t table[256])
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t v = i % 81;
+        table[i] = (uint8_t)(v % 3 | v / 3 % 3 << 2 | v / 9 % 3 << 4 | v / 27 << 6);
+    }
+}
+
+/* Columns past n_cols must hold code 1; scales keep the outputs near the inputs' size. */
+static struct ternary_weights make_linear(struct maker *mk, uint32_t n_rows, uint32_t n_cols)
+{
+    size_t row_bytes = ternary_row_bytes(n_cols);
+    uint8_t *codes = take(mk, n_rows * row_bytes);
+    float *scale = take(mk, sizeof *scale);
+    struct ternary_weights w = {
+        .codes = codes,
+        .scales = scale,
+        .n_rows = n_rows,
+        .n_cols = n_cols,
+        .rows_per_scale = n_rows,
+    };
+    if (codes == NULL)
+        return w;
+    *scale = 1.0F / sqrtf((float)n_cols);
+    uint8_t table[256];
+    fill_code_table(table);
+    for (size_t i = 0; i < n_rows * row_bytes; i += 8) {
+        uint64_t r = next_random(mk);
+        for (size_t k = 0; k < 8; k++)
+            codes[i + k] = table[r >> 8 * k & 255];
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        for (size_t c = n_cols; c < row_bytes * 4; c++) {
+            uint8_t *byte = &codes[r * row_bytes + c / 128 * 32 + c % 32];
+            *byte = (uint8_t)((*byte & ~(3U << c % 128 / 32 * 2)) | 1U << c % 128 / 32 * 2);
+        }
+    }
+    return w;
+}
+
+static void make_weights(struct maker *mk, struct model *m)
+{
+    const struct model_config *c = &m->config;
+    uint32_t n_q = c->n_heads * c->head_dim;
+    uint32_t n_kv = c->n_kv_heads * c->head_dim;
+    m->embedding = make_halves(mk, (size_t)c->n_vocab * c->n_hidden);
+    m->head = m->embedding;
+    m->final_norm = make_ones(mk, c->n_hidden);
+    for (uint32_t i = 0; i < c->n_layers; i++) {
+        m->layers[i] = (struct model_layer){
+            .input_norm = make_ones(mk, c->n_hidden),
+            .attn_sub_norm = make_ones(mk, n_q),
+            .post_attn_norm = make_ones(mk, c->n_hidden),
+            .ffn_sub_norm = make_ones(mk, c->n_ffn),
+            .q = make_linear(mk, n_q, c->n_hidden),
+            .k = make_linear(mk, n_kv, c->n_hidden),
+            .v = make_linear(mk, n_kv, c->n_hidden),
+            .o = make_linear(mk, c->n_hidden, n_q),
+            .gate = make_linear(mk, c->n_ffn, c->n_hidden),
+            .up = make_linear(mk, c->n_ffn, c->n_hidden),
+            .down = make_linear(mk, c->n_hidden, c->n_ffn),
+        };
+    }
+}
+
+static void set_config(struct model_config *c, const struct shape *s)
+{
+    (void)snprintf(c->name, sizeof c->name, "random-%s", s->name);
+    c->n_vocab = s->n_vocab;
+    c->n_hidden = s->n_hidden;
+    c->n_ffn = s->n_ffn;
+    c->n_layers = s->n_layers;
+    c->n_heads = s->n_heads;
+    c->n_kv_heads = s->n_kv_heads;
+    c->head_dim = s->head_dim;
+    c->n_ctx = s->n_ctx;
+    c->rope_theta = 500000.0;
+    c->rms_eps = 1e-5F;
+    c->is_tied = true;
+}
+
+enum err bench_model_make(struct bench_model *b, const char *shape)
+{
+    const struct shape *s = SHAPES;
+    while (strcmp(s->name, shape) != 0)
+        s++;
+    struct model *m = mem_zalloc(1, sizeof *m);
+    b->model = m;
+    set_config(&m->config, s);
+    m->layers = mem_zalloc(s->n_layers, sizeof *m->layers);
+    size_t n_rope = (size_t)s->n_ctx * (s->head_dim / 2);
+    m->rope_cos = mem_zalloc(n_rope, sizeof *m->rope_cos);
+    m->rope_sin = mem_zalloc(n_rope, sizeof *m->rope_sin);
+    rope_table_fill(s->head_dim, m->config.rope_theta, 0, s->n_ctx, m->rope_cos, m->rope_sin);
+
+    struct maker mk = {0};
+    make_weights(&mk, m);
+    size_t bytes = mk.used;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return ERR_NOMEM;
+    b->weights = p;
+    b->weights_bytes = bytes;
+    mk = (struct maker){.memory = p};
+    make_weights(&mk, m);
+    return ERR_OK;
+}
+
+enum err bench_model_open(struct bench_model *b, const char *path, char *why, size_t cap_why)
+{
+    return model_open(path, H1B_VERIFY_TABLE, why, cap_why, &b->model);
+}
+
+void bench_model_fini(struct bench_model *b)
+{
+    model_close(b->model);
+    if (b->weights != NULL)
+        (void)munmap(b->weights, b->weights_bytes);
+}
+
+/* ---- sizes ---- */
+
+static uint64_t linear_bytes(const struct ternary_weights *w)
+{
+    return w->n_rows * (uint64_t)ternary_row_bytes(w->n_cols);
+}
+
+uint64_t bench_model_code_bytes(const struct model *m)
+{
+    const struct model_layer *l = &m->layers[0];
+    return m->config.n_layers *
+           (linear_bytes(&l->q) + linear_bytes(&l->k) + linear_bytes(&l->v) + linear_bytes(&l->o) +
+            linear_bytes(&l->gate) + linear_bytes(&l->up) + linear_bytes(&l->down));
+}
+
+uint64_t bench_model_head_bytes(const struct model *m)
+{
+    return (uint64_t)m->config.n_vocab * m->config.n_hidden * sizeof(uint16_t);
+}
+
+uint64_t bench_model_n_weights(const struct model *m)
+{
+    const struct model_config *c = &m->config;
+    uint64_t n_heads = 2 * ((uint64_t)c->n_heads + c->n_kv_heads);
+    return c->n_layers * (uint64_t)c->n_hidden * (n_heads * c->head_dim + 3 * (uint64_t)c->n_ffn);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* bench_model: what halo-bench measures: a model file, or a model of a known shape with random
+ * ternary weights made in memory, which costs the same time per token as a trained one. */
+#ifndef HALO_ENGINE_BENCH_MODEL_H
+#define HALO_ENGINE_BENCH_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "services/engine/model.h"
+
+#define BENCH_SHAPES "2b4t|700m|demo|tiny"
+
+struct bench_model {
+    struct model *model;
+    void *weights; /* of a random model, else NULL */
+    size_t weights_bytes;
+};
+
+/* Bytes of the weights of all linear layers, and of the LM head in f16. A token reads all of them. */
+uint64_t bench_model_code_bytes(const struct model *m);
+uint64_t bench_model_head_bytes(const struct model *m);
+
+/* Ternary weights of all linear layers: the multiply-adds of one token. */
+uint64_t bench_model_n_weights(const struct model *m);
+
+/* Opens `path`; on failure one line in `why`. */
+MUST_CHECK enum err bench_model_open(struct bench_model *b, const char *path, char *why,
+                                     size_t cap_why);
+
+/* Makes the model of one of BENCH_SHAPES; the same bits each time. ERR_NOMEM if it does not fit. */
+MUST_CHECK enum err bench_model_make(struct bench_model *b, const char *shape);
+
+void bench_model_fini(struct bench_model *b);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* bench_run: the measurements of halo-bench. Everything runs on the backend alone: no scheduler, no
+ * frames. A decoded token includes its greedy choice. Each run is preceded by a measurement of the
+ * machine's limits, and its share of them is formed before averaging: both see the same noise. */
+#ifndef HALO_ENGINE_BENCH_RUN_H
+#define HALO_ENGINE_BENCH_RUN_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "kernels/kernels.h"
+#include "services/engine/bench_model.h"
+
+enum {
+    BENCH_MAX_LIST = 16, /* values of --pp and of --batch */
+    BENCH_MAX_RUNS = 100,
+    BENCH_MAX_RESULTS = BENCH_MAX_LIST + 1,
+};
+
+struct bench_list {
+    uint32_t n;
+    uint32_t values[BENCH_MAX_LIST];
+};
+
+struct bench_config {
+    const struct model *model;
+    const struct kernels *kernels;
+    enum isa isa;
+    uint32_t n_threads;
+    uint32_t step_tokens;
+    uint32_t runs;
+    struct bench_list pp;
+    uint32_t tg; /* 0: not measured */
+    struct bench_list batch;
+    uint32_t depth;
+};
+
+struct bench_stat {
+    double mean, sd, median;
+};
+
+/* Tokens per second of prefill ("pp512") or decode ("tg128", "tg128@1024" at a context depth). */
+struct bench_result {
+    char name[32];
+    bool is_decode;
+    struct bench_stat speed; /* tokens per second */
+    struct bench_stat share; /* of the limit: memory for decode, int8 for prefill; 0 if not known */
+    double bytes_per_token; /* decode: codes, head and the KV read on average */
+    double kv_bytes_per_token;
+};
+
+/* A line as llama-batched-bench prints it; times are medians. */
+struct bench_batch {
+    uint32_t pp, tg, n_seqs;
+    double pp_s, tg_s;
+};
+
+struct bench_results {
+    struct bench_stat read_limit; /* bytes per second */
+    struct bench_stat int8_limit; /* multiply-adds per second */
+    uint32_t n_results;
+    struct bench_result results[BENCH_MAX_RESULTS];
+    uint32_t n_batches;
+    struct bench_batch batches[BENCH_MAX_LIST];
+};
+
+/* Calls note(text) before each measurement. ERR_NOMEM when the KV cache does not fit. */
+MUST_CHECK enum err bench_run(const struct bench_config *config, void (*note)(const char *what),
+                              struct bench_results *ret_results);
+
+#endif
