@@ -28,6 +28,7 @@ struct rule {
 
 static const struct rule RULES[] = {
     {"llama-bpe", true, LLAMA3_LIKE("\\p{N}{1,3}")},
+    {"llama-3", true, LLAMA3_LIKE("\\p{N}{1,3}")},
     {"qwen2", false, LLAMA3_LIKE("\\p{N}")},
     {"gpt-2", false,
      "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SP "\\p{L}\\p{N}]+|" SPACE "+(?!" NOT_SPACE

@@ -14,7 +14,10 @@ struct blob {
     size_t n;
 };
 
-/* Whether there is such data. If not, prints the TAP line that marks the program as skipped. */
+/* Whether there is such data. If not, says on stdout what is left out. */
+bool shared_data_is_at_hand(void);
+
+/* The same for a program that is of no use without: prints the TAP line that marks it as skipped. */
 bool shared_data_is_here(void);
 
 /* A whole file below the folder of shared data, unpacked if its name ends in .xz; a NUL byte follows
