@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/tokenizer/model.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+
+/* The official GGUF files of BitNet b1.58 2B4T carry a template that drops the system message and ends the
+ * prompt with an end token: replies never end. This is the one the model was trained with. */
+static const char WRONG_BITNET_MARK[] = "BITNETAssistant";
+static const char BITNET_TEMPLATE[] =
+    "{% for message in messages %}{{ message['role'] | capitalize + ': ' + message['content'] | "
+    "trim"
+    " + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+
+static struct str text_of(const struct h1b_section *s)
+{
+    return s ? (struct str){s->data, s->size} : (struct str){"", 0};
+}
+
+/* A section of the wanted shape, or NULL with a line in `why`. */
+static const struct h1b_section *need(const struct model *m, const char *name, enum h1b_dtype dtype,
+                                      uint32_t n_dims, char *why, size_t cap_why)
+{
+    const struct h1b_section *s = h1b_find(m->file, name);
+    if (s && s->dtype == dtype && s->n_dims == n_dims)
+        return s;
+    (void)snprintf(why, cap_why, "section %s is %s", name, s ? "of another type" : "missing");
+    return NULL;
+}
+
+static enum err open_config(struct model *m, char *why, size_t cap_why)
+{
+    const struct h1b_section *s = need(m, "config", H1B_U8, 1, why, cap_why);
+    if (!s)
+        return ERR_MODEL_FORMAT;
+    enum err e = model_config_parse(s->data, s->size, why, cap_why, &m->config);
+    if (e != ERR_OK)
+        return e;
+    json_t *json = json_loadb(s->data, s->size, 0, NULL);
+    const char *license = json_string_value(json_object_get(json, "license"));
+    const char *description = json_string_value(json_object_get(json, "description"));
+    json_int_t created = json_integer_value(json_object_get(json, "created"));
+    m->license = mem_strndup(license ? license : "", license ? strlen(license) : 0);
+    m->description =
+        mem_strndup(description ? description : "", description ? strlen(description) : 0);
+    m->created = created > 0 ? (uint64_t)created : 0;
+    json_decref(json);
+    return ERR_OK;
+}
+
+static enum err open_vocab(struct model *m, char *why, size_t cap_why)
+{
+    const struct h1b_section *offsets = need(m, "tokenizer.offsets", H1B_U32, 1, why, cap_why);
+    const struct h1b_section *bytes =
+        offsets ? need(m, "tokenizer.bytes", H1B_U8, 1, why, cap_why) : NULL;
+    const struct h1b_section *types =
+        bytes ? need(m, "tokenizer.types", H1B_U8, 1, why, cap_why) : NULL;
+    const struct h1b_section *merges =
+        types ? need(m, "tokenizer.merges", H1B_U32, 2, why, cap_why) : NULL;
+    if (!merges)
+        return ERR_MODEL_FORMAT;
+    uint64_t n = types->dims[0];
+    if (offsets->dims[0] != n + 1 || merges->dims[1] != 2 || n > m->config.n_vocab) {
+        (void)snprintf(
+            why, cap_why, "tokenizer: %llu types, %llu offsets and a vocabulary of %u do not agree",
+            (unsigned long long)n, (unsigned long long)offsets->dims[0], m->config.n_vocab);
+        return ERR_MODEL_FORMAT;
+    }
+    const struct vocab_data data = {
+        .offsets = offsets->data,
+        .bytes = bytes->data,
+        .n_bytes = bytes->size,
+        .types = types->data,
+        .n_tokens = n,
+        .merges = merges->data,
+        .n_merges = merges->dims[0],
+    };
+    return vocab_new(&data, why, cap_why, &m->vocab);
+}
+
+static struct str token_text(const struct model *m, uint32_t id)
+{
+    return vocab_has(m->vocab, id) ? vocab_bytes(m->vocab, id) : (struct str){"", 0};
+}
+
+static enum err open_template(struct model *m, char *why, size_t cap_why)
+{
+    const struct h1b_section *s = h1b_find(m->file, "chat_template");
+    if (!s || s->size == 0)
+        return ERR_OK;
+    struct str source = text_of(s);
+    m->has_other_template =
+        memmem(source.ptr, source.len, WRONG_BITNET_MARK, strlen(WRONG_BITNET_MARK)) != NULL;
+    if (m->has_other_template)
+        source = str_from(BITNET_TEMPLATE);
+    struct str bos = m->config.has_bos ? token_text(m, m->config.bos_id) : (struct str){"", 0};
+    struct str eos = token_text(m, m->config.eos_ids[0]);
+    char line[256];
+    enum err e = template_new(source, bos, eos, line, sizeof line, &m->template);
+    if (e != ERR_OK)
+        (void)snprintf(why, cap_why, "chat_template: %s", line);
+    return e;
+}
+
+enum err model_open(const char *path, char *why, size_t cap_why, struct model **ret_model)
+{
+    struct model *m = mem_zalloc(1, sizeof *m);
+    enum err e = h1b_open(path, H1B_VERIFY_TABLE, why, cap_why, &m->file);
+    if (e != ERR_OK)
+        goto fail;
+    char line[300] = "";
+    e = open_config(m, line, sizeof line);
+    if (e == ERR_OK)
+        e = open_vocab(m, line, sizeof line);
+    if (e == ERR_OK)
+        e = encode_new(m->vocab, m->config.pre_tokenizer, line, sizeof line, &m->encoder);
+    if (e == ERR_OK)
+        e = open_template(m, line, sizeof line);
+    if (e != ERR_OK) {
+        (void)snprintf(why, cap_why, "%s: %s", path, line[0] ? line : err_text(e));
+        goto fail;
+    }
+    *ret_model = m;
+    return ERR_OK;
+fail:
+    model_close(m);
+    return e;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    template_free(m->template);
+    encode_free(m->encoder);
+    vocab_free(m->vocab);
+    h1b_close(m->file);
+    free(m->license);
+    free(m->description);
+    free(m);
+}

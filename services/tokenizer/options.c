@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/tokenizer/options.h"
+
+#include <stdio.h>
+
+#include "common/check.h"
+#include "common/opt.h"
+
+static const struct opt TABLE[] = {
+    OPT_COMMON_ROWS(struct options),
+    OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
+                "model whose vocabulary and chat template are used, an .h1b file; the same as the "
+                "engines'"),
+};
+
+bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
+{
+    const struct opt_program program = {
+        .name = "halo-tokenizer",
+        .summary = "turns chats into tokens and tokens into text",
+        .example = "halo-tokenizer --model models/halo-demo.h1b",
+        .opts = TABLE,
+        .n_opts = ARRAY_LEN(TABLE),
+        .values = o,
+    };
+    int operands = 0;
+    if (!opt_parse(&program, argc, argv, &operands, ret_exit))
+        return false;
+    *ret_exit = 2;
+    if (o->model == NULL) {
+        (void)fprintf(stderr, "halo-tokenizer: no model; name a file with --model FILE\n");
+        return false;
+    }
+    return opt_common_setup("tokenizer", &o->run, o->log_level);
+}

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/tokenizer/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "proto/link.h"
+#include "services/tokenizer/prompt.h"
+#include "services/tokenizer/reply.h"
+
+enum {
+    MAX_STATUS_MODELS = 64,
+    /* The router ends a reply at its deadline; this is how much later it is ended here, when the router is
+     * not there to do it. */
+    LATE_MS = 500,
+    WHY_BYTES = 512,
+};
+
+/* A gateway that is connected, and what the frame at hand brings for it. */
+struct peer {
+    struct peer *next;
+    struct service *service;
+    struct link *link;
+    struct rec_piece *pieces;
+    size_t n_pieces;
+};
+
+struct service {
+    struct loop *loop;
+    const struct model *model;
+    struct link_server *server;
+    struct link *router;
+    struct peer *gateways;
+    struct reply_table *replies;
+    struct arena arena; /* of the frame at hand */
+    struct buf text; /* scratch */
+    uint32_t context; /* the least of the engines', or the model's own */
+    bool is_served; /* the last status named our model */
+    struct rec_load load;
+    struct loop_timer grace; /* runs while is_served waits to be believed false */
+    bool is_leaving;
+};
+
+/* ---- sending ------------------------------------------------------------------------------------ */
+
+/* A frame that cannot be sent is dropped: the link is down or about to break, and who is behind it asks
+ * again. */
+static void send_frame(struct link *l, enum frame_type type, const void *body)
+{
+    enum err e = link_send(l, type, body);
+    if (e != ERR_OK && e != ERR_CLOSED)
+        log_error("send-failed", S("frame", frame_name(type)), S("err", err_name(e)));
+}
+
+static void send_error(struct link *l, uint64_t req, enum err code, const char *why)
+{
+    const struct rec_piece p = {
+        .req = req, .finish = FINISH_ERROR, .code = (uint32_t)code, .detail = str_from(why)};
+    send_frame(l, FRAME_pieces, &(struct frame_pieces){.items = &p, .n_items = 1});
+}
+
+static void send_cancel(const struct service *s, const struct reply *r)
+{
+    if (link_is_up(s->router))
+        send_frame(s->router, FRAME_cancel, &(struct frame_cancel){.req = r->id});
+}
+
+static void send_submit(const struct service *s, const struct reply *r)
+{
+    uint64_t now = clock_now_ms();
+    struct frame_submit f = {
+        .req = r->id,
+        .prompt = r->prompt.v,
+        .n_prompt = r->prompt.n,
+        .resume = r->stream.ids.v,
+        .n_resume = r->stream.ids.n,
+        .sampling = r->sampling,
+        .tenant = r->tenant,
+        .model_hash = str_from(h1b_hash(s->model->file)),
+        .lane = r->lane,
+    };
+    if (r->deadline_ms > 0)
+        f.deadline_ms = r->deadline_ms > now ? (uint32_t)(r->deadline_ms - now) : 1;
+    send_frame(s->router, FRAME_submit, &f);
+}
+
+static void send_status(const struct service *s, struct link *to)
+{
+    const struct model *m = s->model;
+    const struct rec_model model = {
+        .name = str_from(m->config.name),
+        .hash = str_from(h1b_hash(m->file)),
+        .context = s->context,
+        .created = m->created,
+        .license = str_from(m->license),
+        .description = str_from(m->description),
+        .vocab_size = m->config.n_vocab,
+    };
+    const struct frame_status f = {
+        .models = &model, .n_models = s->is_served ? 1 : 0, .load = s->load};
+    send_frame(to, FRAME_status, &f);
+}
+
+static void tell_gateways(const struct service *s)
+{
+    for (const struct peer *p = s->gateways; p; p = p->next)
+        send_status(s, p->link);
+}
+
+static void end_reply(struct service *s, struct reply *r)
+{
+    loop_timer_cancel(s->loop, &r->timer);
+    reply_free(r);
+}
+
+/* ---- from gateways ------------------------------------------------------------------------------ */
+
+static void on_deadline(struct loop_timer *t)
+{
+    struct reply *r = (struct reply *)((char *)t - offsetof(struct reply, timer));
+    struct service *s = r->gateway->service;
+    send_error(r->gateway->link, r->gateway_req, ERR_TIMEOUT, err_text(ERR_TIMEOUT));
+    send_cancel(s, r);
+    end_reply(s, r);
+}
+
+/* The ids that the gateway has text for; *ret_is_stopped says whether they already end the reply. */
+static enum err replay(struct service *s, struct reply *r, const struct frame_generate *f,
+                       bool *ret_is_stopped)
+{
+    size_t n_bytes;
+    for (size_t i = 0; i < f->n_resume; i++) {
+        if (f->resume[i] >= s->model->config.n_vocab)
+            return ERR_RANGE;
+    }
+    enum err e = stream_replay(&r->stream, f->resume, f->n_resume, &n_bytes, ret_is_stopped);
+    if (e == ERR_OK)
+        log_debug("replayed", U("req", r->id), U("tokens", f->n_resume), U("bytes", n_bytes));
+    return e;
+}
+
+static void accept_reply(struct service *s, struct reply *r, bool is_stopped)
+{
+    const struct frame_accepted accepted = {.req = r->gateway_req,
+                                            .prompt_tokens = (uint32_t)r->prompt.n};
+    send_frame(r->gateway->link, FRAME_accepted, &accepted);
+    if (is_stopped) {
+        const struct rec_piece p = {.req = r->gateway_req, .finish = FINISH_STOP};
+        send_frame(r->gateway->link, FRAME_pieces,
+                   &(struct frame_pieces){.items = &p, .n_items = 1});
+        end_reply(s, r);
+        return;
+    }
+    if (r->deadline_ms > 0) {
+        uint64_t now = clock_now_ms();
+        uint64_t left = r->deadline_ms > now ? r->deadline_ms - now : 0;
+        r->timer.fire = on_deadline;
+        loop_timer_set(s->loop, &r->timer, left + LATE_MS);
+    }
+    if (link_is_up(s->router))
+        send_submit(s, r);
+}
+
+static void on_generate(struct service *s, struct peer *p, const struct frame_generate *f)
+{
+    char why[WHY_BYTES] = "";
+    struct reply *r = NULL;
+    bool is_stopped = false;
+    if (reply_find_of(s->replies, p, f->req)) {
+        link_break(p->link, ERR_PROTOCOL);
+        return;
+    }
+    if (f->model.len > 0 && !str_is(f->model, s->model->config.name)) {
+        send_error(p->link, f->req, ERR_MODEL_UNKNOWN, err_text(ERR_MODEL_UNKNOWN));
+        return;
+    }
+    enum err e = reply_new(s->replies, s->model->vocab, f, why, sizeof why, &r);
+    if (e == ERR_OK) {
+        r->gateway = p;
+        e = prompt_encode(s->model, f, s->context, why, sizeof why, &r->prompt);
+    }
+    if (e == ERR_OK)
+        e = replay(s, r, f, &is_stopped);
+    if (e == ERR_OK) {
+        accept_reply(s, r, is_stopped);
+        return;
+    }
+    send_error(p->link, f->req, e, why[0] ? why : err_text(e));
+    if (r)
+        end_reply(s, r);
+}
+
+static void on_cancel(struct service *s, struct peer *p, const struct frame_cancel *f)
+{
+    struct reply *r = reply_find_of(s->replies, p, f->req);
+    if (!r)
+        return;
+    send_cancel(s, r);
+    end_reply(s, r);
+}
+
+static void on_gateway_up(void *ctx, struct link *l)
+{
+    struct service *s = ctx;
+    struct peer *p = mem_zalloc(1, sizeof *p);
+    p->service = s;
+    p->link = l;
+    p->next = s->gateways;
+    s->gateways = p;
+    link_set_user(l, p);
+    log_info("gateway-up", S("instance", link_peer_instance(l)), U("pid", link_peer_pid(l)));
+    send_status(s, l);
+}
+
+static void on_gateway_frame(void *ctx, struct link *l, const struct frame *f)
+{
+    struct service *s = ctx;
+    struct peer *p = link_user(l);
+    if (f->type == FRAME_generate) {
+        on_generate(s, p, f->body);
+    } else if (f->type == FRAME_cancel) {
+        on_cancel(s, p, f->body);
+    } else {
+        log_warn("unexpected-frame", S("frame", frame_name(f->type)));
+        link_break(l, ERR_PROTOCOL);
+    }
+}
+
+static void on_gateway_down(void *ctx, struct link *l, enum err why)
+{
+    struct service *s = ctx;
+    struct peer *p = link_user(l);
+    size_t n = 0;
+    size_t at = 0;
+    for (struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++) {
+        if (r->gateway != p)
+            continue;
+        send_cancel(s, r);
+        end_reply(s, r);
+        n++;
+    }
+    if (why == ERR_OK)
+        log_info("gateway-down", U("cancelled", n));
+    else
+        log_warn("gateway-down", U("cancelled", n), S("err", err_name(why)));
+    struct peer **at_peer = &s->gateways;
+    while (*at_peer != p)
+        at_peer = &(*at_peer)->next;
+    *at_peer = p->next;
+    free(p);
+}
+
+/* ---- from the router: tokens -------------------------------------------------------------------- */
+
+/* A copy that lives as long as the frame at hand; empty when memory is short. */
+static struct str keep(struct service *s, struct str text)
+{
+    const char *copy = text.len > 0 ? arena_strdup(&s->arena, text) : NULL;
+    return copy ? (struct str){copy, text.len} : (struct str){"", 0};
+}
+
+static struct str token_bytes(const struct service *s, uint32_t id)
+{
+    const struct vocab *v = s->model->vocab;
+    return vocab_has(v, id) ? vocab_bytes(v, id) : (struct str){"", 0};
+}
+
+static void fill_top(struct service *s, const struct rec_token *t, struct rec_piece *p)
+{
+    struct rec_top *top = arena_zalloc(&s->arena, t->n_top, sizeof *top);
+    if (!top)
+        return;
+    for (size_t i = 0; i < t->n_top; i++) {
+        top[i] = t->top[i];
+        top[i].text = token_bytes(s, top[i].id);
+    }
+    p->top = top;
+    p->n_top = t->n_top;
+}
+
+/* The text that an event adds, and whether it ends the reply with a stop string. */
+static enum err advance(struct service *s, struct reply *r, const struct rec_token *t,
+                        bool *ret_is_stopped)
+{
+    buf_reset(&s->text);
+    *ret_is_stopped = false;
+    if (t->has_id) {
+        enum err e = stream_push(&r->stream, t->id, &s->text, ret_is_stopped);
+        if (e != ERR_OK)
+            return e;
+    }
+    bool is_whole = t->finish == FINISH_STOP || t->finish == FINISH_LENGTH;
+    if (is_whole && !*ret_is_stopped)
+        *ret_is_stopped = stream_finish(&r->stream, &s->text);
+    return ERR_OK;
+}
+
+/* One event of the router as one of the gateway's; ends the reply if it is the last. */
+static void on_token(struct service *s, const struct rec_token *t)
+{
+    struct reply *r = reply_find(s->replies, t->req);
+    if (!r)
+        return; /* cancelled in the meantime */
+    struct peer *g = r->gateway;
+    struct rec_piece *p = &g->pieces[g->n_pieces++];
+    bool is_stopped = false;
+    enum err e = advance(s, r, t, &is_stopped);
+    *p = (struct rec_piece){
+        .req = r->gateway_req,
+        .has_id = t->has_id,
+        .id = t->id,
+        .text = keep(s, buf_str(&s->text)),
+        .finish = t->finish,
+        .code = t->code,
+        .detail = t->detail,
+        .cached_tokens = t->cached_tokens,
+    };
+    if (e != ERR_OK) {
+        p->finish = FINISH_ERROR;
+        p->code = (uint32_t)e;
+    } else if (is_stopped) {
+        p->finish = FINISH_STOP;
+    }
+    if (t->has_id && r->sampling.logprobs) {
+        p->token_text = token_bytes(s, t->id);
+        p->logprob = t->logprob;
+        fill_top(s, t, p);
+    }
+    if (p->finish == FINISH_NONE)
+        return;
+    if (t->finish == FINISH_NONE)
+        send_cancel(s, r);
+    end_reply(s, r);
+}
+
+/* Text that cannot be sent would be missing from the replies: the gateway has to ask for them again. */
+static void send_pieces(struct peer *p)
+{
+    const struct frame_pieces f = {.items = p->pieces, .n_items = p->n_pieces};
+    enum err e = p->n_pieces > 0 ? link_send(p->link, FRAME_pieces, &f) : ERR_OK;
+    if (e != ERR_OK && e != ERR_CLOSED) {
+        log_error("send-failed", S("frame", "pieces"), S("err", err_name(e)));
+        link_break(p->link, e);
+    }
+}
+
+static void on_tokens(struct service *s, const struct frame_tokens *f)
+{
+    arena_reset(&s->arena);
+    for (struct peer *p = s->gateways; p; p = p->next) {
+        p->n_pieces = 0;
+        p->pieces = arena_zalloc(&s->arena, f->n_items, sizeof *p->pieces);
+        if (!p->pieces) {
+            link_break(s->router, ERR_NOMEM);
+            return;
+        }
+    }
+    for (size_t i = 0; i < f->n_items; i++)
+        on_token(s, &f->items[i]);
+    struct peer *next;
+    for (struct peer *p = s->gateways; p; p = next) {
+        next = p->next;
+        send_pieces(p);
+    }
+}
+
+/* ---- from the router: status, life -------------------------------------------------------------- */
+
+static void on_grace(struct loop_timer *t)
+{
+    struct service *s = (struct service *)((char *)t - offsetof(struct service, grace));
+    s->is_served = false;
+    tell_gateways(s);
+}
+
+/* Engines that restart come back soon, and requests may wait for them meanwhile. */
+static void set_served(struct service *s, bool is_served)
+{
+    if (is_served) {
+        loop_timer_cancel(s->loop, &s->grace);
+        s->is_served = true;
+    } else if (s->is_served && s->grace.slot == 0) {
+        loop_timer_set(s->loop, &s->grace, SERVICE_GRACE_MS);
+    }
+}
+
+static void on_status(struct service *s, const struct frame_status *f)
+{
+    const char *hash = h1b_hash(s->model->file);
+    uint32_t context = 0;
+    for (size_t i = 0; i < f->n_models; i++) {
+        if (!str_is(f->models[i].hash, hash))
+            log_warn("other-model", SN("name", f->models[i].name.ptr, f->models[i].name.len));
+        else if (context == 0 || f->models[i].context < context)
+            context = f->models[i].context;
+    }
+    if (context > 0)
+        s->context = context < s->model->config.n_ctx ? context : s->model->config.n_ctx;
+    s->load = f->load;
+    set_served(s, context > 0);
+    tell_gateways(s);
+}
+
+static void on_router_up(void *ctx, struct link *l)
+{
+    struct service *s = ctx;
+    size_t n = reply_table_count(s->replies);
+    log_info("router-up", U("pid", link_peer_pid(l)), U("submitted_again", n));
+    size_t at = 0;
+    for (const struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++)
+        send_submit(s, r);
+}
+
+static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
+{
+    struct service *s = ctx;
+    if (f->type == FRAME_tokens) {
+        on_tokens(s, f->body);
+    } else if (f->type == FRAME_status) {
+        on_status(s, f->body);
+    } else {
+        log_warn("unexpected-frame", S("frame", frame_name(f->type)));
+        link_break(l, ERR_PROTOCOL);
+    }
+}
+
+static void on_router_down(void *ctx, struct link *l, enum err why)
+{
+    struct service *s = ctx;
+    (void)l;
+    if (s->is_leaving) {
+        loop_stop(s->loop);
+        return;
+    }
+    log_warn("router-down", S("err", err_name(why)), U("waiting", reply_table_count(s->replies)));
+    set_served(s, false);
+}
+
+enum err service_start(struct loop *loop, const char *run, const struct model *model,
+                       struct service **ret_service)
+{
+    struct service *s = mem_zalloc(1, sizeof *s);
+    s->loop = loop;
+    s->model = model;
+    s->context = model->config.n_ctx;
+    s->replies = reply_table_new();
+    s->grace.fire = on_grace;
+    const struct link_config config = {.loop = loop,
+                                       .run = run,
+                                       .service = "tokenizer",
+                                       .instance = "",
+                                       .epoch = clock_random_u64()};
+    const struct link_handler gateways = {on_gateway_up, on_gateway_frame, on_gateway_down, s};
+    const struct link_handler router = {on_router_up, on_router_frame, on_router_down, s};
+    enum err e = link_listen(&config, &gateways, &s->server);
+    if (e == ERR_OK)
+        e = link_dial(&config, "router", &router, &s->router);
+    if (e != ERR_OK) {
+        service_stop(s);
+        return e;
+    }
+    *ret_service = s;
+    return ERR_OK;
+}
+
+void service_leave(struct service *s)
+{
+    s->is_leaving = true;
+    link_server_close(s->server);
+    s->server = NULL;
+    if (link_is_up(s->router))
+        link_bye(s->router);
+    else
+        loop_stop(s->loop);
+}
+
+void service_stop(struct service *s)
+{
+    if (!s)
+        return;
+    if (s->server)
+        link_server_close(s->server);
+    link_close(s->router);
+    loop_timer_cancel(s->loop, &s->grace);
+    reply_table_free(s->replies);
+    arena_fini(&s->arena);
+    buf_fini(&s->text);
+    free(s);
+}
