@@ -110,8 +110,9 @@ SHAPE(1, 6)
 void ternary_matmul_avx512(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                            size_t row1, float *y, size_t y_stride)
 {
-    static ternary_run_tile *const full[] = {run_4x1, run_4x2, run_4x3, run_4x4, run_4x5, run_4x6};
-    static ternary_run_tile *const single[] = {run_1x1, run_1x2, run_1x3,
+    static ternary_run_tile *const full[] = {NULL,    run_4x1, run_4x2, run_4x3,
+                                             run_4x4, run_4x5, run_4x6};
+    static ternary_run_tile *const single[] = {NULL,    run_1x1, run_1x2, run_1x3,
                                                run_1x4, run_1x5, run_1x6};
     const struct ternary_shapes shapes = {TILE_ROWS, TILE_TOKENS, full, single};
     ternary_walk(w, x, row0, row1, y, y_stride, &shapes);

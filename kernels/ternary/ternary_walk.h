@@ -34,8 +34,8 @@ typedef void ternary_run_tile(const struct ternary_tile *tile);
 
 struct ternary_shapes {
     size_t rows, max_tokens;
-    ternary_run_tile *const *full; /* [tokens - 1]: `rows` rows */
-    ternary_run_tile *const *single; /* [tokens - 1]: one row, for those left over */
+    ternary_run_tile *const *full; /* [tokens]: `rows` rows */
+    ternary_run_tile *const *single; /* [tokens]: one row, for those left over */
 };
 
 static inline void ternary_walk_rows(const struct ternary_weights *w, const struct quantized *x,
@@ -65,7 +65,7 @@ static inline void ternary_walk_rows(const struct ternary_weights *w, const stru
         }
         tile.codes = w->codes + r * tile.row_bytes;
         tile.y = y + t * y_stride + r;
-        (is_full ? shapes->full : shapes->single)[tokens - 1](&tile);
+        (is_full ? shapes->full : shapes->single)[tokens](&tile);
     }
 }
 
@@ -76,7 +76,10 @@ static inline void ternary_walk(const struct ternary_weights *w, const struct qu
     size_t block = TERNARY_BLOCK_BYTES / ternary_row_bytes(w->n_cols) / shapes->rows * shapes->rows;
     block = block < shapes->rows ? shapes->rows : block;
     size_t n_tiles = (x->n_tokens + shapes->max_tokens - 1) / shapes->max_tokens;
-    size_t tokens = n_tiles > 0 ? (x->n_tokens + n_tiles - 1) / n_tiles : 0; /* even tiles */
+    if (n_tiles == 0) {
+        return;
+    }
+    size_t tokens = (x->n_tokens + n_tiles - 1) / n_tiles; /* even tiles */
     for (size_t r = row0; r < row1; r += block) {
         size_t end = row1 - r < block ? row1 : r + block;
         for (size_t t = 0; t < x->n_tokens; t += tokens) {
