@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/gateway/gateway.h"
+
+#include <stdio.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/notify.h"
+#include "services/gateway/reply.h"
+#include "services/gateway/routes.h"
+
+enum { FLUSH_MS = 2000 }; /* after the last reply, for its last bytes to be taken */
+
+static void dispatch(void *ctx, struct exchange *take_x)
+{
+    routes_dispatch(ctx, take_x);
+}
+
+static void on_answered(void *ctx, const char *route, int status)
+{
+    struct gateway *g = ctx;
+    metrics_count_http(g->metrics, route, status);
+}
+
+/* ---- readiness ----------------------------------------------------------------------------------- */
+
+static void on_upstream_changed(void *ctx)
+{
+    struct gateway *g = ctx;
+    const char *why_not = upstream_why_not(g->upstream, false);
+    bool is_serving = why_not == NULL;
+    if (!g->was_ready && upstream_is_up(g->upstream)) {
+        g->was_ready = true;
+        notify_ready(is_serving ? "serving" : why_not);
+    }
+    if (is_serving != g->was_serving) {
+        g->was_serving = is_serving;
+        notify_status(is_serving ? "serving" : why_not);
+        if (is_serving)
+            log_info("serving", U("models", upstream_n_models(g->upstream)));
+        else
+            log_warn("not-serving", S("why", why_not));
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------------- */
+
+/* Replies end first, then h2o writes out what it holds. */
+static bool is_drained(const struct gateway *g)
+{
+    return g->n_replies == 0 && server_n_live(g->server) == 0;
+}
+
+static void on_live_changed(void *ctx)
+{
+    struct gateway *g = ctx;
+    if (g->is_draining && is_drained(g))
+        server_stop(g->server);
+}
+
+static void on_drain_over(struct loop_timer *t)
+{
+    struct gateway *g = (struct gateway *)(void *)((char *)t - offsetof(struct gateway, drain));
+    if (g->n_replies == 0) {
+        server_stop(g->server);
+        return;
+    }
+    log_warn("drain-over", U("cut", g->n_replies));
+    reply_fail_all(g, ERR_CLOSED, "the gateway is shutting down");
+    loop_timer_set(g->loop, t, FLUSH_MS);
+}
+
+static void on_terminate(void *ctx)
+{
+    struct gateway *g = ctx;
+    if (g->is_draining)
+        return;
+    g->is_draining = true;
+    notify_stopping();
+    log_info("draining", U("replies", g->n_replies));
+    listen_fini(&g->listeners);
+    server_drain(g->server);
+    loop_timer_set(g->loop, &g->drain, g->options->drain_ms);
+    on_live_changed(g);
+}
+
+void gateway_reply_ended(struct gateway *g)
+{
+    on_live_changed(g);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop)
+{
+    struct upstream_handler handler = {.changed = on_upstream_changed, .ctx = g};
+    struct server_events events = {dispatch, on_answered, on_live_changed, g};
+    *g = (struct gateway){.options = o, .loop = loop, .drain.fire = on_drain_over};
+    g->started_s = clock_unix_ms() / 1000;
+    if (!listen_open(o, &g->listeners))
+        return false;
+    enum err e = loop_on_terminate(loop, on_terminate, g);
+    if (e == ERR_OK)
+        e = upstream_new(loop, o->run, o->resume_ms, &handler, &g->upstream);
+    if (e != ERR_OK) {
+        fprintf(stderr, "halo-gateway: cannot start: %s\n", err_text(e));
+        return false;
+    }
+    g->metrics = metrics_new();
+    g->server = server_new(loop, o, &g->listeners, &events);
+    return true;
+}
+
+void gateway_run(struct gateway *g)
+{
+    notify_watchdog_start(g->loop);
+    server_run(g->server);
+    log_info("stopped", U("cut", g->n_replies));
+}
+
+void gateway_fini(struct gateway *g)
+{
+    loop_timer_cancel(g->loop, &g->drain);
+    listen_fini(&g->listeners);
+    server_close(g->server);
+    upstream_free(g->upstream);
+    metrics_free(g->metrics);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Gateway: what the process holds, and the way of a request: route, check, reply. */
+#ifndef HALO_GATEWAY_GATEWAY_H
+#define HALO_GATEWAY_GATEWAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/loop.h"
+#include "services/gateway/listen.h"
+#include "services/gateway/metrics.h"
+#include "services/gateway/options.h"
+#include "services/gateway/server.h"
+#include "services/gateway/upstream.h"
+
+struct reply;
+
+struct gateway {
+    const struct options *options;
+    struct loop *loop;
+    struct listeners listeners;
+    struct server *server;
+    struct upstream *upstream;
+    struct metrics *metrics;
+    struct reply *replies; /* in flight */
+    size_t n_replies;
+    uint64_t started_s; /* Unix time */
+    bool is_draining;
+    bool was_ready;
+    bool was_serving; /* as last written to the log */
+    struct loop_timer drain;
+};
+
+/* Opens the sockets and starts to dial. On failure prints one line and returns false;
+ * gateway_fini in any case. */
+bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop);
+void gateway_fini(struct gateway *g);
+
+/* Serves until SIGTERM or SIGINT, then finishes what was accepted. */
+void gateway_run(struct gateway *g);
+
+/* The reply module tells that one ended; the drain may be waiting for it. */
+void gateway_reply_ended(struct gateway *g);
+
+#endif

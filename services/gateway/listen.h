@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* The sockets that accept HTTP: those that systemd hands over (sd_listen_fds(3)), else the ones that
+ * the options name. */
+#ifndef HALO_GATEWAY_LISTEN_H
+#define HALO_GATEWAY_LISTEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "services/gateway/options.h"
+
+enum { LISTEN_MAX = 16 };
+
+struct listeners {
+    int fds[LISTEN_MAX];
+    size_t n;
+    char *unlink_path; /* our Unix socket; NULL if none or if systemd owns it */
+};
+
+/* Opens all. On failure prints one line that names the address and the remedy, and returns false. */
+bool listen_open(const struct options *o, struct listeners *ret_listeners);
+
+/* Removes the Unix socket's file, so that a client is refused at once. The descriptors belong to
+ * whoever took them from `fds`. */
+void listen_fini(struct listeners *l);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/gateway/options.h"
+
+#include "common/check.h"
+#include "common/opt.h"
+
+static const struct opt OPTS[] = {
+    OPT_STR_ROW(struct options, listen, "listen", "127.0.0.1:8180", "HOST:PORT",
+                "where to accept HTTP/1.1 and h2c; port 0 takes a free one, which the log names; "
+                "\"none\" listens on the Unix socket only. There is no TLS and no authentication "
+                "here: beyond loopback put a proxy in front"),
+    OPT_STR_ROW(struct options, unix_path, "unix", NULL, "PATH",
+                "Unix socket to accept HTTP on as well"),
+    OPT_CHOICE_ROW(struct options, unix_mode, "unix-mode", "0660", "0600|0660",
+                   "permissions of the Unix socket"),
+    OPT_BOOL_ROW(struct options, is_h2c, "h2c", "true",
+                 "accept HTTP/2 without TLS (prior knowledge and Upgrade)"),
+    OPT_STR_ROW(struct options, cors_origin, "cors-origin", NULL, "ORIGIN",
+                "let web pages of this origin (https://chat.example, or *) call the API; by "
+                "default browsers refuse that"),
+    OPT_U64_ROW(struct options, max_body, "max-body", "4M", 1024, 64 << 20, "BYTES",
+                "longest request body; a longer one is answered with 413. Parsing takes the loop "
+                "about 20 ms per megabyte"),
+    OPT_U32_ROW(struct options, max_streams, "max-streams", "1024", 1, 65536, "N",
+                "most replies in flight; further requests get 429"),
+    OPT_U32_ROW(struct options, request_timeout_ms, "request-timeout-ms", "3600000", 0, 604800000,
+                "MS", "time for a whole reply; 0 is no limit"),
+    OPT_U32_ROW(struct options, resume_ms, "resume-ms", "60000", 0, 3600000, "MS",
+                "how long replies wait for a lost tokenizer before they fail"),
+    OPT_U32_ROW(struct options, drain_ms, "drain-ms", "30000", 0, 3600000, "MS",
+                "after SIGTERM, how long replies may still run"),
+    OPT_U32_ROW(
+        struct options, idle_ms, "idle-ms", "30000", 100, 3600000, "MS",
+        "time for a request to arrive in full, and for an idle connection to be used again"),
+    OPT_U32_ROW(struct options, stall_ms, "stall-ms", "30000", 100, 3600000, "MS",
+                "a client that takes nothing for this long is given up"),
+    OPT_U64_ROW(struct options, max_pending, "max-pending", "1M", 4096, 1 << 30, "BYTES",
+                "most bytes that may wait for a slow client before its reply is cancelled"),
+    OPT_U32_ROW(
+        struct options, ping_ms, "ping-ms", "10000", 10, 3600000, "MS",
+        "a stream that is silent for this long gets an SSE comment, so that proxies keep it"),
+    OPT_BOOL_ROW(struct options, print_fields, "print-fields", "false",
+                 "print the table of request fields as JSON lines and exit"),
+    OPT_COMMON_ROWS(struct options),
+};
+
+bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
+{
+    struct opt_program program = {
+        .name = "halo-gateway",
+        .summary = "Serves the OpenAI API over HTTP and passes requests on to halo-tokenizer.",
+        .example = "halo-gateway --listen 127.0.0.1:8180 --unix /run/halo/http.sock",
+        .opts = OPTS,
+        .n_opts = ARRAY_LEN(OPTS),
+        .values = o,
+    };
+    int operands;
+    *o = (struct options){0};
+    return opt_parse(&program, argc, argv, &operands, ret_exit);
+}

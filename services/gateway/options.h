@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* Options of halo-gateway. */
+#ifndef HALO_GATEWAY_OPTIONS_H
+#define HALO_GATEWAY_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+    const char *run;
+    const char *log_level;
+    const char *listen; /* HOST:PORT, or "none" */
+    const char *unix_path; /* NULL: none */
+    const char *unix_mode; /* "0600" or "0660" */
+    const char *cors_origin; /* NULL: none */
+    uint64_t max_body;
+    uint64_t max_pending;
+    uint32_t max_streams;
+    uint32_t request_timeout_ms;
+    uint32_t resume_ms;
+    uint32_t drain_ms;
+    uint32_t idle_ms;
+    uint32_t stall_ms;
+    uint32_t ping_ms;
+    bool is_h2c;
+    bool print_fields;
+};
+
+/* As opt_parse. */
+bool options_parse(struct options *o, int argc, char **argv, int *ret_exit);
+
+#endif

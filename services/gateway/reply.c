@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/gateway/reply.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "services/gateway/shape.h"
+
+enum { DEADLINE_GRACE_MS = 1000 }; /* the processes behind us end a late reply themselves */
+
+/* One candidate: a prompt continued with one seed. */
+struct choice {
+    struct job job;
+    struct reply *reply;
+    uint32_t index; /* what the client sees */
+    uint32_t number; /* among all candidates */
+    uint32_t n_prompt_tokens;
+    uint32_t n_cached_tokens;
+    uint32_t n_tokens;
+    enum finish finish;
+    double sum_logprob;
+    uint64_t token_ns; /* when the last token came */
+    struct buf text;
+    struct logprobs logprobs;
+};
+
+struct reply {
+    struct gateway *gateway;
+    struct reply *next;
+    struct reply **link; /* what points to us */
+    struct exchange *exchange;
+    struct request request;
+    const struct shape *shape;
+    struct metrics_model *metrics;
+    struct str model; /* the served name */
+    char fingerprint[16];
+    char id[80]; /* of the answer: the exchange's with another prefix */
+    uint64_t created_s;
+    uint64_t start_ns;
+    uint64_t first_ns; /* of the first token; 0 before */
+    struct loop_timer deadline;
+    bool is_open; /* the stream has begun */
+    struct buf head; /* chunks up to the choice */
+    struct buf out; /* scratch */
+    struct choice *choices;
+    size_t n_choices;
+    size_t n_over;
+};
+
+#define CHOICE_OF(j) ((struct choice *)(void *)((char *)(j)-offsetof(struct choice, job)))
+#define REPLY_OF(t) ((struct reply *)(void *)((char *)(t)-offsetof(struct reply, deadline)))
+
+/* ---- the end ------------------------------------------------------------------------------------- */
+
+static uint32_t count_tokens(const struct reply *r)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < r->n_choices; i++)
+        n += r->choices[i].n_tokens;
+    return n;
+}
+
+/* Each prompt counts once, whatever the number of its choices. */
+static void count_prompt(const struct reply *r, uint32_t *ret_n, uint32_t *ret_cached)
+{
+    *ret_n = 0;
+    *ret_cached = 0;
+    for (size_t i = 0; i < r->n_choices; i += r->request.best_of) {
+        *ret_n += r->choices[i].n_prompt_tokens;
+        *ret_cached += r->choices[i].n_cached_tokens;
+    }
+}
+
+static double seconds(uint64_t from_ns, uint64_t to_ns)
+{
+    return (double)(to_ns - from_ns) / 1e9;
+}
+
+static void note_end(const struct reply *r, const char *how)
+{
+    uint64_t now = clock_now_ns();
+    uint32_t n_prompt;
+    uint32_t n_cached;
+    uint32_t n_tokens = count_tokens(r);
+    count_prompt(r, &n_prompt, &n_cached);
+    metrics_add(r->metrics, MODEL_COUNT_prompt_tokens, n_prompt);
+    if (r->n_over == r->n_choices) {
+        metrics_observe(r->metrics, HISTOGRAM_e2e, seconds(r->start_ns, now));
+        metrics_observe(r->metrics, HISTOGRAM_prompt_length, n_prompt);
+        metrics_observe(r->metrics, HISTOGRAM_reply_length, n_tokens);
+        if (r->first_ns > 0)
+            metrics_observe(r->metrics, HISTOGRAM_decode, seconds(r->first_ns, now));
+    }
+    log_info("reply", S("req", r->id), S("end", how), U("prompt_tokens", n_prompt),
+             U("cached", n_cached), U("tokens", n_tokens), U("choices", r->n_choices),
+             F("s", seconds(r->start_ns, now)),
+             F("ttft_s", r->first_ns > 0 ? seconds(r->start_ns, r->first_ns) : 0));
+}
+
+/* The exchange has been given away or is gone. */
+static void reply_free(struct reply *r)
+{
+    struct gateway *g = r->gateway;
+    loop_timer_cancel(g->loop, &r->deadline);
+    for (size_t i = 0; i < r->n_choices; i++) {
+        upstream_cancel(g->upstream, &r->choices[i].job);
+        buf_fini(&r->choices[i].text);
+        logprobs_fini(&r->choices[i].logprobs);
+    }
+    free(r->choices);
+    buf_fini(&r->head);
+    buf_fini(&r->out);
+    request_fini(&r->request);
+    *r->link = r->next;
+    if (r->next != NULL)
+        r->next->link = r->link;
+    g->n_replies--;
+    free(r);
+    gateway_reply_ended(g);
+}
+
+static void count_unfinished(const struct reply *r, enum metric_model_count which)
+{
+    metrics_add(r->metrics, which, r->n_choices - r->n_over);
+}
+
+static void fail(struct reply *r, enum err why, struct str detail)
+{
+    struct api_error e;
+    error_from_err(&e, why, detail);
+    count_unfinished(r, MODEL_COUNT_success_error);
+    note_end(r, err_name(why));
+    if (r->is_open) {
+        metrics_count(r->gateway->metrics, COUNT_failed_stream);
+        buf_reset(&r->out);
+        buf_add_cstr(&r->out, "data: ");
+        error_write(&e, &r->out);
+        buf_add_cstr(&r->out, "\n\n");
+        exchange_write(r->exchange, buf_str(&r->out));
+        exchange_reset(r->exchange);
+    } else {
+        exchange_refuse(r->exchange, &e);
+    }
+    reply_free(r);
+}
+
+static void on_closed(void *ctx, enum exchange_end why)
+{
+    struct reply *r = ctx;
+    bool has_left = why == EXCHANGE_LEFT;
+    metrics_count(r->gateway->metrics, has_left ? COUNT_client_left : COUNT_client_stalled);
+    count_unfinished(r, MODEL_COUNT_success_abort);
+    note_end(r, has_left ? "client-left" : "client-stalled");
+    reply_free(r);
+}
+
+static void on_deadline(struct loop_timer *t)
+{
+    fail(REPLY_OF(t), ERR_TIMEOUT, STR_LIT("see option --request-timeout-ms of halo-gateway"));
+}
+
+/* ---- writing ------------------------------------------------------------------------------------- */
+
+static void add_usage(const struct reply *r, struct buf *out)
+{
+    uint32_t n_prompt;
+    uint32_t n_cached;
+    uint32_t n_tokens = count_tokens(r);
+    count_prompt(r, &n_prompt, &n_cached);
+    buf_printf(out,
+               "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u,"
+               "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
+               n_prompt, n_tokens, n_prompt + n_tokens, n_cached);
+}
+
+static void add_identity(const struct reply *r, const char *object, struct buf *out)
+{
+    buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%llu,\"model\":", r->id, object,
+               (unsigned long long)r->created_s);
+    buf_add_json(out, r->model);
+    buf_printf(out, ",\"system_fingerprint\":\"%s\"%s,\"choices\":[", r->fingerprint,
+               r->request.has_service_tier ? ",\"service_tier\":\"default\"" : "");
+}
+
+static void add_tail(const struct reply *r, struct buf *out)
+{
+    buf_add_cstr(out, r->request.include_usage ? "],\"usage\":null}\n\n" : "]}\n\n");
+}
+
+static struct shape_choice shape_of(const struct choice *c, struct str text)
+{
+    const struct reply *r = c->reply;
+    const struct prompt *p = &r->request.prompts[c->number / r->request.best_of];
+    return (struct shape_choice){
+        .index = c->index,
+        .text = text,
+        .logprobs = r->request.logprobs ? &c->logprobs : NULL,
+        .prompt = r->request.echo ? p->text : STR_LIT(""),
+    };
+}
+
+/* Appends a chunk with what `write` says of the choice; none if it says nothing. */
+static void add_chunk(struct reply *r, const struct shape_choice *c,
+                      void (*write)(const struct shape_choice *c, struct buf *out))
+{
+    size_t before = r->out.len;
+    buf_add_str(&r->out, buf_str(&r->head));
+    size_t head = r->out.len;
+    write(c, &r->out);
+    if (r->out.len == head)
+        r->out.len = before;
+    else
+        add_tail(r, &r->out);
+}
+
+static void add_headers(struct reply *r)
+{
+    char seed[32];
+    (void)snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->request.sampling.seed);
+    exchange_add_header(r->exchange, "x-halo-seed", str_from(seed));
+}
+
+/* Appends the chunks that stand before all others. */
+static void open_stream(struct reply *r)
+{
+    if (r->is_open)
+        return;
+    r->is_open = true;
+    buf_add_cstr(&r->head, "data: ");
+    add_identity(r, r->shape->chunk_object, &r->head);
+    add_headers(r);
+    exchange_add_header(r->exchange, "cache-control", STR_LIT("no-cache"));
+    exchange_add_header(r->exchange, "x-accel-buffering", STR_LIT("no"));
+    exchange_open(r->exchange, "text/event-stream");
+    for (size_t i = 0; i < r->n_choices; i++) {
+        struct shape_choice c = shape_of(&r->choices[i], STR_LIT(""));
+        add_chunk(r, &c, r->shape->write_opening);
+    }
+}
+
+static void on_ping(void *ctx)
+{
+    struct reply *r = ctx;
+    buf_reset(&r->out);
+    open_stream(r);
+    buf_add_cstr(&r->out, ": ping\n\n");
+    exchange_write(r->exchange, buf_str(&r->out));
+}
+
+static void end_stream(struct reply *r)
+{
+    if (r->request.include_usage) {
+        buf_add_str(&r->out, buf_str(&r->head));
+        buf_add_cstr(&r->out, "],");
+        add_usage(r, &r->out);
+        buf_add_cstr(&r->out, "}\n\n");
+    }
+    buf_add_cstr(&r->out, "data: [DONE]\n\n");
+    exchange_write(r->exchange, buf_str(&r->out));
+    exchange_end(r->exchange);
+}
+
+static void answer_whole(struct reply *r)
+{
+    buf_reset(&r->out);
+    add_identity(r, r->shape->object, &r->out);
+    bool is_first = true;
+    for (size_t i = 0; i < r->n_choices; i++) {
+        const struct choice *c = &r->choices[i];
+        struct shape_choice sc = shape_of(c, buf_str(&c->text));
+        if (c->index == UINT32_MAX)
+            continue;
+        sc.finish = c->finish;
+        if (!is_first)
+            buf_add_char(&r->out, ',');
+        is_first = false;
+        r->shape->write_whole(&sc, &r->out);
+    }
+    buf_add_cstr(&r->out, "],");
+    add_usage(r, &r->out);
+    buf_add_cstr(&r->out, "}\n");
+    add_headers(r);
+    exchange_answer(r->exchange, 200, "application/json", buf_str(&r->out));
+}
+
+/* ---- candidates ---------------------------------------------------------------------------------- */
+
+static double rank(const struct choice *c)
+{
+    return c->n_tokens > 0 ? c->sum_logprob / c->n_tokens : 0;
+}
+
+/* Of each prompt's best_of candidates the n likeliest get indices, best first; the others none. */
+static void pick_best(struct reply *r)
+{
+    const uint32_t n = r->request.n;
+    const uint32_t of = r->request.best_of;
+    if (of == n)
+        return;
+    for (size_t i = 0; i < r->n_choices; i++) {
+        uint32_t group = (uint32_t)(i / of);
+        uint32_t better = 0;
+        for (size_t k = group * of; k < (group + 1) * of; k++) {
+            double other = rank(&r->choices[k]);
+            double mine = rank(&r->choices[i]);
+            better += other > mine || (other >= mine && k < i);
+        }
+        r->choices[i].index = better < n ? group * n + better : UINT32_MAX;
+    }
+}
+
+static int compare_index(const void *a, const void *b)
+{
+    const struct choice *x = a;
+    const struct choice *y = b;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+static void complete(struct reply *r)
+{
+    note_end(r, r->choices[0].finish == FINISH_STOP ? "stop" : "length");
+    if (r->request.stream) {
+        end_stream(r);
+    } else {
+        pick_best(r);
+        if (r->request.best_of > r->request.n)
+            qsort(r->choices, r->n_choices, sizeof *r->choices, compare_index);
+        answer_whole(r);
+    }
+    reply_free(r);
+}
+
+/* ---- pieces -------------------------------------------------------------------------------------- */
+
+static void on_accepted(struct job *j, uint32_t n_prompt_tokens)
+{
+    CHOICE_OF(j)->n_prompt_tokens = n_prompt_tokens;
+}
+
+static void on_failed(struct job *j, enum err why, struct str detail)
+{
+    fail(CHOICE_OF(j)->reply, why, detail);
+}
+
+static void note_token(struct choice *c, const struct rec_piece *p)
+{
+    struct reply *r = c->reply;
+    uint64_t now = clock_now_ns();
+    if (r->first_ns == 0) {
+        r->first_ns = now;
+        metrics_observe(r->metrics, HISTOGRAM_ttft, seconds(r->start_ns, now));
+    }
+    if (c->n_tokens > 0)
+        metrics_observe(r->metrics, HISTOGRAM_itl, seconds(c->token_ns, now));
+    metrics_add(r->metrics, MODEL_COUNT_generation_tokens, 1);
+    c->token_ns = now;
+    c->n_tokens++;
+    c->sum_logprob += (double)p->logprob;
+    if (c->n_tokens == 1) /* after a resume a later one would count the reply as well */
+        c->n_cached_tokens = p->cached_tokens;
+    if (r->request.logprobs)
+        r->shape->add_logprob(&c->logprobs, p);
+}
+
+/* A chunk stands for one token, so the chunks of a reply do not depend on when its tokens came. */
+static void stream_piece(struct choice *c, const struct rec_piece *p)
+{
+    struct reply *r = c->reply;
+    buf_reset(&r->out);
+    open_stream(r);
+    struct shape_choice sc = shape_of(c, p->text);
+    if (p->text.len > 0 || (p->has_id && r->request.logprobs))
+        add_chunk(r, &sc, r->shape->write_delta);
+    logprobs_reset(&c->logprobs);
+    if (p->finish != FINISH_NONE) {
+        sc.finish = c->finish;
+        add_chunk(r, &sc, r->shape->write_ending);
+    }
+}
+
+static void on_piece(struct job *j, const struct rec_piece *p)
+{
+    struct choice *c = CHOICE_OF(j);
+    struct reply *r = c->reply;
+    if (p->has_id)
+        note_token(c, p);
+    if (p->finish != FINISH_NONE) {
+        c->finish = p->finish == FINISH_LENGTH ? FINISH_LENGTH : FINISH_STOP;
+        r->n_over++;
+        metrics_add(
+            r->metrics,
+            c->finish == FINISH_STOP ? MODEL_COUNT_success_stop : MODEL_COUNT_success_length, 1);
+    }
+    if (r->request.stream)
+        stream_piece(c, p);
+    else
+        buf_add_str(&c->text, p->text);
+    if (r->n_over == r->n_choices)
+        complete(r);
+    else if (r->request.stream)
+        exchange_write(r->exchange, buf_str(&r->out));
+}
+
+/* ---- the beginning ------------------------------------------------------------------------------- */
+
+static const struct job_events JOB_EVENTS = {on_accepted, on_piece, on_failed};
+
+static void start_choice(struct reply *r, size_t number)
+{
+    const struct request *q = &r->request;
+    const struct prompt *p = &q->prompts[number / q->best_of];
+    struct choice *c = &r->choices[number];
+    c->reply = r;
+    c->number = (uint32_t)number;
+    c->index = (uint32_t)number;
+    c->job.events = &JOB_EVENTS;
+    c->job.due_ms = 0;
+    if (r->gateway->options->request_timeout_ms > 0)
+        c->job.due_ms = clock_now_ms() + r->gateway->options->request_timeout_ms;
+    c->job.generate = (struct frame_generate){
+        .kind = p->kind,
+        .messages = p->kind == PROMPT_CHAT ? p->text : STR_LIT(""),
+        .prompt = p->kind == PROMPT_TEXT ? p->text : STR_LIT(""),
+        .prompt_ids = p->ids,
+        .n_prompt_ids = p->n_ids,
+        .sampling = q->sampling,
+        .stops = q->stops,
+        .n_stops = q->n_stops,
+        .tenant = q->tenant,
+        .model = r->model,
+        .template_args = q->template_args,
+        .no_generation_prompt = !q->add_generation_prompt,
+        .continue_final = q->continue_final,
+        .include_stop = q->include_stop,
+        .lane = q->lane,
+    };
+    c->job.generate.sampling.seed += number % q->best_of;
+    upstream_start(r->gateway->upstream, &c->job);
+}
+
+static void identify(struct reply *r, const struct upstream_model *m)
+{
+    const char *id = exchange_id(r->exchange);
+    const char *bare = strncmp(id, "req_", 4) == 0 ? id + 4 : id;
+    (void)snprintf(r->id, sizeof r->id, "%s%s", r->shape->id_prefix, bare);
+    (void)snprintf(r->fingerprint, sizeof r->fingerprint, "fp_%.12s", m->hash);
+    /* The request's copy of the name outlives the list of models. */
+    r->model = r->request.model;
+    r->created_s = clock_unix_ms() / 1000;
+    r->metrics = metrics_of_model(r->gateway->metrics, m->name);
+}
+
+static void begin(struct gateway *g, struct exchange *x, const struct request *take_request,
+                  const struct upstream_model *m)
+{
+    struct reply *r = mem_zalloc(1, sizeof *r);
+    r->gateway = g;
+    r->exchange = x;
+    r->request = *take_request;
+    r->shape = r->request.endpoint == ENDPOINT_CHAT ? &shape_chat : &shape_completions;
+    r->start_ns = clock_now_ns();
+    r->next = g->replies;
+    r->link = &g->replies;
+    if (r->next != NULL)
+        r->next->link = &r->next;
+    g->replies = r;
+    g->n_replies++;
+    if (r->request.id.len > 0)
+        exchange_set_id(x, r->request.id);
+    identify(r, m);
+    r->deadline.fire = on_deadline;
+    if (g->options->request_timeout_ms > 0)
+        loop_timer_set(g->loop, &r->deadline,
+                       (uint64_t)g->options->request_timeout_ms + DEADLINE_GRACE_MS);
+    metrics_observe(r->metrics, HISTOGRAM_params_n, r->request.n);
+    metrics_observe(r->metrics, HISTOGRAM_params_max_tokens, r->request.sampling.max_tokens);
+    exchange_own(x, on_closed, r);
+    if (r->request.stream)
+        exchange_ping(x, on_ping);
+    r->n_choices = r->request.n_prompts * r->request.best_of;
+    r->choices = mem_zalloc(r->n_choices, sizeof *r->choices);
+    for (size_t i = 0; i < r->n_choices; i++)
+        start_choice(r, i);
+}
+
+static bool is_json(struct str content_type)
+{
+    static const char JSON[] = "application/json";
+    size_t n = sizeof JSON - 1;
+    return content_type.len >= n && strncasecmp(content_type.ptr, JSON, n) == 0 &&
+           (content_type.len == n || content_type.ptr[n] == ';' || content_type.ptr[n] == ' ');
+}
+
+static void set_model_unknown(const struct gateway *g, struct str name, struct api_error *e)
+{
+    struct buf served = {0};
+    for (size_t i = 0; i < upstream_n_models(g->upstream); i++)
+        buf_printf(&served, "%s%s", i > 0 ? ", " : "", upstream_model(g->upstream, i)->name);
+    error_set(e, PROBLEM_MODEL_UNKNOWN, "model",
+              "The model '%.*s' is not served here. Served now: %s.",
+              (int)(name.len < 100 ? name.len : 100), name.ptr, buf_str(&served).ptr);
+    buf_fini(&served);
+}
+
+/* Whether the request can be begun; *ret_model is then its model. */
+static bool admit(struct gateway *g, struct exchange *x, struct request *q, enum endpoint endpoint,
+                  const struct upstream_model **ret_model, struct api_error *e)
+{
+    if (!is_json(exchange_header(x, "content-type"))) {
+        /* Anything else could be sent by a foreign web page without asking us first. */
+        error_set(e, PROBLEM_MEDIA_TYPE, NULL, "Send the header 'content-type: application/json'.");
+        return false;
+    }
+    if (!request_parse(q, endpoint, exchange_body(x), g->options->max_body, e))
+        return false;
+    const char *why_not = upstream_why_not(g->upstream, true);
+    if (why_not != NULL) {
+        metrics_count(g->metrics, COUNT_refused_not_ready);
+        error_set(e, PROBLEM_NOT_READY, NULL, "Not ready: %s. Try again.", why_not);
+        return false;
+    }
+    *ret_model = upstream_find_model(g->upstream, q->model);
+    if (*ret_model == NULL) {
+        set_model_unknown(g, q->model, e);
+        return false;
+    }
+    return request_fit(q, *ret_model, e);
+}
+
+void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpoint, uint32_t lane)
+{
+    struct request q = {0};
+    struct api_error e;
+    const struct upstream_model *m;
+    if (g->n_replies >= g->options->max_streams) {
+        metrics_count(g->metrics, COUNT_refused_full);
+        error_set(&e, PROBLEM_OVERLOADED, NULL,
+                  "%u replies are in flight, which is the most (option --max-streams of "
+                  "halo-gateway). Try again.",
+                  g->options->max_streams);
+        exchange_refuse(take_x, &e);
+        return;
+    }
+    if (!admit(g, take_x, &q, endpoint, &m, &e)) {
+        request_fini(&q);
+        exchange_refuse(take_x, &e);
+        return;
+    }
+    q.lane = lane;
+    begin(g, take_x, &q, m);
+}
+
+void reply_fail_all(struct gateway *g, enum err why, const char *detail)
+{
+    while (g->replies != NULL)
+        fail(g->replies, why, str_from(detail));
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/gateway/server.h"
+
+#include <fcntl.h>
+#include <stdint.h>
+
+#include "common/check.h"
+#include "common/mem.h"
+#include "services/gateway/h2o_lib.h"
+
+enum {
+    ACCEPTS_PER_TURN = 32,
+    /* h2o's own limit answers in plain text or not at all; ours, which is lower, answers in JSON. */
+    BODY_SLACK_BYTES = 16 * 1024 * 1024,
+};
+
+struct server {
+    struct loop *loop;
+    h2o_evloop_t *evloop;
+    h2o_globalconf_t conf;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+    h2o_socket_t *nested;
+    h2o_socket_t *listeners[LISTEN_MAX];
+    size_t n_listeners;
+    struct exchange_host host;
+    bool is_stopping;
+    struct server_events events;
+};
+
+/* h2o allocates handlers itself; ours only needs to know its server. */
+struct handler {
+    h2o_handler_t base;
+    struct server *server;
+};
+
+static int on_request(h2o_handler_t *base, h2o_req_t *req)
+{
+    struct server *s = ((struct handler *)(void *)base)->server;
+    s->events.dispatch(s->events.ctx, exchange_new(req, &s->host));
+    return 0;
+}
+
+static void on_nested_ready(h2o_socket_t *sock, const char *err)
+{
+    (void)err;
+    struct server *s = sock->data;
+    loop_turn(s->loop, 0);
+}
+
+static void on_accept(h2o_socket_t *listener, const char *err)
+{
+    if (err != NULL)
+        return;
+    struct server *s = listener->data;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
+        if (sock == NULL)
+            return;
+        h2o_accept(&s->accept, sock);
+    }
+}
+
+static void nest(struct server *s)
+{
+    int fd = fcntl(loop_fd(s->loop), F_DUPFD_CLOEXEC, 0); /* h2o closes what it is given */
+    ASSERT(fd >= 0);
+    s->nested = h2o_evloop_socket_create(s->evloop, fd, H2O_SOCKET_FLAG_DONT_READ);
+    s->nested->data = s;
+    h2o_socket_read_start(s->nested, on_nested_ready);
+}
+
+static void configure(struct server *s, const struct options *o)
+{
+    h2o_config_init(&s->conf);
+    s->conf.server_name = h2o_iovec_init(H2O_STRLIT("halo"));
+    s->conf.max_request_entity_size = o->max_body + BODY_SLACK_BYTES;
+    s->conf.http1.req_timeout = o->idle_ms;
+    s->conf.http2.idle_timeout = o->idle_ms;
+    s->conf.http1.upgrade_to_http2 = o->is_h2c;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(&s->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
+    struct handler *h = (struct handler *)(void *)h2o_create_handler(path, sizeof *h);
+    h->base.on_req = on_request;
+    h->server = s;
+    h2o_context_init(&s->context, s->evloop, &s->conf);
+    s->accept = (h2o_accept_ctx_t){.ctx = &s->context, .hosts = s->conf.hosts};
+}
+
+struct server *server_new(struct loop *loop, const struct options *o,
+                          const struct listeners *take_listeners,
+                          const struct server_events *events)
+{
+    struct server *s = mem_zalloc(1, sizeof *s);
+    s->loop = loop;
+    s->events = *events;
+    s->host = (struct exchange_host){
+        .loop = loop,
+        .cors_origin = o->cors_origin,
+        .max_pending = o->max_pending,
+        .stall_ms = o->stall_ms,
+        .ping_ms = o->ping_ms,
+        .answered = events->answered,
+        .ended = events->ended,
+        .ctx = events->ctx,
+    };
+    s->evloop = h2o_evloop_create();
+    configure(s, o);
+    nest(s);
+    for (size_t i = 0; i < take_listeners->n; i++) {
+        h2o_socket_t *sock =
+            h2o_evloop_socket_create(s->evloop, take_listeners->fds[i], H2O_SOCKET_FLAG_DONT_READ);
+        sock->data = s;
+        h2o_socket_read_start(sock, on_accept);
+        s->listeners[s->n_listeners++] = sock;
+    }
+    return s;
+}
+
+void server_run(struct server *s)
+{
+    /* -1 is an interrupted wait. */
+    while (!s->is_stopping)
+        (void)h2o_evloop_run(s->evloop, INT32_MAX);
+}
+
+void server_stop(struct server *s)
+{
+    s->is_stopping = true;
+}
+
+static void close_listeners(struct server *s)
+{
+    for (size_t i = 0; i < s->n_listeners; i++)
+        h2o_socket_close(s->listeners[i]);
+    s->n_listeners = 0;
+}
+
+void server_drain(struct server *s)
+{
+    close_listeners(s);
+    h2o_context_request_shutdown(&s->context);
+}
+
+size_t server_n_live(const struct server *s)
+{
+    return s->host.n_live;
+}
+
+void server_close(struct server *s)
+{
+    if (s == NULL)
+        return;
+    close_listeners(s);
+    h2o_socket_close(s->nested);
+}

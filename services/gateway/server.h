@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Server: h2o's event loop and HTTP engine, with our loop nested in it, and the listening sockets.
+ * Every request becomes an exchange that is given to `dispatch`. */
+#ifndef HALO_GATEWAY_SERVER_H
+#define HALO_GATEWAY_SERVER_H
+
+#include <stddef.h>
+
+#include "common/loop.h"
+#include "services/gateway/exchange.h"
+#include "services/gateway/listen.h"
+#include "services/gateway/options.h"
+
+struct server;
+
+struct server_events {
+    void (*dispatch)(void *ctx, struct exchange *take_x);
+    void (*answered)(void *ctx, const char *route, int status); /* an answer began */
+    void (*ended)(void *ctx); /* h2o let a request go */
+    void *ctx;
+};
+
+/* Takes the listeners' descriptors; borrows loop and options. */
+struct server *server_new(struct loop *loop, const struct options *o,
+                          const struct listeners *take_listeners,
+                          const struct server_events *events);
+
+/* Before the process ends: closes the sockets but for those of open connections, which this version
+ * of h2o cannot close from outside; they and h2o's memory go with the process. NULL is allowed. */
+void server_close(struct server *s);
+
+/* Serves until server_stop. */
+void server_run(struct server *s);
+void server_stop(struct server *s);
+
+/* Accepts no more connections and lets the open ones end after their current request. */
+void server_drain(struct server *s);
+
+/* Requests that h2o still holds: answers that are not wholly written. */
+size_t server_n_live(const struct server *s);
+
+#endif
