@@ -216,20 +216,26 @@ static void several_scales_and_an_own_head_work(void **state)
     model_close(m);
 }
 
-static void too_much_memory_is_an_error(void **state)
+static void a_cache_beyond_the_address_space_is_an_error(void **state)
 {
-    const struct bench *t = *state;
+    (void)state;
+    struct testmodel shape = TESTMODEL_TINY;
+    shape.head_dim = 256;
+    shape.n_kv_heads = shape.n_heads;
+    struct model *m = testmodel_open(&shape);
     const struct backend_cpu_config config = {
-        .model = t->model,
+        .model = m,
         .kernels = kernels_get(ISA_REF),
         .n_threads = 1,
-        .n_blocks = INT32_MAX - 1,
-        .max_rows = UINT32_MAX / 2,
-        .max_logits = UINT32_MAX / 2,
+        .n_blocks = KV_NONE - 1,
+        .max_rows = 1,
+        .max_logits = 1,
     };
+    assert_true(config.n_blocks * backend_cpu_block_bytes(m) > (uint64_t)1 << 48);
     struct backend *b = NULL;
     assert_int_equal(backend_cpu_new(&config, &b), ERR_NOMEM);
     assert_null(b);
+    model_close(m);
 }
 
 int main(void)
@@ -240,7 +246,7 @@ int main(void)
         cmocka_unit_test(blocks_of_another_sequence_serve_as_well),
         cmocka_unit_test(rubbish_in_the_cache_does_not_show),
         cmocka_unit_test(several_scales_and_an_own_head_work),
-        cmocka_unit_test(too_much_memory_is_an_error),
+        cmocka_unit_test(a_cache_beyond_the_address_space_is_an_error),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
