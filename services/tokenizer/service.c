@@ -436,7 +436,9 @@ static void on_router_down(void *ctx, struct link *l, enum err why)
         return;
     }
     log_warn("router-down", S("err", err_name(why)), U("waiting", reply_table_count(s->replies)));
+    s->load = (struct rec_load){0};
     set_served(s, false);
+    tell_gateways(s);
 }
 
 enum err service_start(struct loop *loop, const char *run, const struct model *model,
