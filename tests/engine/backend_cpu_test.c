@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "services/engine/kv.h"
+#include "tests/engine/oracle.h"
 #include "tests/engine/testmodel.h"
 
 enum {
@@ -165,6 +166,33 @@ static void other_sequences_in_the_step_do_not_show(void **state)
     }
 }
 
+/* By tolerance: where a value lies between two int8 steps, float and double may round it apart, and
+ * the layers after it spread that. Everywhere else they agree to a few float steps. */
+static void logits_agree_with_a_plain_pass_in_double_precision(void **state)
+{
+    const struct bench *t = *state;
+    uint32_t n_vocab = t->model->config.n_vocab;
+    double *oracle = oracle_forward(t->model, t->tokens[2], N_TOKENS);
+    struct backend *b = new_backend(t->model, kernels_best(), 2);
+    uint32_t n_close = 0;
+    for (uint32_t pos = 0; pos < N_TOKENS; pos++) {
+        struct backend_item item = item_of(t, 2, pos, 1);
+        assert_int_equal(backend_step(b, &item, 1), ERR_OK);
+        double error = 0;
+        double size = 0;
+        for (uint32_t v = 0; v < n_vocab; v++) {
+            double x = oracle[(size_t)pos * n_vocab + v];
+            error += ((double)item.logits[v] - x) * ((double)item.logits[v] - x);
+            size += x * x;
+        }
+        assert_true(sqrt(error / size) < 0.05);
+        n_close += sqrt(error / size) < 1e-5;
+    }
+    assert_true(n_close > N_TOKENS / 2);
+    backend_free(b);
+    free(oracle);
+}
+
 /* What a prefix cache does: positions computed for one sequence serve another. */
 static void blocks_of_another_sequence_serve_as_well(void **state)
 {
@@ -243,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_of_a_prompt_do_not_show),
         cmocka_unit_test(other_sequences_in_the_step_do_not_show),
+        cmocka_unit_test(logits_agree_with_a_plain_pass_in_double_precision),
         cmocka_unit_test(blocks_of_another_sequence_serve_as_well),
         cmocka_unit_test(rubbish_in_the_cache_does_not_show),
         cmocka_unit_test(several_scales_and_an_own_head_work),

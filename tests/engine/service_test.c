@@ -410,13 +410,14 @@ int main(void)
         CASE(requests_are_answered_one_token_a_step),
         CASE(a_bad_request_is_refused_and_harms_nobody),
         CASE(a_cancelled_request_ends_without_a_word),
-        CASE(a_lost_connection_is_resumed_with_the_same_tokens),
         CASE(a_frame_that_makes_no_sense_breaks_the_link),
         CASE(leaving_is_confirmed_and_stops_the_loop),
         CASE(load_is_reported_without_traffic),
         CASE(the_program_says_ready_serves_and_leaves_on_sigterm),
         CASE(a_killed_program_is_replaced_by_the_next),
         CASE(the_program_refuses_what_it_cannot_serve),
+        /* Last, because it may leave nng with a socket that never closes (proto/closer.h). */
+        CASE(a_lost_connection_is_resumed_with_the_same_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/engine/oracle.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+
+static double half_value(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31;
+    double fraction = bits & 1023;
+    double x = exponent == 0 ? ldexp(fraction, -24) : ldexp(fraction + 1024, exponent - 25);
+    return bits >> 15 ? -x : x;
+}
+
+/* Keys and values are kept in binary16 (normal range). */
+static void round_to_half(double *x, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        int exponent = 0;
+        (void)frexp(x[i], &exponent);
+        exponent = exponent < -13 ? -13 : exponent;
+        x[i] = ldexp(nearbyint(ldexp(x[i], 11 - exponent)), exponent - 11);
+    }
+}
+
+static void rms_norm(const double *x, const float *w, uint32_t n, double eps, double *y)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = x[i] / sqrt(sum / n + eps) * (double)w[i];
+}
+
+/* What is left of x after int8 quantisation by the largest value. */
+static void quantise(double *x, uint32_t n)
+{
+    double most = 1e-5;
+    for (uint32_t i = 0; i < n; i++)
+        most = fmax(most, fabs(x[i]));
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = nearbyint(x[i] * 127 / most) * most / 127;
+}
+
+static void linear(const struct ternary_weights *w, const double *x, double *y)
+{
+    size_t row_bytes = (w->n_cols + 127) / 128 * 32;
+    for (uint32_t r = 0; r < w->n_rows; r++) {
+        double sum = 0;
+        for (uint32_t c = 0; c < w->n_cols; c++) {
+            uint8_t byte = w->codes[r * row_bytes + c / 128 * 32 + c % 32];
+            sum += ((byte >> c % 128 / 32 * 2 & 3) - 1) * x[c];
+        }
+        y[r] = sum * (double)w->scales[r / w->rows_per_scale];
+    }
+}
+
+static void rotate(const struct model_config *c, double *heads, uint32_t n_heads, uint32_t pos)
+{
+    uint32_t half = c->head_dim / 2;
+    for (uint32_t h = 0; h < n_heads; h++) {
+        double *x = heads + (size_t)h * c->head_dim;
+        for (uint32_t i = 0; i < half; i++) {
+            double angle = pos * pow(c->rope_theta, -(double)i / half);
+            double a = x[i];
+            double b = x[i + half];
+            x[i] = a * cos(angle) - b * sin(angle);
+            x[i + half] = b * cos(angle) + a * sin(angle);
+        }
+    }
+}
+
+/* One head of one token over the keys and values of the n tokens up to it. */
+static void attend(const struct model_config *c, const double *q, const double *k, const double *v,
+                   uint32_t stride, uint32_t n, double *out)
+{
+    double *p = mem_zalloc(n, sizeof *p);
+    double max = -INFINITY;
+    double sum = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        for (uint32_t d = 0; d < c->head_dim; d++)
+            p[j] += q[d] * k[(size_t)j * stride + d];
+        p[j] /= sqrt(c->head_dim);
+        max = fmax(max, p[j]);
+    }
+    for (uint32_t j = 0; j < n; j++)
+        sum += p[j] = exp(p[j] - max);
+    for (uint32_t d = 0; d < c->head_dim; d++) {
+        out[d] = 0;
+        for (uint32_t j = 0; j < n; j++)
+            out[d] += p[j] / sum * v[(size_t)j * stride + d];
+    }
+    free(p);
+}
+
+struct buffers {
+    double *x, *h, *q, *a, *gate, *up; /* one token's, but for x: [n_tokens][hidden] */
+    double *k, *v; /* [n_tokens][kv heads * head_dim] of the layer */
+};
+
+static void run_token(const struct model_config *c, const struct model_layer *l, struct buffers *b,
+                      uint32_t t)
+{
+    uint32_t n_q = c->n_heads * c->head_dim;
+    uint32_t n_kv = c->n_kv_heads * c->head_dim;
+    double eps = (double)c->rms_eps;
+    double *x = b->x + (size_t)t * c->n_hidden;
+    rms_norm(x, l->input_norm, c->n_hidden, eps, b->h);
+    quantise(b->h, c->n_hidden);
+    linear(&l->q, b->h, b->q);
+    linear(&l->k, b->h, b->k + (size_t)t * n_kv);
+    linear(&l->v, b->h, b->v + (size_t)t * n_kv);
+    rotate(c, b->q, c->n_heads, t);
+    rotate(c, b->k + (size_t)t * n_kv, c->n_kv_heads, t);
+    round_to_half(b->k + (size_t)t * n_kv, n_kv);
+    round_to_half(b->v + (size_t)t * n_kv, n_kv);
+    for (uint32_t h = 0; h < c->n_heads; h++) {
+        size_t kv = (size_t)(h / (c->n_heads / c->n_kv_heads)) * c->head_dim;
+        attend(c, b->q + (size_t)h * c->head_dim, b->k + kv, b->v + kv, n_kv, t + 1,
+               b->a + (size_t)h * c->head_dim);
+    }
+    rms_norm(b->a, l->attn_sub_norm, n_q, eps, b->a);
+    quantise(b->a, n_q);
+    linear(&l->o, b->a, b->h);
+    for (uint32_t i = 0; i < c->n_hidden; i++)
+        x[i] += b->h[i];
+    rms_norm(x, l->post_attn_norm, c->n_hidden, eps, b->h);
+    quantise(b->h, c->n_hidden);
+    linear(&l->gate, b->h, b->gate);
+    linear(&l->up, b->h, b->up);
+    for (uint32_t i = 0; i < c->n_ffn; i++)
+        b->gate[i] = pow(fmax(b->gate[i], 0), 2) * b->up[i];
+    rms_norm(b->gate, l->ffn_sub_norm, c->n_ffn, eps, b->gate);
+    quantise(b->gate, c->n_ffn);
+    linear(&l->down, b->gate, b->h);
+    for (uint32_t i = 0; i < c->n_hidden; i++)
+        x[i] += b->h[i];
+}
+
+double *oracle_forward(const struct model *m, const uint32_t *tokens, uint32_t n_tokens)
+{
+    const struct model_config *c = &m->config;
+    size_t n_q = (size_t)c->n_heads * c->head_dim;
+    size_t n_kv = (size_t)c->n_kv_heads * c->head_dim;
+    struct buffers b = {
+        .x = mem_zalloc((size_t)n_tokens * c->n_hidden, sizeof(double)),
+        .h = mem_zalloc(c->n_hidden, sizeof(double)),
+        .q = mem_zalloc(n_q, sizeof(double)),
+        .a = mem_zalloc(n_q, sizeof(double)),
+        .gate = mem_zalloc(c->n_ffn, sizeof(double)),
+        .up = mem_zalloc(c->n_ffn, sizeof(double)),
+        .k = mem_zalloc(n_tokens * n_kv, sizeof(double)),
+        .v = mem_zalloc(n_tokens * n_kv, sizeof(double)),
+    };
+    for (size_t i = 0; i < (size_t)n_tokens * c->n_hidden; i++)
+        b.x[i] = half_value(
+            m->embedding[(size_t)tokens[i / c->n_hidden] * c->n_hidden + i % c->n_hidden]);
+    for (uint32_t l = 0; l < c->n_layers; l++) {
+        for (uint32_t t = 0; t < n_tokens; t++)
+            run_token(c, &m->layers[l], &b, t);
+    }
+    double *logits = mem_zalloc((size_t)n_tokens * c->n_vocab, sizeof *logits);
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        rms_norm(b.x + (size_t)t * c->n_hidden, m->final_norm, c->n_hidden, (double)c->rms_eps,
+                 b.h);
+        for (size_t i = 0; i < (size_t)c->n_vocab * c->n_hidden; i++)
+            logits[(size_t)t * c->n_vocab + i / c->n_hidden] +=
+                half_value(m->head[i]) * b.h[i % c->n_hidden];
+    }
+    double *const all[] = {b.x, b.h, b.q, b.a, b.gate, b.up, b.k, b.v};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]);
+    return logits;
+}
