@@ -25,6 +25,7 @@
 #include "kernels/f16/f16.h"
 #include "kernels/glu/glu.h"
 #include "kernels/head/head.h"
+#include "kernels/head8/head8.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/residual/residual.h"
 #include "kernels/rmsnorm/rmsnorm.h"
