@@ -22,6 +22,8 @@ struct backend_item {
     uint32_t pos0; /* position of tokens[0]; those before it were computed */
     const uint32_t *blocks; /* ids of the sequence's KV blocks, for positions up to the last */
     bool wants_logits; /* of the last token */
+    uint32_t n_top; /* only so many largest logits are used (lowest ids first among equals), so any
+                       other may be -inf instead; 0: all are used */
     float *logits; /* out: [vocab], lent until the next step; the caller may change them */
 };
 

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "services/engine/fast_head.h"
 #include "services/engine/kv.h"
 #include "services/engine/pool.h"
 
@@ -73,7 +74,9 @@ struct cpu {
     float *last; /* [max_logits][hidden] normed rows that go to the head */
     float *logits; /* [max_logits][vocab] */
     struct quantized act;
+    struct fast_head *fast_head; /* NULL: none */
     uint32_t *wanted; /* rows whose logits are wanted */
+    uint32_t *n_top; /* and how many of them */
     uint32_t n_wanted;
 
     uint32_t layer; /* being computed */
@@ -313,12 +316,24 @@ static void head_task(void *ctx, uint32_t i)
     c->k->head_logits(c->model->head, cfg->n_hidden, &in, row0, row1, c->logits, cfg->n_vocab);
 }
 
+/* One row that wants all logits makes the full head be read, and then the others may have it, too. */
+static bool can_run_fast_head(const struct cpu *c)
+{
+    bool can = c->fast_head != NULL;
+    for (uint32_t i = 0; i < c->n_wanted; i++)
+        can = can && c->n_top[i] >= 1 && c->n_top[i] <= FAST_HEAD_MAX_TOP;
+    return can;
+}
+
 static void run_head(struct cpu *c)
 {
     if (c->n_wanted == 0)
         return;
     const struct model_config *cfg = &c->model->config;
     each_row(c, c->n_wanted, head_input_row);
+    if (can_run_fast_head(c) &&
+        fast_head_run(c->fast_head, c->last, c->n_top, c->n_wanted, c->logits))
+        return;
     struct head_job job = {.c = c, .per_task = rows_per_task(c, cfg->n_vocab, 2 * cfg->n_hidden)};
     pool_run(c->pool, (cfg->n_vocab + job.per_task - 1) / job.per_task, head_task, &job);
 }
@@ -343,6 +358,7 @@ static void add_item(struct cpu *c, struct backend_item *item, const uint16_t **
     }
     if (item->wants_logits) {
         item->logits = c->logits + (size_t)c->n_wanted * c->model->config.n_vocab;
+        c->n_top[c->n_wanted] = item->n_top;
         c->wanted[c->n_wanted++] = c->n_rows - 1;
     }
 }
@@ -401,6 +417,7 @@ uint64_t backend_cpu_block_bytes(const struct model *m)
 static void cpu_free(struct backend *b)
 {
     struct cpu *c = (struct cpu *)b;
+    fast_head_free(c->fast_head);
     pool_free(c->pool);
     if (c->cache != NULL)
         (void)munmap(c->cache, c->cache_bytes);
@@ -409,7 +426,8 @@ static void cpu_free(struct backend *b)
                            c->q,         c->key,     c->value,
                            c->attn,      c->gate,    c->up,
                            c->last,      c->logits,  c->act.q,
-                           c->act.scale, c->act.sum, c->wanted};
+                           c->act.scale, c->act.sum, c->wanted,
+                           c->n_top};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         free(parts[i]);
     free(c);
@@ -451,7 +469,8 @@ static bool take_all(struct cpu *c)
            take(&c->act.sum, rows, sizeof *c->act.sum) &&
            take(&c->last, max_logits * m->n_hidden, sizeof(float)) &&
            take(&c->logits, max_logits * m->n_vocab, sizeof(float)) &&
-           take(&c->wanted, max_logits, sizeof *c->wanted);
+           take(&c->wanted, max_logits, sizeof *c->wanted) &&
+           take(&c->n_top, max_logits, sizeof *c->n_top);
 }
 
 static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
@@ -469,7 +488,10 @@ static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
         return ERR_NOMEM;
     c->cache = cache;
     (void)madvise(cache, c->cache_bytes, MADV_HUGEPAGE);
-    return pool_new(config->n_threads, &c->pool);
+    enum err e = pool_new(config->n_threads, &c->pool);
+    if (!e && config->has_fast_head)
+        e = fast_head_new(c->model, c->k, c->pool, c->base.max_logits, &c->fast_head);
+    return e;
 }
 
 enum err backend_cpu_new(const struct backend_cpu_config *config, struct backend **ret_backend)

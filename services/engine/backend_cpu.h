@@ -4,6 +4,7 @@
 #ifndef HALO_ENGINE_BACKEND_CPU_H
 #define HALO_ENGINE_BACKEND_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -18,6 +19,7 @@ struct backend_cpu_config {
     uint32_t n_blocks;
     uint32_t max_rows;
     uint32_t max_logits;
+    bool has_fast_head; /* keeps an 8-bit copy of the head for steps that want top logits only */
 };
 
 /* Bytes of one KV block of this model. */

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/check.h"
 #include "common/opt.h"
@@ -23,6 +24,7 @@ struct asked {
     const char *batch;
     uint32_t depth;
     uint32_t runs;
+    const char *head;
     bool does_json;
     const char *baseline;
 };
@@ -44,6 +46,9 @@ static const struct opt TABLE[] = {
                 "--tg tokens; 0: none"),
     OPT_U32_ROW(struct asked, depth, "depth", "0", 0, 1U << 20, "N",
                 "context before the first decoded token"),
+    OPT_CHOICE_ROW(
+        struct asked, head, "head", "fast", "fast|full",
+        "LM head: fast reads 8 bits per weight and gives a greedy choice the bits of full"),
     OPT_U32_ROW(struct asked, runs, "runs", "3", 1, BENCH_MAX_RUNS, "N", "repetitions"),
     OPT_BOOL_ROW(struct asked, does_json, "json", "false", "print JSON, for --baseline and tools"),
     OPT_STR_ROW(struct asked, baseline, "baseline", NULL, "FILE",
@@ -108,6 +113,7 @@ static bool configure(const struct asked *a, struct bench_config *c)
     c->runs = a->runs;
     c->tg = a->tg;
     c->depth = a->depth;
+    c->has_fast_head = strcmp(a->head, "fast") == 0;
     return true;
 }
 

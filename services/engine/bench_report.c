@@ -51,8 +51,8 @@ static void print_machine(FILE *to, const struct bench_config *c, const struct b
     (void)fprintf(to, "\nmodel     %s: %.1f M ternary weights\n", m->config.name,
                   (double)bench_model_n_weights(m) * 1e-6);
     (void)fprintf(to, "per token %.1f MB codes, %.1f MB head, %.1f kB KV per position\n\n",
-                  (double)bench_model_code_bytes(m) * 1e-6,
-                  (double)bench_model_head_bytes(m) * 1e-6, kv_bytes_per_position(m) * 1e-3);
+                  (double)bench_model_code_bytes(m) * 1e-6, (double)bench_head_bytes(c) * 1e-6,
+                  kv_bytes_per_position(m) * 1e-3);
 }
 
 static void print_result(FILE *to, const struct bench_result *r)
@@ -128,12 +128,13 @@ static json_t *json_machine(const struct bench_config *c, const struct bench_res
                      "int8_macs_per_s", json_stat(&r->int8_limit));
 }
 
-static json_t *json_model(const struct model *m)
+static json_t *json_model(const struct bench_config *c)
 {
+    const struct model *m = c->model;
     return json_pack("{s:s, s:I, s:I, s:I, s:f}", "name", m->config.name, "weights",
                      (json_int_t)bench_model_n_weights(m), "code_bytes",
                      (json_int_t)bench_model_code_bytes(m), "head_bytes",
-                     (json_int_t)bench_model_head_bytes(m), "kv_bytes_per_position",
+                     (json_int_t)bench_head_bytes(c), "kv_bytes_per_position",
                      kv_bytes_per_position(m));
 }
 
@@ -146,8 +147,8 @@ bool bench_report_json(FILE *to, const struct bench_config *c, const struct benc
     for (uint32_t i = 0; i < r->n_batches; i++)
         (void)json_array_append_new(batches, json_batch(&r->batches[i]));
     json_t *all = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o}", "halo_bench", 1, "version",
-                            opt_version(), "machine", json_machine(c, r), "model",
-                            json_model(c->model), "results", results, "batched", batches);
+                            opt_version(), "machine", json_machine(c, r), "model", json_model(c),
+                            "results", results, "batched", batches);
     bool is_done = all != NULL && json_dumpf(all, to, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) == 0;
     json_decref(all);
     return is_done && fputc('\n', to) != EOF;

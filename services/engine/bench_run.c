@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "services/engine/backend_cpu.h"
 #include "services/engine/bench_limits.h"
+#include "services/engine/fast_head.h"
 #include "services/engine/kv.h"
 #include "services/engine/pool.h"
 #include "services/engine/sampler.h"
@@ -93,6 +94,7 @@ static enum err prefill(struct bench *b, uint32_t n_seqs, uint32_t n)
                 .pos0 = at,
                 .blocks = b->blocks + (size_t)seq * blocks_per_seq(b),
                 .wants_logits = at + take == n,
+                .n_top = 1,
             };
             at += take;
             left -= take;
@@ -121,6 +123,7 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
                 .pos0 = pos0 + k,
                 .blocks = b->blocks + (size_t)i * blocks_per_seq(b),
                 .wants_logits = true,
+                .n_top = 1,
             };
         enum err e = backend_step(b->backend, b->items, n_seqs);
         for (uint32_t i = 0; i < n_seqs && !e; i++) {
@@ -135,6 +138,11 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
 }
 
 /* ---- measurements ---- */
+
+uint64_t bench_head_bytes(const struct bench_config *c)
+{
+    return c->has_fast_head ? fast_head_bytes(c->model) : bench_model_head_bytes(c->model);
+}
 
 static void measure_limits(struct bench *b, double *ret_read, double *ret_int8)
 {
@@ -180,7 +188,7 @@ static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
     const struct model *m = b->config->model;
     r->is_decode = true;
     r->kv_bytes_per_token = (double)backend_cpu_block_bytes(m) / KV_BLOCK * (depth + (n + 1) / 2.0);
-    r->bytes_per_token = (double)bench_model_code_bytes(m) + (double)bench_model_head_bytes(m) +
+    r->bytes_per_token = (double)bench_model_code_bytes(m) + (double)bench_head_bytes(b->config) +
                          r->kv_bytes_per_token;
     double speeds[BENCH_MAX_RUNS];
     double shares[BENCH_MAX_RUNS];
@@ -295,6 +303,7 @@ static enum err set_up(struct bench *b)
         .n_blocks = b->max_seqs * blocks_per_seq(b),
         .max_rows = c->step_tokens > b->max_seqs ? c->step_tokens : b->max_seqs,
         .max_logits = b->max_seqs,
+        .has_fast_head = c->has_fast_head,
     };
     return backend_cpu_new(&config, &b->backend);
 }

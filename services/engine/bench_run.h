@@ -33,6 +33,7 @@ struct bench_config {
     uint32_t tg; /* 0: not measured */
     struct bench_list batch;
     uint32_t depth;
+    bool has_fast_head;
 };
 
 struct bench_stat {
@@ -63,6 +64,9 @@ struct bench_results {
     uint32_t n_batches;
     struct bench_batch batches[BENCH_MAX_LIST];
 };
+
+/* Bytes of the head that a greedy token reads. */
+uint64_t bench_head_bytes(const struct bench_config *c);
 
 /* Calls note(text) before each measurement. ERR_NOMEM when the KV cache does not fit. */
 MUST_CHECK enum err bench_run(const struct bench_config *config, void (*note)(const char *what),

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/engine/core.h"
 
+#include <string.h>
+
 #include "common/clock.h"
 #include "common/log.h"
 #include "services/engine/backend_cpu.h"
@@ -55,6 +57,7 @@ static bool open_backend(struct core *c, const struct options *o)
         .n_blocks = c->sizes.n_blocks,
         .max_rows = o->step_tokens,
         .max_logits = o->max_seqs,
+        .has_fast_head = strcmp(o->head, "fast") == 0,
     };
     enum err err = backend_cpu_new(&config, &c->backend);
     if (err) {

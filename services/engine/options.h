@@ -14,6 +14,7 @@ struct options {
     const char *model;
     const char *name;
     const char *isa;
+    const char *head;
     bool does_verify;
     uint32_t threads; /* 0: as many as processors, at most 4 */
     uint32_t kv_tokens;

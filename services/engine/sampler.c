@@ -339,6 +339,19 @@ static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s, 
     return kept[i];
 }
 
+/* With top_k one more than that: choose_random must see whether there are more than top_k tokens with
+ * p > 0, because it adds up their p in another order then. */
+uint32_t sampler_n_top(const struct sampler *s, uint32_t index)
+{
+    if (s->p.logprobs || s->p.n_logit_bias > 0 || s->seen != NULL)
+        return 0;
+    uint32_t ruled_out = index < s->p.min_tokens ? s->n_ends : 0;
+    if (s->p.temperature < GREEDY_BELOW)
+        return 1 + ruled_out;
+    bool has_top_k = s->p.top_k > 0 && s->p.top_k < UINT32_MAX - 1 - ruled_out;
+    return has_top_k ? s->p.top_k + 1 + ruled_out : 0;
+}
+
 enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,
                         uint32_t index, struct sampler_choice *ret_choice)
 {

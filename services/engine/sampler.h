@@ -69,6 +69,10 @@ void sampler_saw(struct sampler *s, const uint32_t *tokens, size_t n, bool is_re
 /* Whether the reply ends with this token. */
 bool sampler_is_end(const struct sampler *s, uint32_t id);
 
+/* How many of the largest logits (lowest ids first among equals) the next choice depends on: any other
+ * may be -inf without a difference. 0: it depends on all. `index` as in sampler_choose. */
+uint32_t sampler_n_top(const struct sampler *s, uint32_t index);
+
 /* Chooses the reply's token number `index` from logits[n_vocab], which are changed. ERR_INTERNAL when
  * no token is possible: all logits are NaN or -inf, or one is +inf. */
 MUST_CHECK enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,

@@ -205,6 +205,7 @@ static uint32_t n_pending(const struct seq *seq)
 
 static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
 {
+    bool wants_logits = n_tokens == n_pending(seq);
     s->budget -= n_tokens;
     s->item_seqs[s->n_items] = seq;
     s->items[s->n_items++] = (struct backend_item){
@@ -212,7 +213,8 @@ static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
         .n_tokens = n_tokens,
         .pos0 = seq->n_computed,
         .blocks = seq->kv.blocks,
-        .wants_logits = n_tokens == n_pending(seq),
+        .wants_logits = wants_logits,
+        .n_top = wants_logits ? sampler_n_top(seq->sampler, seq_n_reply(seq)) : 0,
     };
 }
 

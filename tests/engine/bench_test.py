@@ -21,7 +21,7 @@ def measure(*args):
 
 
 def json_says_what_was_counted():
-    out = measure('--depth', '32', '--batch', '1,3')
+    out = measure('--depth', '32', '--batch', '1,3', '--head', 'full')
     model = out['model']
     # 2 layers: q and o 64 x 72, k and v 32 x 72, gate and up 200 x 72, down 72 x 200.
     assert model['weights'] == 2 * (2 * 64 * 72 + 2 * 32 * 72 + 3 * 200 * 72)
@@ -33,6 +33,8 @@ def json_says_what_was_counted():
     kv = model['kv_bytes_per_position'] * (32 + 4.5)
     assert tg['kv_bytes_per_token'] == kv
     assert tg['bytes_per_token'] == model['code_bytes'] + model['head_bytes'] + kv
+    fast = measure('--head', 'fast')['model']
+    assert fast['head_bytes'] == 331 * (128 + 3 * 4)  # rows are padded to 64 bytes
 
 
 def figures_are_plausible():

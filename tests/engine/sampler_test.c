@@ -393,6 +393,89 @@ static void instruction_sets_agree_bit_for_bit(void **state)
     }
 }
 
+static int compare_logits(const void *a, const void *b)
+{
+    const float *x = *(const float *const *)a;
+    const float *y = *(const float *const *)b;
+    return *x != *y ? (*x < *y) - (*x > *y) : (x > y) - (x < y);
+}
+
+/* All but the n first become -inf; equals by id. */
+static void keep_top(float *logits, uint32_t n_vocab, uint32_t n)
+{
+    const float *order[300];
+    float copy[300];
+    memcpy(copy, logits, n_vocab * sizeof *copy);
+    for (uint32_t i = 0; i < n_vocab; i++)
+        order[i] = &copy[i];
+    qsort((void *)order, n_vocab, sizeof(float *), compare_logits);
+    for (uint32_t i = n; i < n_vocab; i++)
+        logits[order[i] - copy] = -INFINITY;
+}
+
+static void logits_below_the_top_do_not_show(void **state)
+{
+    (void)state;
+    enum { BIG = 300 };
+    const struct model_config config = {.n_vocab = BIG, .n_eos = 2, .eos_ids = {6, 200}};
+    struct sampler_bench *b = sampler_bench_new(kernels_get(kernels_best()), BIG);
+    uint64_t rng = 8;
+    uint32_t n_reduced = 0;
+    for (uint32_t turn = 0; turn < 3000; turn++) {
+        struct rec_sampling p = random_params(&rng);
+        p.logprobs = false;
+        p.repetition_penalty = 0.0F;
+        p.frequency_penalty = 0.0F;
+        p.top_k = turn % 4 == 0 ? 0 : (uint32_t)(testmodel_random(&rng) % 40);
+        p.temperature = turn % 3 == 0 ? 0.0F : turn % 3 == 1 ? 0.01F : 0.8F;
+        p.min_tokens = turn % 5 == 0 ? 1 : 0;
+        struct sampler *s = sampler_new(&p, &config);
+        float full[BIG];
+        float top[BIG];
+        for (uint32_t i = 0; i < BIG; i++) {
+            full[i] = (float)(testmodel_random(&rng) % 64) / 16.0F;
+            full[i] = turn % 7 == 0 && i % 100 > 3 ? -INFINITY : full[i];
+        }
+        memcpy(top, full, sizeof top);
+        uint32_t n = sampler_n_top(s, 0);
+        if (n > 0 && n < BIG) {
+            keep_top(top, BIG, n);
+            n_reduced++;
+        }
+        struct sampler_choice want;
+        struct sampler_choice got;
+        assert_int_equal(sampler_choose(b, s, full, 0, &want), ERR_OK);
+        assert_int_equal(sampler_choose(b, s, top, 0, &got), ERR_OK);
+        assert_int_equal(got.id, want.id);
+        sampler_free(s);
+    }
+    assert_true(n_reduced > 1000);
+    sampler_bench_free(b);
+}
+
+static void what_needs_all_logits_says_so(void **state)
+{
+    (void)state;
+    const struct rec_bias bias = {.id = 1, .bias = 2.0F};
+    struct rec_sampling p[6];
+    for (size_t i = 0; i < 6; i++)
+        p[i] = params(0.0F);
+    p[0].logprobs = true;
+    p[1].logit_bias = &bias;
+    p[1].n_logit_bias = 1;
+    p[2].repetition_penalty = 1.1F;
+    p[3].presence_penalty = 0.1F;
+    p[4].temperature = 1.0F;
+    p[4].top_p = 0.9F;
+    p[5].temperature = 1.0F;
+    p[5].top_k = UINT32_MAX;
+    for (size_t i = 0; i < 6; i++) {
+        struct sampler *s = sampler_new(&p[i], &CONFIG);
+        assert_int_equal(sampler_n_top(s, 0), 0);
+        sampler_free(s);
+    }
+}
+
 static void expect_refused(const struct rec_sampling *p, const char *name)
 {
     char why[200] = "";
@@ -457,6 +540,8 @@ int main(void)
         cmocka_unit_test(a_draw_depends_on_seed_and_index_alone),
         cmocka_unit_test(log_probabilities_are_the_models_own),
         cmocka_unit_test(instruction_sets_agree_bit_for_bit),
+        cmocka_unit_test(logits_below_the_top_do_not_show),
+        cmocka_unit_test(what_needs_all_logits_says_so),
         cmocka_unit_test(parameters_out_of_range_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

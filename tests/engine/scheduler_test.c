@@ -38,9 +38,10 @@ struct bench {
 
 struct setting {
     uint32_t n_blocks, max_seqs, step_tokens, n_ctx;
+    bool has_fast_head;
 };
 
-static const struct setting WIDE = {100, 8, 256, N_CTX};
+static const struct setting WIDE = {100, 8, 256, N_CTX, false};
 
 struct rig {
     struct backend *backend;
@@ -58,6 +59,7 @@ static struct rig rig_new(const struct bench *t, const struct setting *set)
         .n_blocks = set->n_blocks,
         .max_rows = set->step_tokens,
         .max_logits = set->max_seqs,
+        .has_fast_head = set->has_fast_head,
     };
     assert_int_equal(backend_cpu_new(&config, &r.backend), ERR_OK);
     r.sched = scheduler_new(&(struct scheduler_config){
@@ -177,8 +179,8 @@ static void batches_and_budgets_do_not_show(void **state)
 {
     const struct bench *t = *state;
     static const struct setting SETTINGS[] = {
-        {100, 8, 256, N_CTX}, {100, 2, 33, N_CTX}, {100, 6, 6, N_CTX},
-        {100, 1, 1, N_CTX},   {100, 3, 64, N_CTX},
+        {100, 8, 256, N_CTX, false}, {100, 2, 33, N_CTX, false}, {100, 6, 6, N_CTX, false},
+        {100, 1, 1, N_CTX, false},   {100, 3, 64, N_CTX, false},
     };
     for (size_t i = 0; i < sizeof SETTINGS / sizeof SETTINGS[0]; i++) {
         struct rig r = rig_new(t, &SETTINGS[i]);
@@ -192,10 +194,41 @@ static void batches_and_budgets_do_not_show(void **state)
     }
 }
 
+/* Greedy and top-k replies, one that needs all logits for some steps, and mixtures of them. */
+static void the_fast_head_does_not_show(void **state)
+{
+    const struct bench *t = *state;
+    struct frame_submit submits[N_REQS];
+    struct reply replies[2][N_REQS];
+    memset(replies, 0, sizeof replies);
+    for (uint32_t k = 0; k < N_REQS; k++) {
+        submits[k] = t->submits[k];
+        submits[k].sampling = (struct rec_sampling){.max_tokens = MAX_REPLY - 20 * k,
+                                                    .temperature = k % 2 == 0 ? 0.0F : 1.0F,
+                                                    .top_k = k == 1   ? 40
+                                                             : k == 3 ? 7
+                                                                      : 0,
+                                                    .top_p = k == 3 ? 0.9F : 0.0F,
+                                                    .min_tokens = k == 4 ? 3 : 0,
+                                                    .seed = k,
+                                                    .ignore_eos = k < 4};
+    }
+    for (uint32_t fast = 0; fast < 2; fast++) {
+        struct rig r = rig_new(t, &(struct setting){100, 6, 64, N_CTX, fast == 1});
+        for (uint32_t k = 0; k < N_REQS; k++)
+            submit(&r, &submits[k]);
+        run_out(&r, replies[fast]);
+        rig_free(&r);
+    }
+    for (uint32_t k = 0; k < N_REQS; k++)
+        expect_same_from(&replies[1][k], &replies[0][k], 0);
+    assert_int_equal(replies[1][0].n, MAX_REPLY);
+}
+
 static void preemption_does_not_show(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){9, 6, 64, N_CTX});
+    struct rig r = rig_new(t, &(struct setting){9, 6, 64, N_CTX, false});
     struct reply replies[N_REQS] = {0};
     for (uint32_t k = 0; k < N_REQS; k++)
         submit(&r, &t->submits[k]);
@@ -273,7 +306,7 @@ static void a_cached_prefix_does_not_show_but_is_reported(void **state)
 static void any_traffic_gives_the_same_replies(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){9, 4, 48, N_CTX});
+    struct rig r = rig_new(t, &(struct setting){9, 4, 48, N_CTX, false});
     uint64_t rng = 1;
     struct reply replies[N_REQS] = {0};
     bool is_out[N_REQS] = {false};
@@ -339,7 +372,7 @@ static void a_stop_token_ends_the_reply_and_is_sent(void **state)
 static void the_context_ends_the_reply(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){8, 2, 64, 140});
+    struct rig r = rig_new(t, &(struct setting){8, 2, 64, 140, false});
     struct reply replies[N_REQS] = {0};
     submit(&r, &t->submits[1]);
     run_out(&r, replies);
@@ -351,7 +384,7 @@ static void the_context_ends_the_reply(void **state)
 static void a_deadline_ends_waiting_and_running_replies(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){100, 1, 64, N_CTX});
+    struct rig r = rig_new(t, &(struct setting){100, 1, 64, N_CTX, false});
     struct reply replies[N_REQS] = {0};
     char why[200];
     for (uint32_t k = 0; k < 2; k++) {
@@ -372,7 +405,7 @@ static void a_deadline_ends_waiting_and_running_replies(void **state)
 static void cancelled_replies_are_silent(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){100, 1, 256, N_CTX});
+    struct rig r = rig_new(t, &(struct setting){100, 1, 256, N_CTX, false});
     struct reply replies[N_REQS] = {0};
     submit(&r, &t->submits[1]);
     submit(&r, &t->submits[2]);
@@ -626,6 +659,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_and_budgets_do_not_show),
+        cmocka_unit_test(the_fast_head_does_not_show),
         cmocka_unit_test(preemption_does_not_show),
         cmocka_unit_test(a_resumed_reply_goes_on_as_if_nothing_happened),
         cmocka_unit_test(a_reply_that_was_complete_ends_at_once),

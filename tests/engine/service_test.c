@@ -160,6 +160,7 @@ static int setup(void **state)
     assert_int_equal(link_listen(&link, &handler, &w->server), ERR_OK);
     struct options o = {.model = w->model,
                         .isa = "auto",
+                        .head = "fast",
                         .threads = 2,
                         .max_seqs = 4,
                         .max_waiting = 100,

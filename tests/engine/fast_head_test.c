@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* The logits that the fast head gives must be those of the full head, bit for bit, and the ones that
+ * it leaves out must be below the top: for heads made of near ties above all. */
+#include "services/engine/fast_head.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/f16/f16.h"
+#include "tests/engine/testmodel.h"
+
+enum { VOCAB = 1777, HIDDEN = 200, N_TOKENS = 3 };
+
+struct rig {
+    struct model model;
+    uint16_t head[VOCAB * HIDDEN];
+    float h[N_TOKENS * HIDDEN];
+    float want[N_TOKENS * VOCAB];
+    float got[N_TOKENS * VOCAB];
+    uint64_t rng;
+    struct pool *pool;
+    const struct kernels *k;
+};
+
+static float uniform(struct rig *r)
+{
+    return (float)(testmodel_random(&r->rng) >> 40) * 0x1p-23F - 1.0F;
+}
+
+static struct rig *rig_new(uint64_t seed)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    r->model.config = (struct model_config){.n_vocab = VOCAB, .n_hidden = HIDDEN};
+    r->model.head = r->head;
+    r->rng = seed;
+    r->k = kernels_get(kernels_best());
+    assert_int_equal(pool_new(2, &r->pool), ERR_OK);
+    for (size_t i = 0; i < VOCAB * HIDDEN; i++)
+        r->head[i] = f16_from_f32(uniform(r) + uniform(r) + uniform(r));
+    for (size_t i = 0; i < N_TOKENS * HIDDEN; i++)
+        r->h[i] = uniform(r);
+    return r;
+}
+
+static void rig_free(struct rig *r)
+{
+    pool_free(r->pool);
+    free(r);
+}
+
+/* How many logits of a token are better than number id. */
+static uint32_t rank_of(const float *logits, uint32_t id)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < VOCAB; i++)
+        n += logits[i] > logits[id] || (logits[i] == logits[id] && i < id);
+    return n;
+}
+
+/* Runs all tokens with n_top + i; returns how many rows were read in full. */
+static uint64_t expect_top(struct rig *r, uint32_t n_top)
+{
+    struct fast_head *f = NULL;
+    assert_int_equal(fast_head_new(&r->model, r->k, r->pool, N_TOKENS, &f), ERR_OK);
+    struct head_input in = {.h = r->h, .stride = HIDDEN, .n_tokens = N_TOKENS};
+    kernels_get(ISA_REF)->head_logits(r->head, HIDDEN, &in, 0, VOCAB, r->want, VOCAB);
+    const uint32_t tops[N_TOKENS] = {n_top, n_top + 1, n_top + 2};
+    assert_true(fast_head_run(f, r->h, tops, N_TOKENS, r->got));
+    for (uint32_t t = 0; t < N_TOKENS; t++) {
+        const float *want = r->want + (size_t)t * VOCAB;
+        const float *got = r->got + (size_t)t * VOCAB;
+        for (uint32_t i = 0; i < VOCAB; i++) {
+            bool is_same = memcmp(&got[i], &want[i], sizeof *got) == 0;
+            if (!is_same && (got[i] != -INFINITY || rank_of(want, i) < tops[t]))
+                fail_msg("token %u row %u: %a, full head %a", t, i, (double)got[i],
+                         (double)want[i]);
+        }
+    }
+    uint64_t n = fast_head_n_rescored(f);
+    fast_head_free(f);
+    return n;
+}
+
+static void few_rows_of_an_ordinary_head_are_read_in_full(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1);
+    assert_true(expect_top(r, 1) < N_TOKENS * VOCAB / 10);
+    assert_true(expect_top(r, 41) < N_TOKENS * VOCAB / 3);
+    rig_free(r);
+}
+
+/* Many rows that differ by a unit in the last place of one weight, or not at all. */
+static void near_ties_come_out_as_in_the_full_head(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        struct rig *r = rig_new(seed);
+        for (uint32_t row = 1; row < VOCAB; row++) {
+            if (row % 3 == 0)
+                continue;
+            uint16_t *w = r->head + (size_t)row * HIDDEN;
+            memcpy(w, r->head, HIDDEN * sizeof *w);
+            if (row % 3 == 1)
+                w[testmodel_random(&r->rng) % HIDDEN] ^= 1;
+        }
+        for (uint32_t i = 0; i < HIDDEN; i++) /* such that these rows are at the top */
+            r->h[i] += 0.5F * f16_to_f32(r->head[i]);
+        (void)expect_top(r, 1 + (uint32_t)seed % 5);
+        rig_free(r);
+    }
+}
+
+/* The hidden vector points along what the copy of row 0 loses, so that its bound is used up. */
+static void the_worst_vector_comes_out_as_in_the_full_head(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        struct rig *r = rig_new(seed);
+        float most = 0.0F;
+        for (uint32_t i = 0; i < HIDDEN; i++)
+            most = fmaxf(most, fabsf(f16_to_f32(r->head[i])));
+        float scale = most / 127.0F;
+        for (uint32_t i = 0; i < N_TOKENS * HIDDEN; i++) {
+            float w = f16_to_f32(r->head[i % HIDDEN]);
+            float lost = w - scale * rintf(w / scale);
+            r->h[i] = (i / HIDDEN == 0 ? lost : -lost) + 1e-3F * uniform(r);
+        }
+        (void)expect_top(r, 1);
+        rig_free(r);
+    }
+}
+
+static void odd_rows_come_out_as_in_the_full_head(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(7);
+    memset(r->head + 5 * HIDDEN, 0, HIDDEN * sizeof *r->head);
+    r->head[9 * HIDDEN] = 0x7c00; /* inf */
+    r->head[11 * HIDDEN + 3] = 0xfc00;
+    for (uint32_t i = 0; i < HIDDEN; i++) {
+        r->head[13 * HIDDEN + i] = 0x7bff; /* the largest */
+        r->head[14 * HIDDEN + i] = (uint16_t)(i % 3); /* subnormal */
+    }
+    (void)expect_top(r, 1);
+    (void)expect_top(r, 200);
+    rig_free(r);
+}
+
+static void a_vector_without_bounds_is_refused(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(3);
+    struct fast_head *f = NULL;
+    assert_int_equal(fast_head_new(&r->model, r->k, r->pool, 1, &f), ERR_OK);
+    const float bad[] = {NAN, INFINITY, 1e30F};
+    for (size_t i = 0; i < 3; i++) {
+        r->h[HIDDEN - 1] = bad[i];
+        assert_false(fast_head_run(f, r->h, &(uint32_t){1}, 1, r->got));
+    }
+    memset(r->h, 0, sizeof r->h);
+    assert_false(fast_head_run(f, r->h, &(uint32_t){1}, 1, r->got));
+    fast_head_free(f);
+    rig_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(few_rows_of_an_ordinary_head_are_read_in_full),
+        cmocka_unit_test(near_ties_come_out_as_in_the_full_head),
+        cmocka_unit_test(the_worst_vector_comes_out_as_in_the_full_head),
+        cmocka_unit_test(odd_rows_come_out_as_in_the_full_head),
+        cmocka_unit_test(a_vector_without_bounds_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
