@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* The walk over queries and blocks that the SIMD variants share. A pass takes up to
+ * ATTENTION_PASS_QUERIES queries (token by token, head by head) through all blocks that they see, so
+ * that a block is read once for all of them. */
+#ifndef HALO_KERNELS_ATTENTION_ATTENTION_PASS_H
+#define HALO_KERNELS_ATTENTION_ATTENTION_PASS_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/attention/attention.h"
+
+enum { ATTENTION_PASS_QUERIES = 16 };
+
+struct attention_query {
+    size_t n_pos;
+    float q[ATTENTION_MAX_HEAD_DIM];
+    float segment[ATTENTION_MAX_HEAD_DIM]; /* acc of the segment so far */
+    float total[ATTENTION_MAX_HEAD_DIM];
+};
+
+/* m and l of all queries of a pass. */
+struct attention_sums {
+    float m[ATTENTION_PASS_QUERIES];
+    float l[ATTENTION_PASS_QUERIES];
+};
+
+/* What one block adds to a query: first its scaled scores, then p as in attention.h, and the factors
+ * of the merge into the segment. */
+struct attention_weights {
+    float p[ATTENTION_BLOCK];
+    float e, e2;
+    bool is_first; /* block of the segment: no merge, e and e2 not set */
+};
+
+/* A block's K or V: in f16 as cached, or in f32 if the variant has `widen`. `next` is the f16 data of
+ * the following block, to be fetched from memory meanwhile. */
+struct attention_data {
+    const uint16_t *half;
+    const float *wide;
+    const uint16_t *next;
+};
+
+struct attention_ops {
+    /* y = x in f32, n elements, a multiple of 8; NULL if the variant reads f16. */
+    void (*widen)(const uint16_t *x, const uint16_t *next, size_t n, float *y);
+    /* Scores of n queries with all 32 slots, absent ones too. */
+    void (*score)(const struct attention_data *k, size_t head_dim,
+                  const struct attention_query *query, size_t n, struct attention_weights *ret);
+    /* p from scores in place; m and l of the tile. */
+    void (*soften)(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l);
+    /* acc of the segments of n queries, which see the same n_present slots, brought up to date. */
+    void (*weigh)(const struct attention_data *v, size_t head_dim, size_t n_present,
+                  struct attention_query *query, const struct attention_weights *w, size_t n);
+    /* into[d] = fma(into[d], e, next[d] * e2) */
+    void (*merge)(float *into, const float *next, float e, float e2, size_t head_dim);
+    /* out[d] = acc[d] / l */
+    void (*divide)(const float *acc, float l, float *out, size_t head_dim);
+    /* x[i] = math_exp(x[i]) */
+    void (*exp)(float x[ATTENTION_PASS_QUERIES]);
+};
+
+struct attention_pass {
+    const struct attention *a;
+    const struct attention_ops *ops;
+    size_t n; /* queries */
+    struct attention_sums segment, total;
+    struct attention_query query[ATTENTION_PASS_QUERIES];
+};
+
+/* Merges m and l of later sums into earlier ones, queries [from, n); the factors go to e and e2. */
+static inline void attention_merge_sums(const struct attention_ops *ops,
+                                        struct attention_sums *into,
+                                        const struct attention_sums *later, size_t from, size_t n,
+                                        float e[ATTENTION_PASS_QUERIES],
+                                        float e2[ATTENTION_PASS_QUERIES])
+{
+    memset(e, 0, ATTENTION_PASS_QUERIES * sizeof *e);
+    memset(e2, 0, ATTENTION_PASS_QUERIES * sizeof *e2);
+    for (size_t i = from; i < n; i++) {
+        float m = later->m[i] > into->m[i] ? later->m[i] : into->m[i];
+        e[i] = into->m[i] - m;
+        e2[i] = later->m[i] - m;
+        into->m[i] = m;
+    }
+    ops->exp(e);
+    ops->exp(e2);
+    for (size_t i = from; i < n; i++) {
+        into->l[i] = __builtin_fmaf(into->l[i], e[i], later->l[i] * e2[i]);
+    }
+}
+
+static inline size_t attention_count_present(const struct attention_query *query, size_t block)
+{
+    size_t n = query->n_pos - block * ATTENTION_BLOCK;
+    return n < ATTENTION_BLOCK ? n : ATTENTION_BLOCK;
+}
+
+/* Scores to weights, and the sums of the segments brought up to date. */
+static inline void attention_soften(struct attention_pass *s, size_t block, size_t from,
+                                    struct attention_weights *w)
+{
+    struct attention_sums tile;
+    bool is_first = block % ATTENTION_SEGMENT == 0;
+    for (size_t i = from; i < s->n; i++) {
+        s->ops->soften(w[i].p, attention_count_present(&s->query[i], block), &tile.m[i],
+                       &tile.l[i]);
+        w[i].is_first = is_first;
+    }
+    if (is_first) {
+        for (size_t i = from; i < s->n; i++) {
+            s->segment.m[i] = tile.m[i];
+            s->segment.l[i] = tile.l[i];
+        }
+        return;
+    }
+    float e[ATTENTION_PASS_QUERIES], e2[ATTENTION_PASS_QUERIES];
+    attention_merge_sums(s->ops, &s->segment, &tile, from, s->n, e, e2);
+    for (size_t i = from; i < s->n; i++) {
+        w[i].e = e[i];
+        w[i].e2 = e2[i];
+    }
+}
+
+/* Segments that end with this block, [from, to), join their totals. */
+static inline void attention_close_segments(struct attention_pass *s, size_t block, size_t from,
+                                            size_t to)
+{
+    size_t hd = s->a->head_dim;
+    if (block < ATTENTION_SEGMENT) {
+        for (size_t i = from; i < to; i++) {
+            s->total.m[i] = s->segment.m[i];
+            s->total.l[i] = s->segment.l[i];
+            memcpy(s->query[i].total, s->query[i].segment, hd * sizeof(float));
+        }
+        return;
+    }
+    float e[ATTENTION_PASS_QUERIES], e2[ATTENTION_PASS_QUERIES];
+    attention_merge_sums(s->ops, &s->total, &s->segment, from, to, e, e2);
+    for (size_t i = from; i < to; i++) {
+        s->ops->merge(s->query[i].total, s->query[i].segment, e[i], e2[i], hd);
+    }
+}
+
+/* The queries from `from` on see at least one slot of the block, later ones not fewer. */
+static inline void attention_run_block(struct attention_pass *s, size_t block, size_t next,
+                                       size_t from, size_t n_done)
+{
+    const struct attention *a = s->a;
+    const struct attention_ops *ops = s->ops;
+    size_t hd = a->head_dim;
+    _Alignas(64) float wide[ATTENTION_BLOCK * ATTENTION_MAX_HEAD_DIM];
+    struct attention_weights w[ATTENTION_PASS_QUERIES];
+    struct attention_data k = {a->blocks[block] + a->k_offset, wide, a->blocks[next] + a->k_offset};
+    struct attention_data v = {a->blocks[block] + a->v_offset, wide, a->blocks[next] + a->v_offset};
+    if (ops->widen != NULL) {
+        ops->widen(k.half, k.next, ATTENTION_BLOCK * hd, wide);
+    }
+    ops->score(&k, hd, s->query + from, s->n - from, w + from);
+    attention_soften(s, block, from, w);
+    if (ops->widen != NULL) {
+        ops->widen(v.half, v.next, attention_count_present(&s->query[s->n - 1], block) * hd, wide);
+    }
+    size_t n_same;
+    for (size_t i = from; i < s->n; i += n_same) {
+        size_t n_present = attention_count_present(&s->query[i], block);
+        for (n_same = 1; i + n_same < s->n; n_same++) {
+            if (attention_count_present(&s->query[i + n_same], block) != n_present) {
+                break;
+            }
+        }
+        ops->weigh(&v, hd, n_present, s->query + i, w + i, n_same);
+    }
+    bool is_end = block % ATTENTION_SEGMENT == ATTENTION_SEGMENT - 1;
+    attention_close_segments(s, block, from, is_end ? s->n : n_done);
+}
+
+/* Queries [first, first + n) of the call. */
+static inline void attention_run_pass(const struct attention *a, const struct attention_ops *ops,
+                                      size_t first, size_t n)
+{
+    struct attention_pass s;
+    s.a = a;
+    s.ops = ops;
+    s.n = n;
+    for (size_t i = 0; i < n; i++) {
+        size_t t = (first + i) / a->n_heads;
+        size_t h = (first + i) % a->n_heads;
+        memcpy(s.query[i].q, a->q + t * a->q_stride + h * a->head_dim, a->head_dim * sizeof(float));
+        s.query[i].n_pos = a->pos0 + t + 1;
+    }
+    size_t n_blocks = (s.query[n - 1].n_pos + ATTENTION_BLOCK - 1) / ATTENTION_BLOCK;
+    size_t n_done = 0; /* queries that see nothing after the block */
+    for (size_t block = 0; block < n_blocks; block++) {
+        size_t from = n_done;
+        while (n_done < n && s.query[n_done].n_pos <= (block + 1) * ATTENTION_BLOCK) {
+            n_done++;
+        }
+        attention_run_block(&s, block, block + 1 < n_blocks ? block + 1 : block, from, n_done);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t t = (first + i) / a->n_heads;
+        size_t h = (first + i) % a->n_heads;
+        ops->divide(s.query[i].total, s.total.l[i], a->out + t * a->out_stride + h * a->head_dim,
+                    a->head_dim);
+    }
+}
+
+static inline void attention_run_passes(const struct attention *a, const struct attention_ops *ops)
+{
+    size_t n = a->n_tokens * a->n_heads;
+    for (size_t i = 0; i < n; i += ATTENTION_PASS_QUERIES) {
+        size_t left = n - i;
+        attention_run_pass(a, ops, i,
+                           left < ATTENTION_PASS_QUERIES ? left : ATTENTION_PASS_QUERIES);
+    }
+}
+
+#endif
