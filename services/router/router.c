@@ -275,6 +275,7 @@ static enum err on_submit(struct router *r, struct tokenizer *t, const struct fr
     q->engine_wait.fire = on_engine_wait;
     tokenizer_own(t, q);
     queue_add(&r->queue, q);
+    touch_status(r);
     if (f->deadline_ms > 0)
         loop_timer_set(r->config.loop, &q->deadline, f->deadline_ms);
     check_wait(r, q);
@@ -415,6 +416,7 @@ static void on_up(void *ctx, struct link *l)
         link_break(l, is_engine ? ERR_FULL : ERR_UNSUPPORTED);
         return;
     }
+    publish_status(r); /* so that what the newcomer gets is what the others have */
     if (is_engine)
         p = &engines_add(&r->engines, l)->peer;
     else
@@ -426,7 +428,6 @@ static void on_up(void *ctx, struct link *l)
     if (is_engine)
         return;
     log_info("tokenizer-up", S("name", p->name), U("pid", link_peer_pid(l)));
-    status_fill(&r->status, &r->engines, &r->queue);
     send_status(r, (struct tokenizer *)(void *)p);
 }
 

@@ -24,6 +24,36 @@ uint32_t fake_id(uint32_t first, uint64_t seed, size_t position)
 
 /* ---- the world --------------------------------------------------------------------------------- */
 
+/* A failed test leaves its router behind. */
+static pid_t started[64];
+static size_t n_started;
+
+static void kill_leftovers(void)
+{
+    while (n_started > 0) {
+        n_started--;
+        if (started[n_started] != 0)
+            (void)kill(started[n_started], SIGKILL);
+    }
+}
+
+static void note_start(pid_t pid)
+{
+    if (n_started == 0)
+        assert_int_equal(atexit(kill_leftovers), 0);
+    assert_true(n_started < ARRAY_LEN(started));
+    started[n_started++] = pid;
+}
+
+static void note_end(struct world *w)
+{
+    for (size_t i = 0; i < n_started; i++) {
+        if (started[i] == w->router_pid)
+            started[i] = 0;
+    }
+    w->router_pid = 0;
+}
+
 void router_start(struct world *w, const char *const *args)
 {
     char *argv[16] = {0};
@@ -38,6 +68,7 @@ void router_start(struct world *w, const char *const *args)
     pid_t pid;
     assert_int_equal(posix_spawn(&pid, path, NULL, NULL, argv, environ), 0);
     w->router_pid = pid;
+    note_start(pid);
     while (n > 0)
         free(argv[--n]);
 }
@@ -47,7 +78,7 @@ void router_kill(struct world *w)
     int status;
     assert_int_equal(kill(w->router_pid, SIGKILL), 0);
     assert_int_equal(waitpid(w->router_pid, &status, 0), w->router_pid);
-    w->router_pid = 0;
+    note_end(w);
 }
 
 struct world *world_new(const char *const *args)
@@ -69,32 +100,42 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-static void stop_router(struct world *w)
+static void stop(struct world *w, bool turns)
 {
     int status;
     uint64_t start = clock_now_ms();
-    if (w->router_pid == 0)
-        return;
     assert_int_equal(kill(w->router_pid, SIGTERM), 0);
-    /* Peers answer bye meanwhile. */
-    while (waitpid(w->router_pid, &status, WNOHANG) == 0) {
+    while (waitpid(w->router_pid, &status, turns ? WNOHANG : 0) == 0) {
         assert_true(clock_now_ms() - start < 20000);
         loop_turn(w->loop, 5);
     }
-    w->router_pid = 0;
+    note_end(w);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+void router_stop(struct world *w)
+{
+    stop(w, true);
+}
+
+void router_stop_alone(struct world *w)
+{
+    stop(w, false);
+}
+
 void world_free(struct world *w)
 {
-    stop_router(w);
+    if (w->router_pid != 0)
+        router_stop(w);
     for (int i = 0; i < ENDS_MAX; i++) {
         struct fake_engine *e = w->engines[i];
         struct fake_tokenizer *t = w->tokenizers[i];
-        if (e != NULL)
+        if (e != NULL) {
             link_close(e->link);
-        free(e);
+            buf_fini(&e->last_submit);
+            free(e);
+        }
         if (t == NULL)
             continue;
         link_close(t->link);
@@ -172,6 +213,11 @@ static void on_submit(struct fake_engine *e, const struct frame_submit *f)
         .n_ids = f->n_resume,
         .n_resumed = f->n_resume,
     };
+    struct frame_submit plain = *f;
+    plain.req = 0;
+    plain.deadline_ms = 0;
+    buf_reset(&e->last_submit);
+    assert_int_equal(frame_encode(&e->last_submit, FRAME_submit, 0, &plain), ERR_OK);
     for (size_t i = 0; i < f->n_resume; i++)
         assert_int_equal(f->resume[i], fake_id(q->first, q->seed, i));
 }
@@ -350,10 +396,14 @@ static void tokenizer_down(void *ctx, struct link *l, enum err why)
     t->why = why;
 }
 
+struct link_handler tokenizer_handler(struct fake_tokenizer *t)
+{
+    return (struct link_handler){tokenizer_up, tokenizer_frame, tokenizer_down, t};
+}
+
 void tokenizer_return(struct fake_tokenizer *t)
 {
-    struct link_handler h = {tokenizer_up, tokenizer_frame, tokenizer_down, t};
-    t->link = dial(t->world, "tokenizer", t->name, h);
+    t->link = dial(t->world, "tokenizer", t->name, tokenizer_handler(t));
     UNTIL(t->world, t->is_up);
 }
 

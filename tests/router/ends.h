@@ -54,7 +54,11 @@ struct world *world_new(const char *const *args);
 void router_start(struct world *w, const char *const *args);
 void router_kill(struct world *w);
 
-/* Ends all; the router gets SIGTERM and must exit with 0 within a second. */
+/* SIGTERM; its exit status must be 0. Our ends answer its bye, or (alone) do not. */
+void router_stop(struct world *w);
+void router_stop_alone(struct world *w);
+
+/* Stops the router if it runs, and frees all. */
 void world_free(struct world *w);
 
 /* ---- engines ----------------------------------------------------------------------------------- */
@@ -85,6 +89,7 @@ struct fake_engine {
     enum err why;
     uint32_t poison; /* it dies when it computes a prompt that begins with this; 0: none */
     size_t n_poisoned;
+    struct buf last_submit; /* encoded, with its number and deadline as 0 */
 };
 
 /* Dials; `name` is the instance. The rest of `says` is settled: 4096 positions, model "a". */
@@ -134,6 +139,9 @@ struct fake_tokenizer {
     uint32_t model_context;
     struct rec_load load;
 };
+
+/* The callbacks of a tokenizer's link. */
+struct link_handler tokenizer_handler(struct fake_tokenizer *t);
 
 struct fake_tokenizer *tokenizer_new(struct world *w, const char *name);
 
