@@ -2,7 +2,16 @@
 /* Engines and routers that are lost in the middle: every reply goes on exactly. */
 #include "tests/router/ends.h"
 
+#include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/mem.h"
+
+extern char **environ;
 
 static void a_reply_goes_on_at_another_engine(void **state)
 {
@@ -27,10 +36,375 @@ static void a_reply_goes_on_at_another_engine(void **state)
     world_free(w);
 }
 
+static void run_to_the_end(struct world *w, struct fake_engine *e, struct fake_tokenizer *t,
+                           size_t n_ended)
+{
+    while (t->n_ended < n_ended) {
+        UNTIL(w, e->n_seqs > 0 || t->n_ended >= n_ended);
+        engine_step(e);
+        loop_turn(w->loop, 1);
+    }
+}
+
+static void a_reply_goes_on_at_the_same_engine_when_it_returns(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 4);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 5, 10);
+    ask(t, 2, 6, 10);
+    UNTIL(w, e->n_seqs == 2);
+    engine_step(e);
+    engine_step(e);
+    uint64_t old_id = e->seqs[0].id;
+    UNTIL(w, reply(t, 2)->n_ids == 2);
+    engine_die(e);
+    UNTIL(w, t->load.replays == 2 && t->load.waiting == 2);
+    engine_return(e);
+    UNTIL(w, e->n_seqs == 2);
+    assert_int_equal(e->seqs[0].n_resumed, 2);
+    assert_int_equal(e->seqs[0].seed, 1); /* in their order */
+    /* An engine that did not forget speaks of the old placement: nobody hears it. */
+    assert_true(e->seqs[0].id != old_id);
+    struct rec_token stale = {.req = old_id, .has_id = true, .id = 1};
+    struct frame_tokens f = {.items = &stale, .n_items = 1};
+    assert_int_equal(link_send(e->link, FRAME_tokens, &f), ERR_OK);
+    run_to_the_end(w, e, t, 2);
+    assert_whole(t, 1);
+    assert_whole(t, 2);
+    world_free(w);
+}
+
+static void what_lost_its_engine_comes_before_what_is_new(void **state)
+{
+    (void)state;
+    struct world *w = world_new((const char *const[]){"--queue-limit", "2", NULL});
+    struct fake_engine *e = engine_new(w, "a", 2);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    for (uint64_t req = 1; req <= 5; req++)
+        ask(t, req, 1, 3);
+    UNTIL(w, e->n_seqs == 3);
+    UNTIL(w, t->load.waiting == 2); /* the queue is full */
+    engine_die(e);
+    UNTIL(w, t->load.waiting == 5); /* and yet takes what comes back */
+    engine_return(e);
+    UNTIL(w, e->n_seqs == 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(e->seqs[i].seed, i + 1);
+    run_to_the_end(w, e, t, 5);
+    for (uint64_t req = 1; req <= 5; req++)
+        assert_whole(t, req);
+    world_free(w);
+}
+
+static void a_replay_has_the_time_that_is_left(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 2);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    uint32_t prompt[] = {1};
+    struct frame_submit f = {.req = 1,
+                             .prompt = prompt,
+                             .n_prompt = 1,
+                             .sampling = {.max_tokens = 5},
+                             .deadline_ms = 20000};
+    ask_as(t, &f);
+    UNTIL(w, e->n_seqs == 1);
+    uint32_t first = e->seqs[0].deadline_ms;
+    for (uint64_t start = clock_now_ms(); clock_now_ms() - start < 200;)
+        loop_turn(w->loop, 50);
+    engine_die(e);
+    engine_return(e);
+    UNTIL(w, e->n_seqs == 1);
+    assert_in_range(e->seqs[0].deadline_ms, 1, first - 200);
+    world_free(w);
+}
+
+static void a_replay_keeps_its_model_and_its_end(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct frame_engine says = {.model_hash = STR_LIT(HASH_A),
+                                .model_name = STR_LIT("a"),
+                                .context = 16,
+                                .max_seqs = 2,
+                                .kv_blocks = 4,
+                                .block_tokens = 16,
+                                .backend = STR_LIT("fake")};
+    struct fake_engine *small = engine_new_as(w, "a", &says);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 5, 100); /* of any model; ends at the context's end: 12 ids */
+    UNTIL(w, small->n_seqs == 1);
+    engine_step(small);
+    UNTIL(w, reply(t, 1)->n_ids == 1);
+    says.model_hash = STR_LIT(HASH_B);
+    struct fake_engine *other = engine_new_as(w, "b", &says);
+    engine_die(small);
+    UNTIL(w, t->load.engines == 1 && t->load.waiting == 1);
+    struct fake_engine *large = engine_new(w, "c", 2); /* 4096 positions */
+    UNTIL(w, large->n_seqs == 1);
+    assert_int_equal(large->seqs[0].max_tokens, 12);
+    run_to_the_end(w, large, t, 1);
+    assert_int_equal(reply(t, 1)->finish, FINISH_LENGTH);
+    assert_int_equal(reply(t, 1)->n_ids, 12);
+    assert_int_equal(other->n_submits, 0);
+    world_free(w);
+}
+
+/* Hundreds of requests of two tokenizers, three engines of which one dies every few steps, now and
+ * then in an orderly way. The fake ends compare every id. */
+static void random_deaths_change_no_reply(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 200, DEATHS = 60 };
+    struct world *w = world_new((const char *const[]){"--queue-limit", "1000", NULL});
+    struct fake_engine *e[3] = {engine_new(w, "a", 7), engine_new(w, "b", 16),
+                                engine_new(w, "c", 3)};
+    struct fake_tokenizer *t[2] = {tokenizer_new(w, "1"), tokenizer_new(w, "2")};
+    size_t n_asked = 0;
+    size_t n_deaths = 0;
+    srand(7);
+    for (int step = 0; t[0]->n_ended + t[1]->n_ended < 2 * REQUESTS; step++) {
+        assert_true(step < 100000);
+        if (n_asked < REQUESTS && rand() % 2 == 0) {
+            uint32_t n = 1 + (uint32_t)rand() % 40;
+            n_asked++;
+            ask(t[0], n_asked, (uint32_t)rand() % 1000, n);
+            ask(t[1], n_asked, (uint32_t)rand() % 1000, n);
+        }
+        struct fake_engine *one = e[rand() % 3];
+        bool has_worked = one->n_seqs > 0 && one->seqs[0].n_ids > one->seqs[0].n_resumed;
+        if (has_worked && n_deaths < DEATHS && rand() % 4 == 0) {
+            n_deaths++;
+            engine_die(one);
+            engine_return(one);
+        }
+        for (int i = 0; i < 3; i++)
+            engine_step(e[i]);
+        loop_turn(w->loop, 2);
+    }
+    assert_int_equal(n_deaths, DEATHS);
+    for (uint64_t req = 1; req <= REQUESTS; req++) {
+        assert_whole(t[0], req);
+        assert_whole(t[1], req);
+    }
+    UNTIL(w, t[0]->load.replays >= DEATHS);
+    world_free(w);
+}
+
+static void a_request_that_kills_engines_ends_and_takes_nobody_along(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 8);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    e->poison = 666;
+    for (uint64_t req = 1; req <= 3; req++)
+        ask(t, req, 1, 5);
+    ask(t, 4, 666, 5);
+    for (uint64_t req = 5; req <= 9; req++)
+        ask(t, req, 1, 5);
+    UNTIL(w, e->n_seqs == 9);
+    while (t->n_ended < 9) {
+        UNTIL(w, e->n_seqs > 0 || e->link == NULL || t->n_ended == 9);
+        engine_step(e);
+        if (e->link == NULL)
+            engine_return(e);
+        loop_turn(w->loop, 2);
+    }
+    assert_int_equal(e->n_poisoned, 3);
+    assert_failed(t, 4, ERR_INTERNAL, "not tried again");
+    for (uint64_t req = 1; req <= 9; req++) {
+        if (req != 4)
+            assert_whole(t, req);
+    }
+    world_free(w);
+}
+
+static void deaths_between_which_it_goes_on_do_not_end_a_reply(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 4);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 1, 10);
+    for (size_t i = 0; i < 9; i++) {
+        UNTIL(w, e->n_seqs == 1);
+        engine_step(e);
+        UNTIL(w, reply(t, 1)->n_ids == i + 1);
+        engine_die(e);
+        engine_return(e);
+    }
+    run_to_the_end(w, e, t, 1);
+    assert_whole(t, 1);
+    world_free(w);
+}
+
+static void those_that_only_waited_there_have_no_part_in_a_death(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 1);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 1, 2);
+    ask(t, 2, 2, 2);
+    for (size_t i = 0; i < 3; i++) {
+        UNTIL(w, e->n_seqs == (i < 2 ? 2 : 1)); /* a suspect is alone */
+        assert_int_equal(e->seqs[0].seed, 1);
+        engine_die(e);
+        engine_return(e);
+    }
+    UNTIL(w, t->n_ended == 1);
+    assert_failed(t, 1, ERR_INTERNAL, "not tried again");
+    run_to_the_end(w, e, t, 2);
+    assert_whole(t, 2);
+    world_free(w);
+}
+
+static void an_orderly_leave_is_no_death(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 1);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 1, 2);
+    for (size_t i = 0; i < 5; i++) {
+        UNTIL(w, e->n_seqs == 1);
+        size_t n = e->n_downs;
+        link_bye(e->link);
+        UNTIL(w, e->n_downs == n + 1);
+        assert_int_equal(e->why, ERR_OK);
+        engine_die(e);
+        engine_return(e);
+    }
+    run_to_the_end(w, e, t, 1);
+    assert_whole(t, 1);
+    world_free(w);
+}
+
+static pid_t start_stuck_engine(struct world *w)
+{
+    const char *path = getenv("STUCK_ENGINE");
+    assert_non_null(path);
+    char *argv[] = {mem_strndup(path, strlen(path)), w->run, NULL};
+    pid_t pid;
+    assert_int_equal(posix_spawn(&pid, path, NULL, NULL, argv, environ), 0);
+    free(argv[0]);
+    return pid;
+}
+
+static void end_stuck_engine(pid_t pid)
+{
+    int status;
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+static void an_engine_that_is_busy_without_progress_is_replaced(void **state)
+{
+    (void)state;
+    struct world *w = world_new((const char *const[]){"--stall-ms", "1000", NULL});
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    pid_t stuck = start_stuck_engine(w);
+    UNTIL(w, t->n_models == 1);
+    ask(t, 1, 1, 3);
+    struct fake_engine *e = engine_new(w, "b", 4);
+    UNTIL(w, e->n_seqs == 1);
+    run_to_the_end(w, e, t, 1);
+    assert_whole(t, 1);
+    UNTIL(w, t->load.engines == 2); /* the stuck one has come back, as a new one */
+    end_stuck_engine(stuck);
+    world_free(w);
+}
+
+static void an_engine_that_falls_silent_is_replaced(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    pid_t stuck = start_stuck_engine(w);
+    UNTIL(w, t->n_models == 1);
+    assert_int_equal(kill(stuck, SIGSTOP), 0);
+    ask(t, 1, 1, 3);
+    struct fake_engine *e = engine_new(w, "b", 4);
+    UNTIL(w, e->n_seqs == 1);
+    run_to_the_end(w, e, t, 1);
+    assert_whole(t, 1);
+    end_stuck_engine(stuck);
+    world_free(w);
+}
+
+static void replies_outlive_the_router(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 8);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    for (uint64_t req = 1; req <= N; req++)
+        ask(t, req, (uint32_t)req, 12);
+    for (int life = 0; life < 3; life++) {
+        size_t target = t->n_ended + 5;
+        run_to_the_end(w, e, t, target);
+        UNTIL(w, e->n_seqs >= 8);
+        engine_step(e);
+        engine_step(e);
+        size_t downs = t->n_downs;
+        router_kill(w);
+        UNTIL(w, t->n_downs == downs + 1 && e->n_seqs == 0);
+        router_start(w, NULL);
+        UNTIL(w, t->is_up && e->is_up);
+        ask_all_again(t);
+    }
+    run_to_the_end(w, e, t, N);
+    for (uint64_t req = 1; req <= N; req++)
+        assert_whole(t, req);
+    world_free(w);
+}
+
+/* The tokenizer dies and its successor asks again: the router must not mix up the two. */
+static void a_returning_tokenizer_may_use_its_numbers_again(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 8);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    for (uint64_t req = 1; req <= 6; req++)
+        ask(t, req, (uint32_t)req, 8);
+    UNTIL(w, e->n_seqs == 6);
+    for (int life = 0; life < 4; life++) {
+        engine_step(e);
+        tokenizer_die(t);
+        engine_step(e);
+        tokenizer_return(t);
+        ask_all_again(t);
+        UNTIL(w, e->n_seqs == 6 && e->n_cancels == 6 * (size_t)(life + 1));
+    }
+    run_to_the_end(w, e, t, 6);
+    for (uint64_t req = 1; req <= 6; req++)
+        assert_whole(t, req);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reply_goes_on_at_another_engine),
+        cmocka_unit_test(a_reply_goes_on_at_the_same_engine_when_it_returns),
+        cmocka_unit_test(what_lost_its_engine_comes_before_what_is_new),
+        cmocka_unit_test(a_replay_has_the_time_that_is_left),
+        cmocka_unit_test(a_replay_keeps_its_model_and_its_end),
+        cmocka_unit_test(random_deaths_change_no_reply),
+        cmocka_unit_test(a_request_that_kills_engines_ends_and_takes_nobody_along),
+        cmocka_unit_test(deaths_between_which_it_goes_on_do_not_end_a_reply),
+        cmocka_unit_test(those_that_only_waited_there_have_no_part_in_a_death),
+        cmocka_unit_test(an_orderly_leave_is_no_death),
+        cmocka_unit_test(an_engine_that_is_busy_without_progress_is_replaced),
+        cmocka_unit_test(an_engine_that_falls_silent_is_replaced),
+        cmocka_unit_test(replies_outlive_the_router),
+        cmocka_unit_test(a_returning_tokenizer_may_use_its_numbers_again),
     };
     return cmocka_run_group_tests_name("replay", tests, NULL, NULL);
 }
