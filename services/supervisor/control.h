@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The operator's commands (frames `command` and `reply`) at ipc://RUN/supervisor.sock:
+ *
+ *   status            answered at once with all children
+ *   restart [NAME]    one child, or one after the other; answered when all are ready again, or when
+ *                     one ends instead
+ *   stop              answered at once; the connection ends when everything is stopped */
+#ifndef HALO_SUPERVISOR_CONTROL_H
+#define HALO_SUPERVISOR_CONTROL_H
+
+#include "proto/link.h"
+#include "services/supervisor/stack.h"
+
+struct control;
+
+/* Starts to listen. All are borrowed. */
+MUST_CHECK enum err control_open(const struct link_config *config, struct stack *stack,
+                                 struct control **ret_control);
+void control_close(struct control *c);
+
+/* A child has changed its state: answers who waits for it. */
+void control_on_change(struct control *c, const struct child *child);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/supervisor/plan.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/check.h"
+#include "common/mem.h"
+
+enum count { ONE, PER_ENGINE };
+
+struct row {
+    const char *name;
+    const char *program;
+    enum child_kind kind;
+    unsigned stage;
+    enum count count;
+    enum child_socket socket;
+    const char *args;
+};
+
+static const struct row ROWS[] = {
+#define CHILD(name, program, kind, stage, count, socket, args)                                     \
+    {name, program, CHILD_##kind, stage, count, SOCKET_##socket, args},
+#include "services/supervisor/children.def"
+#undef CHILD
+};
+
+/* ---- where the binaries are -------------------------------------------------------------------- */
+
+static bool own_directory(char *path, size_t cap)
+{
+    ssize_t n = readlink("/proc/self/exe", path, cap - 1);
+    if (n <= 0)
+        return false;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return false;
+    *slash = '\0';
+    return true;
+}
+
+static char *if_executable(struct buf *path)
+{
+    char *p = buf_detach(path);
+    if (access(p, X_OK) == 0)
+        return p;
+    free(p);
+    return NULL;
+}
+
+char *plan_find_binary(const char *bin, const char *program)
+{
+    char own[PATH_MAX];
+    struct buf path = {0};
+    if (bin != NULL) {
+        buf_printf(&path, "%s/%s", bin, program);
+        return if_executable(&path);
+    }
+    if (!own_directory(own, sizeof own))
+        return NULL;
+    buf_printf(&path, "%s/%s", own, program);
+    char *found = if_executable(&path);
+    if (found != NULL)
+        return found;
+    /* A build tree: build/services/supervisor/ has the sibling build/services/engine/. */
+    buf_printf(&path, "%s/../%s/%s", own, program + strlen("halo-"), program);
+    return if_executable(&path);
+}
+
+/* ---- command lines ----------------------------------------------------------------------------- */
+
+struct command_line {
+    char *words[PLAN_MAX_ARGS + 1];
+    size_t n;
+};
+
+static bool push_word(struct command_line *c, const char *word, size_t len)
+{
+    if (c->n == PLAN_MAX_ARGS)
+        return false;
+    c->words[c->n++] = mem_strndup(word, len);
+    return true;
+}
+
+/* Each blank-separated word of text. */
+static bool push_words(struct command_line *c, const char *text)
+{
+    while (*text != '\0') {
+        text += strspn(text, " \t");
+        size_t n = strcspn(text, " \t");
+        if (n > 0 && !push_word(c, text, n))
+            return false;
+        text += n;
+    }
+    return true;
+}
+
+static const char *value_of(const struct plan_values *v, const char *n, struct str word)
+{
+    if (str_is(word, "{run}"))
+        return v->run;
+    if (str_is(word, "{log-level}"))
+        return v->log_level;
+    if (str_is(word, "{model}"))
+        return v->model;
+    if (str_is(word, "{http}"))
+        return v->http;
+    if (str_is(word, "{n}"))
+        return n;
+    return NULL;
+}
+
+static bool expand(const struct row *row, const struct plan_values *v, const char *n,
+                   struct command_line *c)
+{
+    bool fits = push_word(c, row->program, strlen(row->program));
+    for (const char *a = row->args; *a != '\0' && fits;) {
+        struct str word = {a, strcspn(a, " ")};
+        const char *value = value_of(v, n, word);
+        if (str_is(word, "{engine-args}"))
+            fits = push_words(c, v->engine_args);
+        else if (value != NULL)
+            fits = push_word(c, value, strlen(value));
+        else
+            fits = push_word(c, word.ptr, word.len);
+        a += word.len;
+        a += *a == ' ';
+    }
+    return fits;
+}
+
+static enum err add_spec(struct plan *p, const struct row *row, const struct plan_values *v,
+                         uint32_t n, char *why, size_t cap_why)
+{
+    char number[12];
+    struct command_line c = {.n = 0};
+    struct buf name = {0};
+    (void)snprintf(number, sizeof number, "%u", n);
+    buf_add_cstr(&name, row->name);
+    if (row->count == PER_ENGINE)
+        buf_printf(&name, ".%u", n);
+    p->specs = mem_resize(p->specs, p->n_specs + 1, sizeof *p->specs);
+    struct child_spec *s = &p->specs[p->n_specs++];
+    *s = (struct child_spec){
+        .name = buf_detach(&name), .kind = row->kind, .stage = row->stage, .socket = row->socket};
+    bool fits = expand(row, v, number, &c);
+    s->argv = mem_zalloc(c.n + 1, sizeof *s->argv);
+    memcpy(s->argv, c.words, c.n * sizeof *s->argv);
+    if (!fits) {
+        (void)snprintf(why, cap_why, "%s would get more than %d arguments; shorten --engine-args",
+                       s->name, PLAN_MAX_ARGS);
+        return ERR_TOO_LARGE;
+    }
+    s->program = plan_find_binary(v->bin, row->program);
+    if (s->program == NULL) {
+        (void)snprintf(why, cap_why,
+                       "%s is not in %s; build or install it, or name its directory with --bin",
+                       row->program, v->bin != NULL ? v->bin : "the directory of halo-supervisor");
+        return ERR_NOT_FOUND;
+    }
+    return ERR_OK;
+}
+
+enum err plan_init(const struct plan_values *values, char *why, size_t cap_why,
+                   struct plan *ret_plan)
+{
+    struct plan p = {0};
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        uint32_t count = ROWS[i].count == PER_ENGINE ? values->n_engines : 1;
+        for (uint32_t n = 1; n <= count; n++) {
+            enum err e = add_spec(&p, &ROWS[i], values, n, why, cap_why);
+            if (e != ERR_OK) {
+                plan_fini(&p);
+                return e;
+            }
+        }
+    }
+    *ret_plan = p;
+    return ERR_OK;
+}
+
+void plan_fini(struct plan *p)
+{
+    for (size_t i = 0; i < p->n_specs; i++) {
+        free(p->specs[i].name);
+        free(p->specs[i].program);
+        for (char **a = p->specs[i].argv; *a != NULL; a++)
+            free(*a);
+        free(p->specs[i].argv);
+    }
+    free(p->specs);
+    *p = (struct plan){0};
+}

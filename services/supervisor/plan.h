@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Plan: children.def with the operator's values filled in: what to start, with which arguments, in
+ * which order. Checks what can be checked before anything runs. */
+#ifndef HALO_SUPERVISOR_PLAN_H
+#define HALO_SUPERVISOR_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+enum {
+    PLAN_MAX_ARGS = 128, /* words of one command line */
+};
+
+enum child_kind {
+    CHILD_SERVICE, /* always runs */
+};
+
+enum child_socket {
+    SOCKET_NONE,
+    SOCKET_HTTP, /* the listening socket of --http */
+};
+
+struct plan_values {
+    const char *bin; /* directory of the binaries; NULL: found relative to our own */
+    const char *run;
+    const char *log_level;
+    const char *model;
+    const char *http;
+    const char *engine_args;
+    uint32_t n_engines;
+};
+
+struct child_spec {
+    char *name; /* "engine.1" */
+    char *program; /* path */
+    char **argv; /* NULL-terminated; argv[0] is the program's file name */
+    enum child_kind kind;
+    unsigned stage;
+    enum child_socket socket;
+};
+
+struct plan {
+    struct child_spec *specs; /* by stage */
+    size_t n_specs;
+};
+
+/* Fills *ret_plan. ERR_NOT_FOUND: a binary is missing; ERR_TOO_LARGE: more than PLAN_MAX_ARGS words.
+ * `why` gets one line with the remedy then. */
+MUST_CHECK enum err plan_init(const struct plan_values *values, char *why, size_t cap_why,
+                              struct plan *ret_plan);
+void plan_fini(struct plan *p);
+
+/* Path of a binary: in `bin` if given, else beside our own executable or in its sibling's folder of
+ * a build tree. The caller frees it; NULL if it is not there. */
+char *plan_find_binary(const char *bin, const char *program);
+
+#endif
