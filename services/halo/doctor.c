@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* halo doctor: looks at everything that a working stack needs, the answer to a known question
+ * included, and says what to do about what is not as it should be. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/h1b.h"
+#include "common/opt.h"
+#include "services/halo/checks.h"
+#include "services/halo/control.h"
+#include "services/halo/print.h"
+#include "services/halo/stack_info.h"
+#include "services/halo/talk.h"
+#include "services/halo/verbs.h"
+
+enum {
+    STATUS_TIMEOUT_MS = 5000,
+    GET_TIMEOUT_MS = 5000,
+    QUESTION_TIMEOUT_MS = 60000,
+    QUESTION_TOKENS = 64,
+    MIB = 1024 * 1024,
+    DISK_FAIL_MIB = 32, /* not even the logs' next lines are safe */
+    DISK_WARN_MIB = 256,
+    MEMORY_FAIL_MIB = 128,
+    MEMORY_WARN_MIB = 512,
+};
+
+static const char QUESTION[] = "What is the capital of France?";
+static const char ANSWER[] = "Paris";
+
+struct options {
+    const char *run;
+    const char *url;
+    bool is_json;
+};
+
+static const struct opt OPTS[] = {
+    PRINT_RUN_ROW(struct options),
+    OPT_STR_ROW(struct options, url, "url", NULL, "URL",
+                "look at this server's API instead of that of the stack in the run directory"),
+    OPT_BOOL_ROW(struct options, is_json, "json", "false", "print one JSON object"),
+};
+
+/* ---- this machine ------------------------------------------------------------------------------ */
+
+static void check_run_directory(struct checks *c, const char *run)
+{
+    static const char WHAT[] = "run directory";
+    struct stat st;
+    if (stat(run, &st) != 0)
+        checks_add(c, OUTCOME_FAIL, WHAT,
+                   "start a stack with `halo up`, or name its run directory with --run",
+                   "%s does not exist", run);
+    else if (!S_ISDIR(st.st_mode))
+        checks_add(c, OUTCOME_FAIL, WHAT, "name a directory with --run", "%s is not a directory",
+                   run);
+    else if (st.st_uid != geteuid() && geteuid() != 0)
+        checks_add(c, OUTCOME_FAIL, WHAT,
+                   "run halo as its owner, or use a directory of your own with --run",
+                   "%s belongs to user %u", run, (unsigned)st.st_uid);
+    else if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+        checks_add(c, (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? OUTCOME_FAIL : OUTCOME_WARN, WHAT,
+                   "close it to others: chmod 0700 on it", "%s is open to others (mode %04o)", run,
+                   (unsigned)(st.st_mode & 07777));
+    else
+        checks_add(c, OUTCOME_OK, WHAT, NULL, "%s, closed to others", run);
+}
+
+static void check_disk(struct checks *c, const char *run)
+{
+    struct statvfs fs;
+    if (statvfs(run, &fs) != 0)
+        return; /* said by the check of the run directory */
+    unsigned long long mib = (unsigned long long)fs.f_bavail * fs.f_frsize / MIB;
+    enum outcome o = mib < DISK_FAIL_MIB   ? OUTCOME_FAIL
+                     : mib < DISK_WARN_MIB ? OUTCOME_WARN
+                                           : OUTCOME_OK;
+    checks_add(c, o, "disk space", "free some, or move the run directory with --run",
+               "%llu MiB free for the logs in %s", mib, run);
+}
+
+static void check_memory(struct checks *c)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    bool is_found = false;
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f != NULL && !is_found && fgets(line, sizeof line, f) != NULL) {
+        static const char KEY[] = "MemAvailable:";
+        if (strncmp(line, KEY, strlen(KEY)) == 0) {
+            kib = strtoull(line + strlen(KEY), NULL, 10);
+            is_found = true;
+        }
+    }
+    if (f != NULL)
+        (void)fclose(f);
+    if (!is_found) {
+        checks_add(c, OUTCOME_WARN, "memory", "mount /proc", "cannot be read from /proc/meminfo");
+        return;
+    }
+    unsigned long long mib = kib / 1024;
+    enum outcome o = mib < MEMORY_FAIL_MIB   ? OUTCOME_FAIL
+                     : mib < MEMORY_WARN_MIB ? OUTCOME_WARN
+                                             : OUTCOME_OK;
+    checks_add(c, o, "memory",
+               "stop other programs, or give the engines a smaller cache (--engine-args "
+               "\"--kv-tokens N\")",
+               "%llu MiB available", mib);
+}
+
+static void check_model(struct checks *c, const char *path)
+{
+    char why[512];
+    struct h1b *h = NULL;
+    if (h1b_open(path, H1B_VERIFY_ALL, why, sizeof why, &h) != ERR_OK) {
+        checks_add(c, OUTCOME_FAIL, "model file", "copy or download the file again", "%s", why);
+        return;
+    }
+    checks_add(c, OUTCOME_OK, "model file", NULL,
+               "%s, %llu MiB, all checksums match, hash %.16s...", path,
+               (unsigned long long)h1b_file_size(h) / MIB, h1b_hash(h));
+    h1b_close(h);
+}
+
+/* ---- the processes ----------------------------------------------------------------------------- */
+
+static void check_process(struct checks *c, const struct rec_child *p)
+{
+    char remedy[128];
+    (void)snprintf(remedy, sizeof remedy, "look at `halo logs %s`", p->name.ptr);
+    if (!str_is(p->state, "ready"))
+        checks_add(c, OUTCOME_FAIL, p->name.ptr, remedy, "%s, restarts %u%s%s", p->state.ptr,
+                   p->restarts, p->last_exit.len > 0 ? ", last end: " : "", p->last_exit.ptr);
+    else if (p->restarts > 0)
+        checks_add(c, OUTCOME_WARN, p->name.ptr, remedy,
+                   "ready (pid %u), but restarted %u times, last end: %s", p->pid, p->restarts,
+                   p->last_exit.ptr);
+    else
+        checks_add(c, OUTCOME_OK, p->name.ptr, NULL, "ready (pid %u)", p->pid);
+}
+
+static void check_processes(struct checks *c, const char *run, const struct stack_info *info)
+{
+    struct control_reply reply;
+    if (info->pid == 0) {
+        checks_add(c, OUTCOME_FAIL, "supervisor",
+                   "start a stack with `halo up`, or name its run directory with --run",
+                   "no stack runs in %s", run);
+        return;
+    }
+    if (control_ask(run, "status", "", STATUS_TIMEOUT_MS, &reply) != ERR_OK)
+        checks_add(c, OUTCOME_FAIL, "supervisor",
+                   "stop the stack with `halo down` and start it again", "pid %d: %s",
+                   (int)info->pid, reply.detail);
+    else
+        checks_add(c, OUTCOME_OK, "supervisor", NULL, "pid %d answers", (int)info->pid);
+    for (size_t i = 0; i < reply.n_children; i++)
+        check_process(c, &reply.children[i]);
+    control_reply_fini(&reply);
+}
+
+/* ---- the API ----------------------------------------------------------------------------------- */
+
+static void check_endpoint(struct checks *c, const char *base, const char *path)
+{
+    struct api_answer a;
+    api_get(base, path, GET_TIMEOUT_MS, &a);
+    if (a.status == 200)
+        checks_add(c, OUTCOME_OK, path, NULL, "answers 200");
+    else if (a.status != 0)
+        checks_add(c, OUTCOME_FAIL, path, "look at `halo status` and `halo logs gateway`",
+                   "%s%s answers %ld", base, path, a.status);
+    else
+        checks_add(c, OUTCOME_FAIL, path, "look at `halo status` and `halo logs gateway`",
+                   "%s%s: %s", base, path, a.error);
+    buf_fini(&a.body);
+}
+
+static void check_models(struct checks *c, const char *base)
+{
+    static const char WHAT[] = "/v1/models";
+    struct api_answer a;
+    api_get(base, WHAT, GET_TIMEOUT_MS, &a);
+    json_t *o = json_loadb(a.body.ptr != NULL ? a.body.ptr : "", a.body.len, 0, NULL);
+    const json_t *data = json_object_get(o, "data");
+    const char *id = json_string_value(json_object_get(json_array_get(data, 0), "id"));
+    if (a.status == 200 && id != NULL)
+        checks_add(c, OUTCOME_OK, WHAT, NULL, "%zu, the first is %s", json_array_size(data), id);
+    else if (a.status == 200)
+        checks_add(c, OUTCOME_FAIL, WHAT, "look at `halo logs engine.1` and `halo logs router`",
+                   "no engine serves a model");
+    else
+        checks_add(c, OUTCOME_FAIL, WHAT, "look at `halo logs gateway`", "status %ld %s", a.status,
+                   a.error);
+    json_decref(o);
+    buf_fini(&a.body);
+}
+
+static void keep_text(void *ctx, struct str text)
+{
+    buf_add_str(ctx, text);
+}
+
+static void check_answer(struct checks *c, const char *base)
+{
+    struct talk_config config = {.base = base,
+                                 .model = "",
+                                 .max_tokens = QUESTION_TOKENS,
+                                 .temperature = 0,
+                                 .timeout_ms = QUESTION_TIMEOUT_MS};
+    struct api_reply r;
+    struct buf said = {0};
+    struct talk *talk = talk_new(&config, "");
+    talk_say(talk, QUESTION, -1, keep_text, &said, &r);
+    (void)buf_reserve(&said, 0);
+    double decode_s = r.total_s - r.first_s;
+    double per_s =
+        r.completion_tokens > 1 && decode_s > 0 ? (double)(r.completion_tokens - 1) / decode_s : 0;
+    if (r.end != API_DONE)
+        checks_add(c, OUTCOME_FAIL, "answer", "look at `halo logs`", "asked \"%s\": %s", QUESTION,
+                   r.error);
+    else if (strstr(said.ptr, ANSWER) == NULL)
+        checks_add(c, OUTCOME_FAIL, "answer",
+                   "the model's numbers are wrong, or it is not one that chats: check the model "
+                   "file, then report it with `halo version`",
+                   "asked \"%s\", it said: %.200s", QUESTION, said.ptr);
+    else
+        checks_add(c, OUTCOME_OK, "answer", NULL,
+                   "\"%s\" -> %.200s (first after %.2f s, %.1f tok/s)", QUESTION, said.ptr,
+                   r.first_s, per_s);
+    buf_fini(&said);
+    talk_free(talk);
+}
+
+static void check_api(struct checks *c, const char *url)
+{
+    char *base = api_base(url);
+    api_init();
+    check_endpoint(c, base, "/healthz");
+    check_endpoint(c, base, "/readyz");
+    check_models(c, base);
+    check_answer(c, base);
+    api_fini();
+    free(base);
+}
+
+int verb_doctor(int argc, char **argv)
+{
+    struct options o = {0};
+    struct opt_program program = {
+        .name = "halo doctor",
+        .summary =
+            "Checks a stack, asks it a known question and says what to do about what is not "
+            "as it should be. Exit status: 0 all is well, 1 warnings, 2 something is broken.",
+        .example = "halo doctor --json",
+        .opts = OPTS,
+        .n_opts = ARRAY_LEN(OPTS),
+        .values = &o};
+    int operands;
+    int rc;
+    if (!opt_parse(&program, argc, argv, &operands, &rc))
+        return rc;
+    const char *run = o.run != NULL ? o.run : opt_default_run_dir();
+    struct stack_info info;
+    struct checks c;
+    checks_init(&c, o.is_json);
+    stack_info_read(run, &info);
+    check_memory(&c);
+    if (o.url == NULL) {
+        check_run_directory(&c, run);
+        check_disk(&c, run);
+        check_processes(&c, run, &info);
+        if (info.has_facts)
+            check_model(&c, info.model);
+    }
+    if (o.url != NULL || info.has_facts)
+        check_api(&c, o.url != NULL ? o.url : info.url);
+    stack_info_fini(&info);
+    rc = checks_end(&c);
+    checks_fini(&c);
+    return rc;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/halo/paths.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+
+static bool own_directory(char *path, size_t cap)
+{
+    ssize_t n = readlink("/proc/self/exe", path, cap - 1);
+    if (n <= 0)
+        return false;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return false;
+    *slash = '\0';
+    return true;
+}
+
+/* Gives the path if it can be accessed that way, with "." and ".." resolved. */
+static char *if_there(struct buf *path, int mode)
+{
+    char *found = access(path->ptr, mode) == 0 ? realpath(path->ptr, NULL) : NULL;
+    buf_fini(path);
+    return found;
+}
+
+char *paths_find_binary(const char *bin, const char *program)
+{
+    char own[PATH_MAX];
+    struct buf path = {0};
+    if (bin != NULL) {
+        buf_printf(&path, "%s/%s", bin, program);
+        return if_there(&path, X_OK);
+    }
+    if (!own_directory(own, sizeof own))
+        return NULL;
+    buf_printf(&path, "%s/%s", own, program);
+    char *found = if_there(&path, X_OK);
+    if (found != NULL)
+        return found;
+    static const char PREFIX[] = "halo-";
+    const char *folder =
+        strncmp(program, PREFIX, strlen(PREFIX)) == 0 ? program + strlen(PREFIX) : program;
+    buf_printf(&path, "%s/../%s/%s", own, folder, program);
+    return if_there(&path, X_OK);
+}
+
+char *paths_find_model(void)
+{
+    char dir[PATH_MAX];
+    struct buf path = {0};
+    if (!own_directory(dir, sizeof dir))
+        return NULL;
+    buf_printf(&path, "%s/../share/halo/halo-demo.h1b", dir);
+    char *found = if_there(&path, R_OK);
+    for (char *slash = strrchr(dir, '/'); found == NULL && slash != NULL;
+         slash = strrchr(dir, '/')) {
+        *slash = '\0';
+        buf_printf(&path, "%s/deploy/models/halo-demo.h1b", dir);
+        found = if_there(&path, R_OK);
+    }
+    return found;
+}

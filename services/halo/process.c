@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/halo/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+
+enum { CAPTURE_BYTES = 4096 };
+
+/* Our environment with NOTIFY_SOCKET replaced; the first entry is the caller's. */
+static char **make_environment(char *notify)
+{
+    static const char NAME[] = "NOTIFY_SOCKET=";
+    size_t n = 0;
+    while (environ[n] != NULL)
+        n++;
+    char **env = mem_zalloc(n + 2, sizeof *env);
+    size_t k = 0;
+    if (notify != NULL)
+        env[k++] = notify;
+    for (size_t i = 0; i < n; i++) {
+        if (notify == NULL || strncmp(environ[i], NAME, strlen(NAME)) != 0)
+            env[k++] = environ[i];
+    }
+    return env;
+}
+
+static int run_spawn(const struct process_start *s, char **env, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    sigset_t all;
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    int rc = posix_spawn_file_actions_init(&files);
+    if (rc != 0)
+        return rc;
+    rc = posix_spawnattr_init(&attr);
+    if (rc != 0) {
+        (void)posix_spawn_file_actions_destroy(&files);
+        return rc;
+    }
+    rc = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_adddup2(&files, s->out_fd, 1);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_adddup2(&files, s->out_fd, 2);
+    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigdefault(&attr, &all);
+    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                              POSIX_SPAWN_SETSID);
+    if (rc == 0)
+        rc = posix_spawn(ret_pid, s->program, &files, &attr, s->argv, env);
+    (void)posix_spawnattr_destroy(&attr);
+    (void)posix_spawn_file_actions_destroy(&files);
+    return rc;
+}
+
+enum err process_start(const struct process_start *s, pid_t *ret_pid)
+{
+    struct buf notify = {0};
+    if (s->notify != NULL)
+        buf_printf(&notify, "NOTIFY_SOCKET=%s", s->notify);
+    char **env = make_environment(notify.ptr);
+    int rc = run_spawn(s, env, ret_pid);
+    free(env);
+    buf_fini(&notify);
+    return rc == 0 ? ERR_OK : err_from_errno(rc);
+}
+
+static void read_all(int fd, struct buf *out)
+{
+    char text[512];
+    size_t n_kept = 0;
+    for (;;) {
+        ssize_t n = read(fd, text, sizeof text);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        size_t room = CAPTURE_BYTES - n_kept;
+        size_t kept = (size_t)n < room ? (size_t)n : room;
+        buf_add(out, text, kept);
+        n_kept += kept;
+    }
+}
+
+bool process_capture(const char *program, const char *arg, struct buf *out)
+{
+    int fds[2];
+    int status = -1;
+    pid_t pid;
+    char *name = mem_strndup(program, strlen(program));
+    char *word = mem_strndup(arg, strlen(arg));
+    char *argv[] = {name, word, NULL};
+    enum err e = pipe2(fds, O_CLOEXEC) == 0 ? ERR_OK : err_from_errno(errno);
+    if (e == ERR_OK) {
+        struct process_start s = {.program = program, .argv = argv, .out_fd = fds[1]};
+        e = process_start(&s, &pid);
+        (void)close(fds[1]);
+        if (e == ERR_OK) {
+            read_all(fds[0], out);
+            (void)waitpid(pid, &status, 0);
+        }
+        (void)close(fds[0]);
+    }
+    free(name);
+    free(word);
+    return e == ERR_OK && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool process_wait_all(pid_t *pids, size_t n, uint32_t timeout_ms)
+{
+    uint64_t end = clock_now_ms() + timeout_ms;
+    bool all_ended = true;
+    for (size_t i = 0; i < n; i++) {
+        int fd = pids[i] > 0 ? pidfd_open(pids[i], 0) : -1;
+        if (fd < 0) {
+            pids[i] = 0;
+            continue;
+        }
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        uint64_t now = clock_now_ms();
+        int rc;
+        do {
+            rc = poll(&p, 1, now < end ? (int)(end - now) : 0);
+            now = clock_now_ms();
+        } while (rc < 0 && errno == EINTR);
+        if (rc == 1)
+            pids[i] = 0;
+        else
+            all_ended = false;
+        (void)close(fd);
+    }
+    return all_ended;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* What a run directory says about the stack in it, without asking any process: the supervisor's lock
+ * and its stack.json. */
+#ifndef HALO_HALO_STACK_INFO_H
+#define HALO_HALO_STACK_INFO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct stack_info {
+    pid_t pid; /* of the supervisor; 0: none runs */
+    bool has_facts; /* stack.json was read: the stack has been ready; else the rest is "" and 0 */
+    char *url;
+    char *http;
+    char *model;
+    char *engine_args;
+    uint32_t n_engines;
+    uint64_t started; /* Unix seconds */
+};
+
+/* Never fails: what cannot be read is not there. */
+void stack_info_read(const char *run, struct stack_info *ret_info);
+void stack_info_fini(struct stack_info *s);
+
+/* Prints what to do when no stack runs there. */
+void stack_info_say_none(const char *run);
+
+#endif

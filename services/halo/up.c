@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/* halo up: starts a stack, in the foreground or detached. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/mem.h"
+#include "common/opt.h"
+#include "services/halo/launch.h"
+#include "services/halo/paths.h"
+#include "services/halo/print.h"
+#include "services/halo/stack_info.h"
+#include "services/halo/verbs.h"
+
+enum { MAX_ARGS = 24 };
+
+struct options {
+    const char *run;
+    const char *http;
+    const char *model;
+    const char *engine_args;
+    const char *bin;
+    const char *log_level;
+    uint32_t n_engines;
+    bool is_detached;
+};
+
+static const struct opt OPTS[] = {
+    OPT_STR_ROW(struct options, run, "run", NULL, "DIR",
+                "run directory: sockets, logs; made if absent. Stacks with different ones are "
+                "independent. Default $HALO_RUN, $XDG_RUNTIME_DIR/halo or /tmp/halo-<uid>"),
+    OPT_STR_ROW(struct options, http, "http", "127.0.0.1:8180", "ADDR:PORT",
+                "where to serve the API"),
+    OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
+                "model to serve, an .h1b file; default: the demo model"),
+    OPT_U32_ROW(struct options, n_engines, "engines", "1", 1, 64, "N", "number of engines"),
+    OPT_STR_ROW(struct options, engine_args, "engine-args", "", "WORDS",
+                "further arguments for each engine, separated by blanks; see halo-engine --help"),
+    OPT_BOOL_ROW(struct options, is_detached, "detach", "false",
+                 "return when the stack is ready and leave it running"),
+    OPT_STR_ROW(struct options, bin, "bin", NULL, "DIR",
+                "directory of the halo-* binaries; default: that of halo, or its siblings in a "
+                "build tree"),
+    OPT_CHOICE_ROW(struct options, log_level, "log-level", "info", "debug|info|warn|error",
+                   "least level in the logs"),
+};
+
+/* What the checks settled: absolute paths. */
+struct plan {
+    char run[PATH_MAX];
+    char model[PATH_MAX];
+    char *supervisor;
+};
+
+static bool settle_run(const struct options *o, struct plan *p)
+{
+    const char *run = o->run != NULL ? o->run : opt_default_run_dir();
+    if ((mkdir(run, 0700) != 0 && errno != EEXIST) || realpath(run, p->run) == NULL) {
+        (void)fprintf(stderr,
+                      "halo up: cannot make the run directory %s: %s; name another with --run\n",
+                      run, strerrordesc_np(errno));
+        return false;
+    }
+    return true;
+}
+
+static bool settle_model(const struct options *o, struct plan *p)
+{
+    char *found = o->model == NULL ? paths_find_model() : NULL;
+    const char *model = o->model != NULL ? o->model : found;
+    bool ok = model != NULL && realpath(model, p->model) != NULL && access(p->model, R_OK) == 0;
+    if (model == NULL)
+        (void)fprintf(stderr,
+                      "halo up: the demo model share/halo/halo-demo.h1b is not installed; name a "
+                      "model with --model FILE\n");
+    else if (!ok)
+        (void)fprintf(stderr, "halo up: cannot read the model %s: %s\n", model,
+                      strerrordesc_np(errno));
+    free(found);
+    return ok;
+}
+
+static bool settle_supervisor(const struct options *o, struct plan *p)
+{
+    p->supervisor = paths_find_binary(o->bin, "halo-supervisor");
+    if (p->supervisor == NULL)
+        (void)fprintf(stderr,
+                      "halo up: halo-supervisor is not in %s; build or install it, or name its "
+                      "directory with --bin\n",
+                      o->bin != NULL ? o->bin : "the directory of halo");
+    return p->supervisor != NULL;
+}
+
+static void print_use(const char *run, const char *url, bool is_detached)
+{
+    bool is_default = strcmp(run, opt_default_run_dir()) == 0;
+    const char *flag = is_default ? "" : " --run ";
+    const char *dir = is_default ? "" : run;
+    (void)printf("\nHalo is ready.\n"
+                 "  %s/v1   base URL for OpenAI clients\n"
+                 "  halo chat%s%s   talk to it here\n"
+                 "  halo status%s%s   halo logs%s%s   halo doctor%s%s\n",
+                 url, flag, dir, flag, dir, flag, dir, flag, dir);
+    if (is_detached)
+        (void)printf("  halo down%s%s   stop it\n", flag, dir);
+    else
+        (void)printf("  Ctrl-C stops it\n");
+}
+
+/* ---- a stack that runs already ----------------------------------------------------------------- */
+
+/* Names the first option that is another one than wanted; NULL: all are the same. */
+static const char *difference(const struct options *o, const struct plan *p,
+                              const struct stack_info *s)
+{
+    if (strcmp(o->http, s->http) != 0)
+        return "--http";
+    if (strcmp(p->model, s->model) != 0)
+        return "--model";
+    if (o->n_engines != s->n_engines)
+        return "--engines";
+    if (strcmp(o->engine_args, s->engine_args) != 0)
+        return "--engine-args";
+    return NULL;
+}
+
+static int answer_running(const struct options *o, const struct plan *p, const struct stack_info *s)
+{
+    if (!s->has_facts) {
+        (void)fprintf(stderr,
+                      "halo up: a stack in %s is just being started or stopped (supervisor pid "
+                      "%d); look at `halo status --run %s`\n",
+                      p->run, (int)s->pid, p->run);
+        return EXIT_FAILURE;
+    }
+    const char *other = difference(o, p, s);
+    if (other != NULL) {
+        (void)fprintf(
+            stderr,
+            "halo up: a stack with another %s runs in %s (%s, model %s, %u engines); stop "
+            "it first with `halo down --run %s`, or name another directory with --run\n",
+            other, p->run, s->url, s->model, s->n_engines, p->run);
+        return EXIT_FAILURE;
+    }
+    (void)printf("already running (supervisor pid %d)\n", (int)s->pid);
+    print_use(p->run, s->url, true);
+    return EXIT_SUCCESS;
+}
+
+/* ---- a new stack ------------------------------------------------------------------------------- */
+
+struct start {
+    const struct options *options;
+    const struct plan *plan;
+};
+
+static void on_ready(void *ctx)
+{
+    const struct start *s = ctx;
+    struct stack_info info;
+    stack_info_read(s->plan->run, &info);
+    print_use(s->plan->run, info.url, s->options->is_detached);
+    stack_info_fini(&info);
+}
+
+static void push(char **argv, size_t *n, const char *word)
+{
+    ASSERT(*n < MAX_ARGS);
+    argv[(*n)++] = mem_strndup(word, strlen(word));
+}
+
+static int start_stack(const struct options *o, const struct plan *p)
+{
+    char engines[12];
+    char *argv[MAX_ARGS + 1] = {NULL};
+    size_t n = 0;
+    (void)snprintf(engines, sizeof engines, "%u", o->n_engines);
+    const char *words[] = {"halo-supervisor", "--run",         p->run,         "--model",
+                           p->model,          "--http",        o->http,        "--engines",
+                           engines,           "--engine-args", o->engine_args, "--log-level",
+                           o->log_level};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        push(argv, &n, words[i]);
+    if (o->bin != NULL) {
+        push(argv, &n, "--bin");
+        push(argv, &n, o->bin);
+    }
+    struct start start = {o, p};
+    struct launch_config config = {p->run, p->supervisor, argv, o->is_detached, on_ready, &start};
+    (void)printf("halo %s: starting in %s\n", opt_version(), p->run);
+    (void)fflush(stdout);
+    int rc = launch_run(&config);
+    for (size_t i = 0; i < n; i++)
+        free(argv[i]);
+    return rc;
+}
+
+int verb_up(int argc, char **argv)
+{
+    struct options o = {0};
+    struct opt_program program = {
+        .name = "halo up",
+        .summary = "Starts a stack: router, tokenizer, engines and gateway, each when the one "
+                   "before is ready.",
+        .example = "halo up --detach --http 127.0.0.1:8181 --run /tmp/second",
+        .opts = OPTS,
+        .n_opts = ARRAY_LEN(OPTS),
+        .values = &o};
+    struct plan p = {0};
+    struct stack_info info = {0};
+    int operands;
+    int rc;
+    if (!opt_parse(&program, argc, argv, &operands, &rc))
+        return rc;
+    rc = EXIT_FAILURE;
+    if (settle_run(&o, &p) && settle_model(&o, &p) && settle_supervisor(&o, &p)) {
+        stack_info_read(p.run, &info);
+        rc = info.pid > 0 ? answer_running(&o, &p, &info) : start_stack(&o, &p);
+    }
+    stack_info_fini(&info);
+    free(p.supervisor);
+    return rc;
+}
