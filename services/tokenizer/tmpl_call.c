@@ -285,7 +285,7 @@ FUNCTION(filter_join)
     const struct tmpl_list *l = tmpl_items(ctx, self);
     const struct tmpl_text *by = text_arg(ctx, &args[0]);
     const struct tmpl_text *attribute = text_arg(ctx, &args[1]);
-    const struct tmpl_text **parts = tmpl_alloc(ctx, 2 * l->n, sizeof *parts);
+    const struct tmpl_text **parts = tmpl_text_parts(ctx, 2 * l->n);
     if (!parts)
         return tmpl_undefined(NULL);
     size_t n = 0;

@@ -237,7 +237,7 @@ static struct tmpl_value repeat(struct run *r, const struct tmpl_text *t, int64_
     if (times > TMPL_MAX_RANGE)
         return tmpl_fail(r->ctx, ERR_TOO_LARGE, "a text is repeated too often");
     size_t n = times > 0 ? (size_t)times : 0;
-    const struct tmpl_text **parts = tmpl_alloc(r->ctx, n, sizeof *parts);
+    const struct tmpl_text **parts = tmpl_text_parts(r->ctx, n);
     for (size_t i = 0; parts && i < n; i++)
         parts[i] = t;
     return parts ? tmpl_text_join(r->ctx, parts, n) : tmpl_undefined(NULL);
@@ -270,8 +270,8 @@ static struct tmpl_value operate(struct run *r, int op, const struct tmpl_value 
 static struct tmpl_value eval_chain(struct run *r, const struct tmpl_node *n)
 {
     size_t n_chain = n->height;
-    const struct tmpl_node **operands = tmpl_alloc(r->ctx, n_chain, sizeof *operands);
-    const struct tmpl_text **parts = tmpl_alloc(r->ctx, n_chain + 1, sizeof *parts);
+    const struct tmpl_node **operands = tmpl_alloc(r->ctx, n_chain, sizeof(void *));
+    const struct tmpl_text **parts = tmpl_text_parts(r->ctx, n_chain + 1);
     if (!operands || !parts)
         return tmpl_undefined(NULL);
     bool is_concat = n->kind == TMPL_N_CONCAT;
@@ -534,7 +534,9 @@ static struct tmpl_value eval_name(const struct run *r, const struct tmpl_node *
     const struct tmpl_value *v = lookup(r, n->name);
     if (v)
         return *v;
-    return n->callee ? (struct tmpl_value){.kind = TMPL_FUNCTION} : tmpl_undefined(n->name);
+    if (n->callee)
+        return (struct tmpl_value){.kind = TMPL_FUNCTION};
+    return tmpl_undefined(n->name);
 }
 
 static struct tmpl_value eval_list(struct run *r, const struct tmpl_node *n)

@@ -395,7 +395,7 @@ static struct tmpl_node *parse_sum(struct tmpl_cursor *p)
 {
     struct tmpl_node *n = parse_concat(p);
     while (tmpl_cursor_is_ok(p) && (tmpl_cursor_at_op(p, "+") || tmpl_cursor_at_op(p, "-"))) {
-        int op = p->t->text.ptr[0];
+        int op = (unsigned char)p->t->text.ptr[0];
         tmpl_cursor_next(p);
         n = pair(p, TMPL_N_BINARY, op, n, parse_concat(p));
     }

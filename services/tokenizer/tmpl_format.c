@@ -38,7 +38,7 @@ static void write_real(struct writer *w, double d)
     const char *p = s;
     if (*p == '-')
         buf_add_char(&w->out, *p++);
-    char digits[24];
+    char digits[24] = "";
     int n = 0;
     for (; *p != 'e'; p++) {
         if (*p != '.')
@@ -174,13 +174,13 @@ static int by_key(const void *a, const void *b)
 
 static void write_map(struct writer *w, const struct tmpl_map *m)
 {
-    const struct tmpl_entry **order = tmpl_alloc(w->ctx, m->n, sizeof *order);
+    const struct tmpl_entry **order = tmpl_alloc(w->ctx, m->n, sizeof(void *));
     if (!order)
         return;
     for (size_t i = 0; i < m->n; i++)
         order[i] = &m->v[i];
     if (w->json && w->json->is_sorted)
-        qsort(order, m->n, sizeof *order, by_key);
+        qsort(order, m->n, sizeof(void *), by_key);
     buf_add_char(&w->out, '{');
     w->depth++;
     for (size_t i = 0; i < m->n && w->ctx->err == ERR_OK; i++) {
@@ -251,7 +251,7 @@ static struct tmpl_value write_all(struct tmpl_ctx *ctx, const struct tmpl_value
     char *copy = ctx->err == ERR_OK ? tmpl_alloc(ctx, w.out.len, 1) : NULL;
     struct tmpl_value made = tmpl_undefined(NULL);
     if (copy) {
-        memcpy(copy, w.out.ptr, w.out.len);
+        memcpy(copy, buf_str(&w.out).ptr, w.out.len);
         made = tmpl_text(ctx, (struct str){copy, w.out.len}, TMPL_FROM_REQUEST);
     }
     buf_fini(&w.out);

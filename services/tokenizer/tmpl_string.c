@@ -230,7 +230,7 @@ struct tmpl_value tmpl_string_replace(struct tmpl_ctx *ctx, const struct tmpl_te
         from = at + old->len;
     }
     add_range(&r, from, t->len);
-    const struct tmpl_text **parts = tmpl_alloc(ctx, 2 * r.n, sizeof *parts);
+    const struct tmpl_text **parts = tmpl_text_parts(ctx, 2 * r.n);
     if (!parts || ctx->err != ERR_OK)
         return tmpl_undefined(NULL);
     size_t n = 0;
@@ -250,7 +250,7 @@ struct tmpl_value tmpl_string_indent(struct tmpl_ctx *ctx, const struct tmpl_tex
     struct ranges r = {.ctx = ctx};
     const struct tmpl_text newline = {"\n", 1, NULL, TMPL_FROM_TEMPLATE};
     split_at_separator(&r, t, &newline, -1);
-    const struct tmpl_text **parts = tmpl_alloc(ctx, 2 * r.n, sizeof *parts);
+    const struct tmpl_text **parts = tmpl_text_parts(ctx, 2 * r.n);
     if (!blanks || !parts || ctx->err != ERR_OK)
         return tmpl_undefined(NULL);
     memset(blanks, ' ', width);

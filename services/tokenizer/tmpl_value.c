@@ -10,17 +10,22 @@
 static const struct tmpl_list EMPTY_LIST = {0};
 static const struct tmpl_text EMPTY_TEXT = {"", 0, NULL, TMPL_FROM_TEMPLATE};
 
+__attribute__((format(printf, 3, 0))) static void note(struct tmpl_ctx *ctx, enum err e,
+                                                       const char *fmt, va_list ap)
+{
+    ctx->err = e;
+    int n = snprintf(ctx->why, ctx->cap_why, "line %u: ", ctx->line);
+    if (n >= 0 && (size_t)n < ctx->cap_why)
+        (void)vsnprintf(ctx->why + n, ctx->cap_why - (size_t)n, fmt, ap);
+}
+
 struct tmpl_value tmpl_fail(struct tmpl_ctx *ctx, enum err e, const char *fmt, ...)
 {
     if (ctx->err == ERR_OK) {
-        ctx->err = e;
-        int n = snprintf(ctx->why, ctx->cap_why, "line %u: ", ctx->line);
-        if (n >= 0 && (size_t)n < ctx->cap_why) {
-            va_list ap;
-            va_start(ap, fmt);
-            vsnprintf(ctx->why + n, ctx->cap_why - (size_t)n, fmt, ap);
-            va_end(ap);
-        }
+        va_list ap;
+        va_start(ap, fmt);
+        note(ctx, e, fmt, ap);
+        va_end(ap);
     }
     return tmpl_undefined(NULL);
 }
@@ -139,6 +144,11 @@ struct tmpl_value tmpl_text_join(struct tmpl_ctx *ctx, const struct tmpl_text *c
     return text_value(ctx, (struct tmpl_text){ptr, len, origins, only->origin});
 }
 
+const struct tmpl_text **tmpl_text_parts(struct tmpl_ctx *ctx, size_t n)
+{
+    return tmpl_alloc(ctx, n, sizeof(void *));
+}
+
 struct tmpl_value tmpl_text_copy(struct tmpl_ctx *ctx, struct str text, const uint8_t *origins)
 {
     char *p = tmpl_alloc(ctx, text.len, 1);
@@ -225,7 +235,7 @@ static struct tmpl_value map_from_json(struct tmpl_ctx *ctx, const json_t *json,
         const json_t *in;
         json_t *out;
     } object = {.in = json};
-    for (void *i = json_object_iter(object.out); i && ctx->err == ERR_OK;
+    for (void *i = json_object_iter(object.out); i && m->n < m->cap && ctx->err == ERR_OK;
          i = json_object_iter_next(object.out, i)) {
         struct tmpl_entry *e = &m->v[m->n];
         e->key = tmpl_text(ctx, str_from(json_object_iter_key(i)), origin);
@@ -585,13 +595,13 @@ struct tmpl_value tmpl_slice(struct tmpl_ctx *ctx, const struct tmpl_value *v,
     else if (by < 0 && a > b)
         count = (uint64_t)(a - b - 1) / (uint64_t)-by + 1;
     struct tmpl_list *l = tmpl_list_new(ctx, count);
-    if (!l || ctx->err != ERR_OK)
-        return tmpl_undefined(NULL);
+    if (!l || !all->v || ctx->err != ERR_OK)
+        return ctx->err == ERR_OK ? tmpl_list(l) : tmpl_undefined(NULL);
     for (size_t i = 0; i < l->n; i++)
         l->v[i] = all->v[a + (int64_t)i * by];
     if (v->kind == TMPL_LIST)
         return tmpl_list(l);
-    const struct tmpl_text **parts = tmpl_alloc(ctx, l->n, sizeof *parts);
+    const struct tmpl_text **parts = tmpl_text_parts(ctx, l->n);
     for (size_t i = 0; parts && i < l->n; i++)
         parts[i] = l->v[i].text;
     return parts ? tmpl_text_join(ctx, parts, l->n) : tmpl_undefined(NULL);

@@ -141,6 +141,9 @@ struct tmpl_value tmpl_text_part(struct tmpl_ctx *ctx, const struct tmpl_text *t
 struct tmpl_value tmpl_text_join(struct tmpl_ctx *ctx, const struct tmpl_text *const *parts,
                                  size_t n);
 
+/* Room for n parts, or NULL. */
+const struct tmpl_text **tmpl_text_parts(struct tmpl_ctx *ctx, size_t n);
+
 /* Copies what was collected: one origin for each byte of the text. */
 struct tmpl_value tmpl_text_copy(struct tmpl_ctx *ctx, struct str text, const uint8_t *origins);
 

@@ -30,8 +30,7 @@ static enum err refuse(char *why, size_t cap_why, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    if (cap_why > 0)
-        vsnprintf(why, cap_why, fmt, ap);
+    (void)vsnprintf(why, cap_why, fmt, ap);
     va_end(ap);
     return ERR_MODEL_FORMAT;
 }

@@ -56,12 +56,12 @@ static void list_and_heap_agree_on_random_pieces(void **state)
     struct ids by_heap = {0};
     test_vocab_init_small(&t, TEXTS, NO_CONTROLS);
     assert_int_equal(bpe_new(t.vocab, false, &b), ERR_OK);
-    srand(3);
+    test_random_start(3);
     for (int round = 0; round < 50000; round++) {
         char piece[BPE_SHORT];
-        struct str s = {piece, 1 + (size_t)rand() % BPE_SHORT};
+        struct str s = {piece, 1 + (size_t)test_random() % BPE_SHORT};
         for (size_t i = 0; i < s.len; i++)
-            piece[i] = "aaabbbc"[rand() % 7];
+            piece[i] = "aaabbbc"[test_random() % 7];
         by_list.n = 0;
         by_heap.n = 0;
         assert_int_equal(bpe_encode(b, s, &by_list), ERR_OK);

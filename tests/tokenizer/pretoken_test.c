@@ -10,6 +10,7 @@
 
 #include "common/buf.h"
 #include "common/clock.h"
+#include "tests/tokenizer/shared_data.h"
 
 static struct pretoken *open_rule(const char *name, bool jit)
 {
@@ -95,13 +96,13 @@ static void every_byte_string_is_cut_without_loss(void **state)
     struct pretoken *rule = open_rule("llama-bpe", true);
     struct pretoken_scan *scan;
     assert_int_equal(pretoken_scan_new(rule, &scan), ERR_OK);
-    srand(7);
+    test_random_start(7);
     for (int round = 0; round < 20000; round++) {
         static const char ODD[] = "a1 \n'\xc3\xa9\xe2\x80\xa8\xf0\x9f\x98\x80\xff\xc0\xed\x80";
         char text[24];
-        size_t n = (size_t)rand() % sizeof text;
+        size_t n = (size_t)test_random() % sizeof text;
         for (size_t i = 0; i < n; i++)
-            text[i] = ODD[(size_t)rand() % (sizeof ODD - 1)];
+            text[i] = ODD[(size_t)test_random() % (sizeof ODD - 1)];
         pretoken_scan_start(scan, (struct str){text, n});
         size_t at = 0;
         for (;;) {

@@ -24,6 +24,10 @@ bool shared_data_is_here(void);
  * it. Fails the test when it is missing. */
 struct blob shared_data_read(const char *name);
 
+/* Numbers from 0 to INT_MAX (xorshift), the same ones after each start. */
+void test_random_start(uint32_t seed);
+int test_random(void);
+
 struct test_vocab {
     struct vocab_data data;
     struct vocab *vocab;

@@ -48,16 +48,17 @@ static void decode_at_once(const char *p, size_t n, struct buf *out)
 static void text_is_that_of_decoding_all_at_once(void **state)
 {
     (void)state;
-    srand(11);
+    test_random_start(11);
     for (int round = 0; round < 20000; round++) {
         struct detok d;
         struct buf bytes = {0};
         struct buf got = {0};
         struct buf want = {0};
         detok_init(&d, vocab.vocab);
-        for (int n = rand() % 12; n > 0; n--) {
+        for (int n = test_random() % 12; n > 0; n--) {
             /* Mostly bytes that can stand in UTF-8 sequences, and all the longer tokens. */
-            uint32_t id = (uint32_t)(rand() % 3 ? 0x80 + rand() % 0x80 : 250 + rand() % 14);
+            uint32_t id = (uint32_t)(test_random() % 3 ? 0x80 + test_random() % 0x80
+                                                       : 250 + test_random() % 14);
             detok_push(&d, id, &got);
             if (vocab_has(vocab.vocab, id) && vocab_type_of(vocab.vocab, id) == VOCAB_NORMAL)
                 buf_add_str(&bytes, vocab_bytes(vocab.vocab, id));
@@ -224,26 +225,26 @@ static size_t search(const char *text, const char *const *stops, size_t n, bool 
 static void random_texts_stop_where_the_definition_says(void **state)
 {
     (void)state;
-    srand(5);
+    test_random_start(5);
     for (int round = 0; round < 50000; round++) {
         char text[40] = "";
         char stop_texts[3][8] = {"", "", ""};
         const char *stops[3];
-        size_t n = 1 + (size_t)rand() % 3;
+        size_t n = 1 + (size_t)test_random() % 3;
         for (size_t i = 0; i < n; i++) {
-            for (int k = 1 + rand() % 6; k > 0; k--)
-                stop_texts[i][strlen(stop_texts[i])] = "ab"[rand() % 2];
+            for (int k = 1 + test_random() % 6; k > 0; k--)
+                stop_texts[i][strlen(stop_texts[i])] = "ab"[test_random() % 2];
             stops[i] = stop_texts[i];
         }
-        for (int k = rand() % 39; k > 0; k--)
-            text[strlen(text)] = "aabbc"[rand() % 5];
+        for (int k = test_random() % 39; k > 0; k--)
+            text[strlen(text)] = "aabbc"[test_random() % 5];
         bool is_found;
         size_t want = search(text, stops, n, &is_found);
         struct stops *s = make_stops(stops, n, false);
         struct buf out = {0};
         bool has_stopped = false;
         for (size_t at = 0; at < strlen(text);) {
-            size_t len = 1 + (size_t)rand() % 5;
+            size_t len = 1 + (size_t)test_random() % 5;
             len = len < strlen(text) - at ? len : strlen(text) - at;
             has_stopped = stops_push(s, (struct str){text + at, len}, &out);
             assert_true(out.len <= want);
@@ -280,13 +281,14 @@ static void resumed_text_goes_on_byte_for_byte(void **state)
     const struct str stops[] = {STR_LIT("abba"), STR_LIT("\xc3\xa9x"),
                                 STR_LIT("\xef\xbf\xbd"
                                         "b")};
-    srand(17);
+    test_random_start(17);
     for (int round = 0; round < 20000; round++) {
         uint32_t ids[MAX_IDS];
         size_t ends[MAX_IDS];
-        size_t n = 1 + (size_t)rand() % MAX_IDS;
+        size_t n = 1 + (size_t)test_random() % MAX_IDS;
         for (size_t i = 0; i < n; i++)
-            ids[i] = (uint32_t)(rand() % 2 ? 'a' + rand() % 2 : 256 + rand() % 8);
+            ids[i] =
+                (uint32_t)(test_random() % 2 ? 'a' + test_random() % 2 : 256 + test_random() % 8);
         struct stream whole;
         struct buf text = {0};
         bool is_stopped;
@@ -295,7 +297,7 @@ static void resumed_text_goes_on_byte_for_byte(void **state)
         bool has_late_stop = !is_stopped && stream_finish(&whole, &text);
 
         /* The same from any point on. */
-        size_t cut = (size_t)rand() % (n_used + 1);
+        size_t cut = (size_t)test_random() % (n_used + 1);
         struct stream rest;
         struct buf tail = {0};
         size_t n_bytes;

@@ -359,14 +359,14 @@ static void random_templates_do_no_harm(void **state)
         "split",  "items", "range",    "namespace", "macro",    "endmacro", "endset", "raw",
         "endraw", "{",     "}",        "\\",        "\xc3\xa9", "\xff",     "true",   "none",
         "last",   "first", "%",        "//",        "**"};
-    srand(23);
+    test_random_start(23);
     for (int round = 0; round < 60000; round++) {
         struct buf source = {0};
         char why[300] = "";
         struct tmpl_output out = {0};
-        for (int n = rand() % 24; n >= 0; n--) {
-            buf_add_cstr(&source, PARTS[(size_t)rand() % (sizeof PARTS / sizeof PARTS[0])]);
-            if (rand() % 2)
+        for (int n = test_random() % 24; n >= 0; n--) {
+            buf_add_cstr(&source, PARTS[(size_t)test_random() % (sizeof PARTS / sizeof PARTS[0])]);
+            if (test_random() % 2)
                 buf_add_char(&source, ' ');
         }
         enum err e =
