@@ -113,15 +113,20 @@ static void ensure_started(struct exchange *x)
     h2o_start_response(x->req, &x->generator);
 }
 
+/* A close that nobody can take for the end of the answer. */
+static void harden_close(struct exchange *x)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd_of(x), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+}
+
 /* Closes without any ceremony. The exchange is gone when this returns. */
 static void cut(struct exchange *x)
 {
     quiet(x);
     x->state = DONE;
-    if (is_http1(x)) {
-        struct linger hard = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(fd_of(x), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
-    }
+    if (is_http1(x))
+        harden_close(x);
     if (!x->is_started) {
         x->req->res.status = 503;
         x->req->res.content_length = 0;
@@ -135,16 +140,22 @@ static void on_linger(struct loop_timer *t)
     cut(EXCHANGE_OF(t, linger));
 }
 
-static void cut_when_taken(struct exchange *x)
+/* A reset throws away what is still under way: on HTTP/1 what the peer has not acknowledged, in
+ * HTTP/2 what some clients (curl 7.88) have not yet passed on. */
+static bool is_under_way(const struct exchange *x)
 {
     int waiting = 0;
-    if (is_http1(x) && !x->has_lingered && ioctl(fd_of(x), SIOCOUTQ, &waiting) == 0 &&
-        waiting > 0) {
-        x->has_lingered = true;
-        loop_timer_set(x->host->loop, &x->linger, LINGER_MS);
+    return !is_http1(x) || (ioctl(fd_of(x), SIOCOUTQ, &waiting) == 0 && waiting > 0);
+}
+
+static void cut_when_taken(struct exchange *x)
+{
+    if (x->has_lingered || !is_under_way(x)) {
+        cut(x);
         return;
     }
-    cut(x);
+    x->has_lingered = true;
+    loop_timer_set(x->host->loop, &x->linger, LINGER_MS);
 }
 
 /* The client left or is given up. An HTTP/1 connection is closed at once; an HTTP/2 stream whose
@@ -156,10 +167,12 @@ static void give_up(struct exchange *x, enum exchange_end why)
     x->state = DEAD;
     buf_fini(&x->pending);
     tell_closed(x, why);
-    if (!x->is_flying)
+    if (!x->is_flying) {
         cut(x);
-    else if (is_http1(x))
+    } else if (is_http1(x)) {
+        harden_close(x);
         (void)shutdown(fd_of(x), SHUT_RDWR); /* the write fails, and h2o disposes of the request */
+    }
 }
 
 static void on_left(struct watch *w)

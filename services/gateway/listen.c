@@ -52,11 +52,18 @@ static bool add(struct listeners *l, int fd)
     return true;
 }
 
+static bool is_port(const char *s)
+{
+    char *end;
+    unsigned long n = strtoul(s, &end, 10);
+    return s[0] >= '0' && s[0] <= '9' && *end == '\0' && n <= 65535;
+}
+
 /* Splits "HOST:PORT" or "[HOST]:PORT"; NULL when it has another form. Gives the port. */
 static const char *split_address(const char *address, char host[HOST_MAX])
 {
     const char *colon = strrchr(address, ':');
-    if (colon == NULL || colon[1] == '\0')
+    if (colon == NULL || !is_port(colon + 1))
         return NULL;
     size_t len = (size_t)(colon - address);
     if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {

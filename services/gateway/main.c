@@ -25,7 +25,7 @@ static int print_fields(void)
     return rc;
 }
 
-/* A connection needs a descriptor, and while it waits for a reply a second one. */
+/* Each connection needs up to two. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;

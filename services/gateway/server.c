@@ -3,13 +3,18 @@
 
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "services/gateway/h2o_lib.h"
 
 enum {
     ACCEPTS_PER_TURN = 32,
+    FULL_SAID_MS = 10000, /* the log repeats it no sooner */
+    DESCRIPTOR_RESERVE = 100, /* for links, listeners and the log */
     /* h2o's own limit answers in plain text or not at all; ours, which is lower, answers in JSON. */
     BODY_SLACK_BYTES = 16 * 1024 * 1024,
 };
@@ -23,6 +28,10 @@ struct server {
     h2o_socket_t *nested;
     h2o_socket_t *listeners[LISTEN_MAX];
     size_t n_listeners;
+    size_t n_connections;
+    size_t max_connections;
+    uint64_t full_said_ms;
+    bool is_full; /* accepting waits for a connection to end */
     struct exchange_host host;
     bool is_stopping;
     struct server_events events;
@@ -48,17 +57,63 @@ static void on_nested_ready(h2o_socket_t *sock, const char *err)
     loop_turn(s->loop, 0);
 }
 
+static void on_accept(h2o_socket_t *listener, const char *err);
+
+static void listen_again(struct server *s)
+{
+    s->is_full = false;
+    for (size_t i = 0; i < s->n_listeners; i++)
+        h2o_socket_read_start(s->listeners[i], on_accept);
+}
+
+/* Without descriptors accept fails at once, again and again: wait in the kernel's queue instead. */
+static void listen_later(struct server *s)
+{
+    s->is_full = true;
+    uint64_t now = clock_now_ms();
+    if (now - s->full_said_ms >= FULL_SAID_MS) {
+        s->full_said_ms = now;
+        log_warn("connections-full", U("n", s->n_connections));
+    }
+    for (size_t i = 0; i < s->n_listeners; i++)
+        h2o_socket_read_stop(s->listeners[i]);
+}
+
+static void on_connection_closed(void *data)
+{
+    struct server *s = data;
+    s->n_connections--;
+    if (s->is_full)
+        listen_again(s);
+}
+
 static void on_accept(h2o_socket_t *listener, const char *err)
 {
     if (err != NULL)
         return;
     struct server *s = listener->data;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        if (s->n_connections >= s->max_connections) {
+            listen_later(s);
+            return;
+        }
         h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
         if (sock == NULL)
             return;
+        s->n_connections++;
+        sock->on_close.cb = on_connection_closed;
+        sock->on_close.data = s;
         h2o_accept(&s->accept, sock);
     }
+}
+
+/* A connection needs a descriptor, and while it waits for a reply a second one. */
+static size_t count_connections_allowed(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 2 * DESCRIPTOR_RESERVE)
+        return DESCRIPTOR_RESERVE / 2;
+    return (size_t)(limit.rlim_cur - DESCRIPTOR_RESERVE) / 2;
 }
 
 static void nest(struct server *s)
@@ -105,6 +160,7 @@ struct server *server_new(struct loop *loop, const struct options *o,
         .ended = events->ended,
         .ctx = events->ctx,
     };
+    s->max_connections = count_connections_allowed();
     s->evloop = h2o_evloop_create();
     configure(s, o);
     nest(s);
