@@ -8,8 +8,8 @@
  * U+180E, which tokenizers' libraries do not.
  *
  * Measured on 1 MB in 105 languages, one thread of a Zen 3 VM: 196 MB/s with JIT (the pattern must be
- * anchored when it is compiled: anchoring per match silently leaves JIT), 62 MB/s without, 17-20
- * MB/s slower in both with \s. Where memory must not be both writable and executable the JIT compiler
+ * anchored when it is compiled: anchoring per match silently leaves JIT), 62 MB/s without; a tenth
+ * less in both with \s. Where memory must not be both writable and executable the JIT compiler
  * refuses and the interpreter runs.
  *
  * A rule is immutable and may be shared between threads; a scan belongs to one thread. */

@@ -40,7 +40,6 @@ struct service {
     uint32_t context; /* the least of the engines', or the model's own */
     bool is_served; /* the last status named our model */
     struct rec_load load;
-    struct loop_timer grace; /* runs while is_served waits to be believed false */
     bool is_leaving;
 };
 
@@ -369,24 +368,6 @@ static void on_tokens(struct service *s, const struct frame_tokens *f)
 
 /* ---- from the router: status, life -------------------------------------------------------------- */
 
-static void on_grace(struct loop_timer *t)
-{
-    struct service *s = (struct service *)((char *)t - offsetof(struct service, grace));
-    s->is_served = false;
-    tell_gateways(s);
-}
-
-/* Engines that restart come back soon, and requests may wait for them meanwhile. */
-static void set_served(struct service *s, bool is_served)
-{
-    if (is_served) {
-        loop_timer_cancel(s->loop, &s->grace);
-        s->is_served = true;
-    } else if (s->is_served && s->grace.slot == 0) {
-        loop_timer_set(s->loop, &s->grace, SERVICE_GRACE_MS);
-    }
-}
-
 static void on_status(struct service *s, const struct frame_status *f)
 {
     const char *hash = h1b_hash(s->model->file);
@@ -400,7 +381,7 @@ static void on_status(struct service *s, const struct frame_status *f)
     if (context > 0)
         s->context = context < s->model->config.n_ctx ? context : s->model->config.n_ctx;
     s->load = f->load;
-    set_served(s, context > 0);
+    s->is_served = context > 0;
     tell_gateways(s);
 }
 
@@ -437,7 +418,7 @@ static void on_router_down(void *ctx, struct link *l, enum err why)
     }
     log_warn("router-down", S("err", err_name(why)), U("waiting", reply_table_count(s->replies)));
     s->load = (struct rec_load){0};
-    set_served(s, false);
+    s->is_served = false;
     tell_gateways(s);
 }
 
@@ -449,7 +430,6 @@ enum err service_start(struct loop *loop, const char *run, const struct model *m
     s->model = model;
     s->context = model->config.n_ctx;
     s->replies = reply_table_new();
-    s->grace.fire = on_grace;
     const struct link_config config = {.loop = loop,
                                        .run = run,
                                        .service = "tokenizer",
@@ -486,7 +466,6 @@ void service_stop(struct service *s)
     if (s->server)
         link_server_close(s->server);
     link_close(s->router);
-    loop_timer_cancel(s->loop, &s->grace);
     reply_table_free(s->replies);
     arena_fini(&s->arena);
     buf_fini(&s->text);

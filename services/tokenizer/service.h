@@ -4,7 +4,7 @@
  * gateway that has a part in it.
  *
  * Failures. Router gone: every reply waits and is submitted again, with the tokens so far as `resume`, when
- * it is back; meanwhile gateways are told for GRACE_MS that the models are still there. Gateway gone:
+ * it is back; meanwhile gateways are told that no model is served. Gateway gone:
  * its replies are cancelled. This process gone: gateways send generate again with `resume`.
  * All of it runs on the loop's thread. */
 #ifndef HALO_TOKENIZER_SERVICE_H
@@ -13,8 +13,6 @@
 #include "common/err.h"
 #include "common/loop.h"
 #include "services/tokenizer/model.h"
-
-enum { SERVICE_GRACE_MS = 3000 };
 
 struct service;
 
