@@ -9,12 +9,14 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/mem.h"
 #include "common/opt.h"
 #include "services/halo/sse.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 5000,
     POLL_MS = 60000,
+    MODELS_TIMEOUT_MS = 10000,
     BODY_CAP = 1024 * 1024, /* of an answer that is not a stream */
     HTTP_OK = 200,
 };
@@ -109,6 +111,25 @@ void api_get(const char *base, const char *path, uint32_t timeout_ms, struct api
         keep_error(ret_answer->error, rc, error);
     curl_easy_cleanup(c);
     curl_slist_free_all(headers);
+}
+
+char *api_first_model(const char *base, char *error)
+{
+    struct api_answer a;
+    api_get(base, "/v1/models", MODELS_TIMEOUT_MS, &a);
+    json_t *o = a.body.len > 0 ? json_loadb(a.body.ptr, a.body.len, 0, NULL) : NULL;
+    const json_t *first = json_array_get(json_object_get(o, "data"), 0);
+    const char *id = json_string_value(json_object_get(first, "id"));
+    char *name = id != NULL ? mem_strndup(id, strlen(id)) : NULL;
+    if (a.status == 0)
+        (void)snprintf(error, API_ERROR_CAP, "%s: %.400s", base, a.error);
+    else if (a.status != HTTP_OK)
+        (void)snprintf(error, API_ERROR_CAP, "%s/v1/models answers %ld", base, a.status);
+    else
+        (void)snprintf(error, API_ERROR_CAP, "%s serves no model now", base);
+    json_decref(o);
+    buf_fini(&a.body);
+    return name;
 }
 
 /* ---- chat -------------------------------------------------------------------------------------- */

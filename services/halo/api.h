@@ -27,6 +27,10 @@ struct api_answer {
 void api_get(const char *base, const char *path, uint32_t timeout_ms,
              struct api_answer *ret_answer);
 
+/* The first name that /v1/models lists; the caller frees it. NULL: `error` (API_ERROR_CAP bytes) says
+ * why. */
+char *api_first_model(const char *base, char *error);
+
 enum api_end {
     API_DONE, /* the whole reply came */
     API_CANCELLED, /* by cancel_fd */

@@ -34,7 +34,8 @@ static const struct opt OPTS[] = {
     OPT_STR_ROW(struct options, url, "url", NULL, "URL",
                 "server to ask (any OpenAI-compatible one); default: the stack in the run "
                 "directory. A key comes from $HALO_API_KEY"),
-    OPT_STR_ROW(struct options, model, "model", "", "NAME", "model to ask; default: the server's"),
+    OPT_STR_ROW(struct options, model, "model", NULL, "NAME",
+                "model to ask; default: the first one that the server lists"),
     OPT_STR_ROW(struct options, system, "system", "", "TEXT", "system message"),
     OPT_U32_ROW(struct options, max_tokens, "max-tokens", "0", 0, 1U << 20, "N",
                 "most tokens in a reply; 0: what the server allows"),
@@ -137,6 +138,22 @@ static int ask_once(struct talk *talk, const char *question, bool with_stats)
     return EXIT_SUCCESS;
 }
 
+static int talk_to(const struct options *o, const struct talk_config *config, char **words,
+                   int n_words)
+{
+    struct talk *talk = talk_new(config, o->system);
+    int rc;
+    if (n_words > 0 || !isatty(STDIN_FILENO)) {
+        char *question = n_words > 0 ? join_words(words, n_words) : read_stdin();
+        rc = ask_once(talk, question, o->with_stats);
+        free(question);
+    } else {
+        rc = repl_run(talk, o->with_stats);
+    }
+    talk_free(talk);
+    return rc;
+}
+
 int verb_chat(int argc, char **argv)
 {
     struct options o = {0};
@@ -150,6 +167,7 @@ int verb_chat(int argc, char **argv)
         .n_opts = ARRAY_LEN(OPTS),
         .values = &o};
     struct talk_config config = {0};
+    char error[API_ERROR_CAP];
     int operands;
     int rc;
     if (!opt_parse(&program, argc, argv, &operands, &rc))
@@ -160,20 +178,17 @@ int verb_chat(int argc, char **argv)
     if (base == NULL)
         return EXIT_FAILURE;
     api_init();
+    char *first = o.model == NULL ? api_first_model(base, error) : NULL;
     config.base = base;
-    config.model = o.model;
+    config.model = o.model != NULL ? o.model : first;
     config.max_tokens = o.max_tokens;
-    struct talk *talk = talk_new(&config, o.system);
-    if (operands < argc || !isatty(STDIN_FILENO)) {
-        char *question =
-            operands < argc ? join_words(argv + operands, argc - operands) : read_stdin();
-        rc = ask_once(talk, question, o.with_stats);
-        free(question);
-    } else {
-        rc = repl_run(talk, o.with_stats);
-    }
-    talk_free(talk);
+    rc = EXIT_FAILURE;
+    if (config.model != NULL)
+        rc = talk_to(&o, &config, argv + operands, argc - operands);
+    else
+        (void)fprintf(stderr, "halo chat: %s\n", error);
     api_fini();
+    free(first);
     free(base);
     return rc;
 }

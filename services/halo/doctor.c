@@ -181,24 +181,17 @@ static void check_endpoint(struct checks *c, const char *base, const char *path)
     buf_fini(&a.body);
 }
 
-static void check_models(struct checks *c, const char *base)
+/* Gives the model to ask; the caller frees it. NULL if there is none. */
+static char *check_models(struct checks *c, const char *base)
 {
-    static const char WHAT[] = "/v1/models";
-    struct api_answer a;
-    api_get(base, WHAT, GET_TIMEOUT_MS, &a);
-    json_t *o = json_loadb(a.body.ptr != NULL ? a.body.ptr : "", a.body.len, 0, NULL);
-    const json_t *data = json_object_get(o, "data");
-    const char *id = json_string_value(json_object_get(json_array_get(data, 0), "id"));
-    if (a.status == 200 && id != NULL)
-        checks_add(c, OUTCOME_OK, WHAT, NULL, "%zu, the first is %s", json_array_size(data), id);
-    else if (a.status == 200)
-        checks_add(c, OUTCOME_FAIL, WHAT, "look at `halo logs engine.1` and `halo logs router`",
-                   "no engine serves a model");
+    char error[API_ERROR_CAP];
+    char *model = api_first_model(base, error);
+    if (model != NULL)
+        checks_add(c, OUTCOME_OK, "/v1/models", NULL, "lists %s", model);
     else
-        checks_add(c, OUTCOME_FAIL, WHAT, "look at `halo logs gateway`", "status %ld %s", a.status,
-                   a.error);
-    json_decref(o);
-    buf_fini(&a.body);
+        checks_add(c, OUTCOME_FAIL, "/v1/models",
+                   "look at `halo logs engine.1` and `halo logs router`", "%s", error);
+    return model;
 }
 
 static void keep_text(void *ctx, struct str text)
@@ -206,10 +199,10 @@ static void keep_text(void *ctx, struct str text)
     buf_add_str(ctx, text);
 }
 
-static void check_answer(struct checks *c, const char *base)
+static void check_answer(struct checks *c, const char *base, const char *model)
 {
     struct talk_config config = {.base = base,
-                                 .model = "",
+                                 .model = model,
                                  .max_tokens = QUESTION_TOKENS,
                                  .temperature = 0,
                                  .timeout_ms = QUESTION_TIMEOUT_MS};
@@ -243,8 +236,10 @@ static void check_api(struct checks *c, const char *url)
     api_init();
     check_endpoint(c, base, "/healthz");
     check_endpoint(c, base, "/readyz");
-    check_models(c, base);
-    check_answer(c, base);
+    char *model = check_models(c, base);
+    if (model != NULL)
+        check_answer(c, base, model);
+    free(model);
     api_fini();
     free(base);
 }

@@ -35,7 +35,9 @@ struct launch {
     struct sockaddr_un address;
     char *log_path;
     pid_t pid;
-    bool is_ready;
+    struct loop_timer timer; /* of probe */
+    unsigned n_probes;
+    bool is_ready; /* it has served */
     bool is_stopping;
     char error[MESSAGE_CAP];
     int exit_status;
@@ -75,6 +77,29 @@ static void print_child(struct launch *l, const char *name, const char *state, c
     (void)fflush(stdout);
 }
 
+/* The gateway is ready before it has heard from the engines through the others; that takes some
+ * milliseconds. */
+static void probe(struct loop_timer *t)
+{
+    struct launch *l = (struct launch *)(void *)((char *)t - offsetof(struct launch, timer));
+    if (l->is_stopping)
+        return;
+    if (l->config->is_serving(l->config->ctx)) {
+        l->is_ready = true;
+        l->config->ready(l->config->ctx);
+        (void)fflush(stdout);
+        if (l->config->is_detached)
+            loop_stop(l->loop);
+    } else if (++l->n_probes < LAUNCH_PROBES) {
+        loop_timer_set(l->loop, t, LAUNCH_PROBE_MS);
+    } else {
+        (void)snprintf(l->error, sizeof l->error,
+                       "all processes are ready, but the gateway's /readyz does not say so");
+        l->is_stopping = true;
+        (void)kill(l->pid, SIGTERM);
+    }
+}
+
 static void on_message(struct launch *l, const char *message)
 {
     char name[64];
@@ -85,13 +110,8 @@ static void on_message(struct launch *l, const char *message)
     if (field(message, "X_HALO_CHILD=", name, sizeof name) &&
         field(message, "X_HALO_STATE=", state, sizeof state))
         print_child(l, name, state, value);
-    if (field(message, "READY=", value, sizeof value) && !l->is_ready) {
-        l->is_ready = true;
-        l->config->ready(l->config->ctx);
-        (void)fflush(stdout);
-        if (l->config->is_detached)
-            loop_stop(l->loop);
-    }
+    if (field(message, "READY=", value, sizeof value) && !l->is_ready)
+        probe(&l->timer);
 }
 
 static void drain_messages(struct launch *l)
@@ -138,7 +158,7 @@ static void on_end(struct loop_watch *w, uint32_t events)
     l->pid = 0;
     bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     l->exit_status = is_clean && l->is_ready ? EXIT_SUCCESS : EXIT_FAILURE;
-    if (is_clean) {
+    if (is_clean && l->error[0] == '\0') {
         (void)printf("stopped\n");
     } else {
         (void)fprintf(stderr, "%s✗ the stack %s:%s ", print_color(COLOR_BAD),
@@ -243,7 +263,7 @@ static enum err open_all(struct launch *l)
 
 int launch_run(const struct launch_config *config)
 {
-    struct launch l = {.config = config, .notify.fd = -1, .process.fd = -1};
+    struct launch l = {.config = config, .notify.fd = -1, .process.fd = -1, .timer.fire = probe};
     enum err e = open_all(&l);
     if (e == ERR_OK) {
         loop_run(l.loop);
@@ -258,6 +278,8 @@ int launch_run(const struct launch_config *config)
     }
     if (l.process.fd >= 0)
         (void)close(l.process.fd);
+    if (l.loop != NULL)
+        loop_timer_cancel(l.loop, &l.timer);
     loop_free(l.loop);
     free(l.log_path);
     return l.exit_status;

@@ -6,12 +6,18 @@
 
 #include <stdbool.h>
 
+enum {
+    LAUNCH_PROBE_MS = 20,
+    LAUNCH_PROBES = 500, /* then the start has failed */
+};
+
 struct launch_config {
     const char *run; /* run directory; absolute */
     const char *supervisor; /* path of halo-supervisor */
     char *const *argv; /* its arguments from argv[0] on, NULL-terminated */
     bool is_detached; /* leave it running once it is ready, else stay until it ends */
-    void (*ready)(void *ctx); /* prints what the user can do now */
+    bool (*is_serving)(void *ctx); /* asked every LAUNCH_PROBE_MS once the processes are ready */
+    void (*ready)(void *ctx); /* it serves: prints what the user can do now */
     void *ctx;
 };
 

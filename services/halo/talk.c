@@ -67,11 +67,9 @@ static void set(json_t *o, const char *key, json_t *take_value)
 static char *make_body(const struct talk *t)
 {
     const struct talk_config *c = t->config;
-    json_t *o = json_pack("{s:O, s:b, s:{s:b}}", "messages", t->messages, "stream", 1,
-                          "stream_options", "include_usage", 1);
+    json_t *o = json_pack("{s:s, s:O, s:b, s:{s:b}}", "model", c->model, "messages", t->messages,
+                          "stream", 1, "stream_options", "include_usage", 1);
     ASSERT(o != NULL);
-    if (c->model[0] != '\0')
-        set(o, "model", json_string(c->model));
     if (c->max_tokens > 0)
         set(o, "max_tokens", json_integer(c->max_tokens));
     if (c->temperature >= 0)

@@ -10,7 +10,7 @@
 
 struct talk_config {
     const char *base; /* of the API */
-    const char *model; /* "": the server's default */
+    const char *model;
     uint32_t max_tokens; /* 0: the server's default */
     double temperature; /* negative: the server's default */
     bool has_seed;

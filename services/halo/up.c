@@ -11,6 +11,7 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "common/opt.h"
+#include "services/halo/api.h"
 #include "services/halo/launch.h"
 #include "services/halo/paths.h"
 #include "services/halo/print.h"
@@ -154,18 +155,35 @@ static int answer_running(const struct options *o, const struct plan *p, const s
 
 /* ---- a new stack ------------------------------------------------------------------------------- */
 
+enum { PROBE_TIMEOUT_MS = 2000 };
+
 struct start {
     const struct options *options;
     const struct plan *plan;
+    char *base; /* of the API; NULL: not known yet */
 };
+
+static bool is_serving(void *ctx)
+{
+    struct start *s = ctx;
+    struct api_answer a;
+    struct stack_info info;
+    if (s->base == NULL) {
+        stack_info_read(s->plan->run, &info);
+        s->base = info.has_facts ? api_base(info.url) : NULL;
+        stack_info_fini(&info);
+    }
+    if (s->base == NULL)
+        return false;
+    api_get(s->base, "/readyz", PROBE_TIMEOUT_MS, &a);
+    buf_fini(&a.body);
+    return a.status == 200;
+}
 
 static void on_ready(void *ctx)
 {
     const struct start *s = ctx;
-    struct stack_info info;
-    stack_info_read(s->plan->run, &info);
-    print_use(s->plan->run, info.url, s->options->is_detached);
-    stack_info_fini(&info);
+    print_use(s->plan->run, s->base, s->options->is_detached);
 }
 
 static void push(char **argv, size_t *n, const char *word)
@@ -190,11 +208,20 @@ static int start_stack(const struct options *o, const struct plan *p)
         push(argv, &n, "--bin");
         push(argv, &n, o->bin);
     }
-    struct start start = {o, p};
-    struct launch_config config = {p->run, p->supervisor, argv, o->is_detached, on_ready, &start};
+    struct start start = {o, p, NULL};
+    struct launch_config config = {.run = p->run,
+                                   .supervisor = p->supervisor,
+                                   .argv = argv,
+                                   .is_detached = o->is_detached,
+                                   .is_serving = is_serving,
+                                   .ready = on_ready,
+                                   .ctx = &start};
+    api_init();
     (void)printf("halo %s: starting in %s\n", opt_version(), p->run);
     (void)fflush(stdout);
     int rc = launch_run(&config);
+    api_fini();
+    free(start.base);
     for (size_t i = 0; i < n; i++)
         free(argv[i]);
     return rc;

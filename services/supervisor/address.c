@@ -22,8 +22,7 @@ static bool split(const char *http, struct parts *ret_parts)
     const char *colon = strrchr(http, ':');
     if (colon == NULL || colon == http || colon[1] == '\0')
         return false;
-    if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || strlen(colon + 1) > 5 ||
-        strtol(colon + 1, NULL, 10) == 0)
+    if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || strlen(colon + 1) > 5)
         return false;
     const char *start = http;
     size_t n = (size_t)(colon - http);
@@ -84,20 +83,22 @@ enum err address_listen(const char *http, char *why, size_t cap_why, int *ret_fd
     return err_from_errno(rc);
 }
 
-char *address_url(const char *http)
+char *address_url(int listen_fd)
 {
-    struct parts p;
+    struct sockaddr_storage own;
+    socklen_t len = sizeof own;
+    char host[NI_MAXHOST] = "127.0.0.1";
+    char port[NI_MAXSERV] = "0";
     struct buf url = {0};
-    if (!split(http, &p)) {
-        buf_printf(&url, "http://%s", http);
-        return buf_detach(&url);
-    }
-    const char *host = p.host;
+    if (getsockname(listen_fd, (struct sockaddr *)(void *)&own, &len) == 0)
+        (void)getnameinfo((const struct sockaddr *)(const void *)&own, len, host, sizeof host, port,
+                          sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    const char *name = host;
     if (strcmp(host, "0.0.0.0") == 0)
-        host = "127.0.0.1";
+        name = "127.0.0.1";
     else if (strcmp(host, "::") == 0)
-        host = "::1";
-    bool is_v6 = strchr(host, ':') != NULL;
-    buf_printf(&url, "http://%s%s%s:%s", is_v6 ? "[" : "", host, is_v6 ? "]" : "", p.port);
+        name = "::1";
+    bool is_v6 = strchr(name, ':') != NULL;
+    buf_printf(&url, "http://%s%s%s:%s", is_v6 ? "[" : "", name, is_v6 ? "]" : "", port);
     return buf_detach(&url);
 }

@@ -143,7 +143,7 @@ class Scene:
         return json.loads(r.stdout)
 
     def process(self, name):
-        return next(p for p in self.status()["processes"] if p["name"] == name)
+        return next(p for p in self.status()["children"] if p["name"] == name)
 
     def events(self):
         path = self.run / "events"

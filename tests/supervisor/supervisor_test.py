@@ -89,7 +89,7 @@ def test_a_stopped_process_is_killed_by_the_watchdog(scene):
     after = scene.process("engine.1")
     assert after["last_exit"] == "watchdog" and after["pid"] != engine["pid"]
     assert after["restarts"] == 1
-    assert [c["restarts"] for c in scene.status()["processes"]] == [0, 0, 1, 0]
+    assert [c["restarts"] for c in scene.status()["children"]] == [0, 0, 1, 0]
     assert sc.stop(p) == 0
 
 
