@@ -13,7 +13,12 @@
 
 #include "services/halo/print.h"
 
-enum { HISTORY_LINES = 1000 };
+enum {
+    HISTORY_LINES = 1000,
+    MIN_TOKENS = 8, /* fewer, or all in one network packet, are no measurement */
+};
+
+static const double MIN_DECODE_S = 0.02;
 
 struct repl {
     struct talk *talk;
@@ -41,10 +46,10 @@ void repl_print_text(void *ctx, struct str text)
 void repl_print_stats(const struct api_reply *r)
 {
     double decode_s = r->total_s - r->first_s;
-    uint64_t n = r->completion_tokens;
-    (void)fprintf(stderr, "[%llu + %llu tokens, first after %.2f s",
-                  (unsigned long long)r->prompt_tokens, (unsigned long long)n, r->first_s);
-    if (n > 1 && decode_s > 0)
+    unsigned long long n = r->completion_tokens;
+    (void)fprintf(stderr, "[%llu + %llu tokens, first after %.2f s, all after %.2f s",
+                  (unsigned long long)r->prompt_tokens, n, r->first_s, r->total_s);
+    if (n > MIN_TOKENS && decode_s > MIN_DECODE_S)
         (void)fprintf(stderr, ", %.1f tok/s", (double)(n - 1) / decode_s);
     (void)fprintf(stderr, ", %s]\n", r->end == API_CANCELLED ? "cancelled" : r->finish);
 }

@@ -15,6 +15,7 @@ struct stack_info {
     char *http;
     char *model;
     char *engine_args;
+    char *build; /* of the supervisor */
     uint32_t n_engines;
     uint64_t started; /* Unix seconds */
 };

@@ -91,10 +91,10 @@ static void print_json(const char *run, const struct stack_info *info,
     json_t *children = json_array();
     for (size_t i = 0; i < r->n_children; i++)
         (void)json_array_append_new(children, child_json(&r->children[i]));
-    json_t *o =
-        json_pack("{s:b, s:b, s:s, s:I, s:s, s:s, s:I, s:o}", "running", info->pid > 0, "ready",
-                  all_ready(r), "run", run, "pid", (json_int_t)info->pid, "url", info->url, "model",
-                  info->model, "started", (json_int_t)info->started, "children", children);
+    json_t *o = json_pack("{s:b, s:b, s:s, s:I, s:s, s:s, s:s, s:I, s:o}", "running", info->pid > 0,
+                          "ready", all_ready(r), "run", run, "pid", (json_int_t)info->pid, "url",
+                          info->url, "model", info->model, "build", info->build, "started",
+                          (json_int_t)info->started, "children", children);
     (void)json_dumpf(o, stdout, JSON_INDENT(2));
     (void)printf("\n");
     json_decref(o);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,9 +40,17 @@ static void post_advance(struct stack *s)
     loop_post(s->config->loop, &s->task);
 }
 
+/* A line of common/log.h without its time and service. */
+static const char *event_of(const char *line)
+{
+    static const char EVENT[] = " ev=";
+    const char *event = strncmp(line, "ts=", 3) == 0 ? strstr(line, EVENT) : NULL;
+    return event != NULL ? event + strlen(EVENT) : line;
+}
+
 static void note_failure(struct stack *s, const struct child *c)
 {
-    const char *line = child_last_line(c);
+    const char *line = event_of(child_last_line(c));
     (void)snprintf(s->why, sizeof s->why, "%s did not start (%s): %s", child_name(c),
                    child_last_exit(c), line[0] != '\0' ? line : "it printed nothing");
 }
