@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The sockets that accept HTTP: those that systemd hands over (sd_listen_fds(3)), else the ones that
- * the options name. */
+/* The sockets that accept HTTP: those that a manager hands over (sd_listen_fds(3)) or the one of --listen,
+ * and that of --unix. */
 #ifndef HALO_GATEWAY_LISTEN_H
 #define HALO_GATEWAY_LISTEN_H
 

@@ -6,7 +6,8 @@
 
 static const struct opt OPTS[] = {
     OPT_STR_ROW(struct options, listen, "listen", "127.0.0.1:8180", "HOST:PORT",
-                "where to accept HTTP/1.1 and h2c; port 0 takes a free one, which the log names; "
+                "where to accept HTTP/1.1 and h2c, unless systemd or the supervisor hands sockets "
+                "over; port 0 takes a free one, which the log names; "
                 "\"none\" listens on the Unix socket only. There is no TLS and no authentication "
                 "here: beyond loopback put a proxy in front"),
     OPT_STR_ROW(struct options, unix_path, "unix", NULL, "PATH",

@@ -101,34 +101,48 @@ static bool push_words(struct command_line *c, const char *text)
     return true;
 }
 
-static const char *value_of(const struct plan_values *v, const char *n, struct str word)
+struct place {
+    const char *name;
+    const char *value;
+};
+
+/* One word with the values put in: "{run}/gateway.http" */
+static bool push_filled(struct command_line *c, const struct place *places, struct str word)
 {
-    if (str_is(word, "{run}"))
-        return v->run;
-    if (str_is(word, "{log-level}"))
-        return v->log_level;
-    if (str_is(word, "{model}"))
-        return v->model;
-    if (str_is(word, "{http}"))
-        return v->http;
-    if (str_is(word, "{n}"))
-        return n;
-    return NULL;
+    struct buf out = {0};
+    while (word.len > 0) {
+        const struct place *p = places;
+        size_t n = 0;
+        while (p->name != NULL && (n = strlen(p->name), strncmp(word.ptr, p->name, n) != 0))
+            p++;
+        if (p->name != NULL)
+            buf_add_cstr(&out, p->value);
+        else
+            buf_add(&out, word.ptr, n = 1);
+        word.ptr += n;
+        word.len -= n;
+    }
+    bool fits = push_word(c, buf_str(&out).ptr, out.len);
+    buf_fini(&out);
+    return fits;
 }
 
 static bool expand(const struct row *row, const struct plan_values *v, const char *n,
                    struct command_line *c)
 {
+    const struct place places[] = {{"{run}", v->run},
+                                   {"{log-level}", v->log_level},
+                                   {"{model}", v->model},
+                                   {"{http}", v->http},
+                                   {"{n}", n},
+                                   {NULL, NULL}};
     bool fits = push_word(c, row->program, strlen(row->program));
     for (const char *a = row->args; *a != '\0' && fits;) {
         struct str word = {a, strcspn(a, " ")};
-        const char *value = value_of(v, n, word);
         if (str_is(word, "{engine-args}"))
             fits = push_words(c, v->engine_args);
-        else if (value != NULL)
-            fits = push_word(c, value, strlen(value));
         else
-            fits = push_word(c, word.ptr, word.len);
+            fits = push_filled(c, places, word);
         a += word.len;
         a += *a == ' ';
     }
