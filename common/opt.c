@@ -13,6 +13,7 @@
 #include "common/build_id.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/timeslice.h"
 
 enum { MAX_OPTS = 64 };
 
@@ -425,6 +426,7 @@ bool opt_common_setup(const char *service, const char **run, const char *log_lev
     enum log_level level = LOG_INFO;
     (void)log_level_from(log_level, &level); /* the table allowed only levels */
     log_init(service, level);
+    timeslice_shorten();
     if (*run == NULL)
         *run = opt_default_run_dir();
     struct stat st;

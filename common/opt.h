@@ -87,7 +87,8 @@ const char *opt_version(void);
         OPT_CHOICE_ROW(strct, log_level, "log-level", "info", "debug|info|warn|error",             \
                        "least level that is logged to stderr")
 
-/* Applies --run's default and --log-level, checks that the run directory exists, is ours and closed
+/* What every service does first: applies --run's default and --log-level, asks for short time slices
+ * (common/timeslice.h), checks that the run directory exists, is ours and closed
  * to others. Prints one line to stderr and returns false if not. */
 bool opt_common_setup(const char *service, const char **run, const char *log_level);
 

@@ -14,6 +14,7 @@
 
 #include "common/check.h"
 #include "common/mem.h"
+#include "common/timeslice.h"
 
 /* About 20 us on a 3 GHz core: longer than the serial parts between two loops of a step. */
 enum { SPIN_TURNS = 1000 };
@@ -72,6 +73,7 @@ static bool do_one(struct pool *p)
 static void *work(void *arg)
 {
     struct pool *p = arg;
+    timeslice_restore();
     uint32_t turns = 0;
     for (;;) {
         uint32_t seen = atomic_load(&p->n_posted);

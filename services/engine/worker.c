@@ -9,6 +9,7 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "common/notify.h"
+#include "common/timeslice.h"
 
 enum command_kind { COMMAND_SUBMIT, COMMAND_CANCEL, COMMAND_CANCEL_ALL, COMMAND_STOP };
 
@@ -154,6 +155,7 @@ static bool obey(struct worker *w, struct command *all)
 static void *work(void *arg)
 {
     struct worker *w = arg;
+    timeslice_restore();
     enum err error = ERR_OK;
     while (obey(w, take_commands(w, scheduler_has_work(w->scheduler) && error == ERR_OK))) {
         bool has_work = scheduler_has_work(w->scheduler) && error == ERR_OK;

@@ -128,7 +128,7 @@ def test_a_client_that_leaves_frees_its_sequence():
     with contextlib.closing(STACK.connect()) as c:
         c.request('POST', '/v1/chat/completions', json.dumps({
             'model': 'halo-demo', 'messages': [{'role': 'user', 'content': 'Tell me a long story.'}],
-            'stream': True, 'temperature': 1, 'max_tokens': 1900, 'ignore_eos': True}))
+            'stream': True, 'temperature': 1, 'max_tokens': 1900, 'ignore_eos': True}), {'content-type': 'application/json'})
         r = c.getresponse()
         for _ in range(6):
             assert r.readline()
@@ -176,7 +176,7 @@ def test_chat_and_doctor_of_the_command_line_work():
     assert r.returncode == 0 and 'Paris' in r.stdout, (r.returncode, r.stdout, r.stderr)
     r = STACK.halo('doctor', '--run', STACK.run, '--json')
     assert r.returncode in (0, 1), (r.returncode, r.stdout, r.stderr)
-    assert 'fail' not in {c['state'] for c in json.loads(r.stdout)['checks']}, r.stdout
+    assert 'fail' not in {c['outcome'] for c in json.loads(r.stdout)['checks']}, r.stdout
 
 
 def test_the_openai_sdk_is_content():
