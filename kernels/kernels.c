@@ -10,7 +10,7 @@
 #include <cpuid.h>
 #endif
 
-static const char *const isa_names[ISA_COUNT] = {"ref", "avx2", "avx512"};
+static const char *const isa_names[ISA_COUNT] = {"ref", "avx2", "avxvnni", "avx512"};
 
 static const struct kernels ref = {
     .isa_name = "ref",
@@ -23,6 +23,14 @@ static const struct kernels ref = {
 static const struct kernels avx2 = {
     .isa_name = "avx2",
 #define KERNEL(name, header) .name = name##_avx2,
+#include "kernels/kernels.def"
+#undef KERNEL
+};
+
+static const struct kernels avxvnni = {
+    .isa_name = "avxvnni",
+#define KERNEL(name, header) .name = name##_avx2,
+#define KERNEL_VNNI(name, header) .name = name##_avxvnni,
 #include "kernels/kernels.def"
 #undef KERNEL
 };
@@ -42,6 +50,12 @@ static bool has_avx2(void)
            __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 }
 
+static bool has_avxvnni(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
+}
+
 static bool has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -58,10 +72,13 @@ const struct kernels *kernels_get(enum isa level)
 #if KERNELS_X86
     case ISA_AVX2:
         return has_avx2() ? &avx2 : NULL;
+    case ISA_AVXVNNI:
+        return has_avxvnni() ? &avxvnni : NULL;
     case ISA_AVX512:
         return has_avx512() ? &avx512 : NULL;
 #else
     case ISA_AVX2:
+    case ISA_AVXVNNI:
     case ISA_AVX512:
         return NULL;
 #endif

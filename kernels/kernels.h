@@ -36,6 +36,7 @@
 enum isa {
     ISA_REF, /* scalar C, any machine */
     ISA_AVX2, /* AVX2, FMA, F16C */
+    ISA_AVXVNNI, /* AVX2 and AVX-VNNI: Intel since Alder Lake, where AVX-512 is off */
     ISA_AVX512, /* AVX-512 F, BW, DQ, VL, VNNI */
     ISA_COUNT,
 };
@@ -53,7 +54,7 @@ const struct kernels *kernels_get(enum isa level);
 /* The highest level for which kernels_get gives a table. */
 enum isa kernels_best(void);
 
-/* "ref", "avx2", "avx512". */
+/* "ref", "avx2", "avxvnni", "avx512". */
 const char *kernels_isa_name(enum isa level);
 
 /* False, and *ret_level untouched, if no level has that name. */

@@ -5,7 +5,7 @@
  *   y[t * y_stride + r] = ((float)acc * x->scale[t]) * scales[r / rows_per_scale]
  *
  * for all tokens t of x and rows row0 <= r < row1; (float) rounds to nearest even. The sum is exact
- * for n_cols <= 2^23, so its order is free.
+ * for n_cols <= 2^20, so its order is free.
  *
  * T2 (common/h1b.h): a row is ternary_row_bytes(n_cols) bytes, groups of 32 bytes per 128 columns;
  * bits 2k..2k+1 of byte m of group g hold the code (0, 1, 2) of column 128g + 32k + m. Columns past
@@ -36,6 +36,6 @@ static inline size_t ternary_row_bytes(size_t n_cols)
  * 16 tokens, and once per 64 or so tokens beyond. */
 void ternary_matmul_ref(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                         size_t row1, float *y, size_t y_stride);
-__typeof__(ternary_matmul_ref) ternary_matmul_avx2, ternary_matmul_avx512;
+__typeof__(ternary_matmul_ref) ternary_matmul_avx2, ternary_matmul_avxvnni, ternary_matmul_avx512;
 
 #endif
