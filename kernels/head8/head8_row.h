@@ -7,6 +7,10 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/head8/head8.h"
 #include "kernels/reduce.h"
 
@@ -88,5 +92,28 @@ static inline void head8_bound(const struct head8 *w, const struct head8_input *
     *lower = v - radius;
     *upper = v + radius;
 }
+
+/* Rows are read as one stream: how far ahead of the tile's own lines others are fetched, a multiple of
+ * the tile's size. Processors do not see the stream in rows of some KB that are read side by side. */
+static inline size_t head8_prefetch_bytes(size_t tile_bytes)
+{
+    enum { LEAST = 8192 };
+    return (LEAST + tile_bytes - 1) / tile_bytes * tile_bytes;
+}
+
+#if defined(__AVX2__)
+/* head8_bound for rows r .. r + 3. */
+static inline void head8_bound4(const struct head8 *w, const struct head8_input *x, size_t t,
+                                size_t r, __m128i sums, float *lower, float *upper)
+{
+    __m128 scale = _mm_mul_ps(_mm_loadu_ps(w->scale + r), _mm_set1_ps(x->xs[t]));
+    __m128 v = _mm_mul_ps(_mm_cvtepi32_ps(sums), scale);
+    __m128 ea = _mm_mul_ps(_mm_loadu_ps(w->err + r), _mm_set1_ps(x->a[t]));
+    __m128 nb = _mm_mul_ps(_mm_loadu_ps(w->norm + r), _mm_set1_ps(x->b[t]));
+    __m128 radius = _mm_add_ps(_mm_add_ps(ea, nb), _mm_set1_ps(HEAD8_TINY));
+    _mm_storeu_ps(lower, _mm_sub_ps(v, radius));
+    _mm_storeu_ps(upper, _mm_add_ps(v, radius));
+}
+#endif
 
 #endif
