@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "common/notify.h"
 #include "services/engine/fast_head.h"
 #include "services/engine/kv.h"
 #include "services/engine/pool.h"
@@ -399,8 +400,10 @@ static enum err cpu_step(struct backend *b, struct backend_item *items, uint32_t
     if (e)
         return e;
     each_row(c, c->n_rows, embed_row);
-    for (c->layer = 0; c->layer < c->model->config.n_layers; c->layer++)
+    for (c->layer = 0; c->layer < c->model->config.n_layers; c->layer++) {
         run_layer(c);
+        notify_progress(); /* a step of a large model may outlast the patience of the peers */
+    }
     run_head(c);
     return ERR_OK;
 }

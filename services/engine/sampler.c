@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/mem.h"
 #include "kernels/math/math.h"
 #include "kernels/philox/philox.h"
@@ -272,12 +273,53 @@ static void pop_best(const float *logits, uint32_t *heap, uint32_t n)
     sift_down(logits, heap, n - 1, 0);
 }
 
-static bool does_filter(const struct rec_sampling *s)
+static bool has_top_p(const struct rec_sampling *s)
 {
-    return s->top_k > 0 || (s->top_p > 0.0F && s->top_p < 1.0F) || s->min_p > 0.0F;
+    return s->top_p > 0.0F && s->top_p < 1.0F;
 }
 
-/* Step 6. ids[0..n) are all ids with p > 0, `sum` the sum of their p. Afterwards the kept ones are the
+/* Puts the ids whose logit is at least `least` and whose p is above 0 into b->ids; returns how many. */
+static uint32_t gather(struct sampler_bench *b, const float *logits, float least)
+{
+    uint32_t n = 0;
+    for (uint32_t id = 0; id < b->n_vocab; id++) {
+        b->ids[n] = id;
+        n += logits[id] >= least && b->p[id] > 0.0F;
+    }
+    return n;
+}
+
+/* Whether b->ids[0..n), all ids down to exp(-nats) of the likeliest, hold all that step 6 can keep. */
+static bool is_enough(const struct sampler_bench *b, const struct rec_sampling *s, uint32_t n,
+                      float nats, float sum)
+{
+    if (s->top_k > 0 && n >= s->top_k)
+        return true;
+    if (s->min_p > 0.0F && math_exp(-nats) < 0.9F * s->min_p)
+        return s->top_k == 0 || !has_top_p(s);
+    if (s->top_k > 0 || !has_top_p(s))
+        return false;
+    double mass = 0.0;
+    for (uint32_t i = 0; i < n; i++)
+        mass += (double)b->p[b->ids[i]];
+    return mass * (1.0 - 1e-9) > (double)s->top_p * (double)sum;
+}
+
+/* Fills b->ids with what step 6 chooses from; returns how many. Of a large vocabulary a few tokens
+ * have nearly all of the mass: sorting only these is ten times faster than sorting all of 128 k. */
+static uint32_t find_candidates(struct sampler_bench *b, const struct rec_sampling *s,
+                                const float *logits, float max, float sum)
+{
+    static const float NATS[] = {5.0F, 12.0F};
+    for (size_t i = 0; i < ARRAY_LEN(NATS); i++) {
+        uint32_t n = gather(b, logits, max - NATS[i] * s->temperature);
+        if (is_enough(b, s, n, NATS[i], sum))
+            return n;
+    }
+    return gather(b, logits, -INFINITY);
+}
+
+/* Step 6. ids[0..n) are the candidates, `sum` is the sum of all p. Afterwards the kept ones are the
  * last *ret_n of ids, the best one at the very end. Returns the sum of their p. */
 static double keep_likeliest(const struct rec_sampling *s, const float *logits, const float *p,
                              uint32_t *ids, uint32_t n, double sum, uint32_t *ret_n)
@@ -286,15 +328,16 @@ static double keep_likeliest(const struct rec_sampling *s, const float *logits, 
         sift_down(logits, ids, n, i - 1);
     uint32_t most = n;
     uint32_t n_sorted = 0;
-    if (s->top_k > 0 && s->top_k < n) {
+    if (s->top_k > 0 && s->top_k < n)
         most = s->top_k;
+    if (s->top_k > 0 && has_top_p(s)) {
         sum = 0.0;
         for (; n_sorted < most; n_sorted++) {
             pop_best(logits, ids, n - n_sorted);
             sum += (double)p[ids[n - 1 - n_sorted]];
         }
     }
-    double target = s->top_p > 0.0F && s->top_p < 1.0F ? (double)s->top_p * sum : INFINITY;
+    double target = has_top_p(s) ? (double)s->top_p * sum : INFINITY;
     double kept = 0.0;
     uint32_t n_kept = 0;
     while (n_kept < most && kept < target) {
@@ -312,35 +355,63 @@ static double keep_likeliest(const struct rec_sampling *s, const float *logits, 
     return kept;
 }
 
-static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s, const float *logits,
-                              uint32_t index, float max)
+/* Step 7 among ids[0..n). */
+static uint32_t draw_kept(const float *p, const uint32_t *ids, uint32_t n, double sum, double u)
 {
-    (void)b->k->softmax_exp(logits, b->n_vocab, max, 1.0F / s->p.temperature, b->p);
-    uint32_t n = 0;
-    double sum = 0.0;
-    for (uint32_t id = 0; id < b->n_vocab; id++) {
-        sum += (double)b->p[id];
-        b->ids[n] = id;
-        n += b->p[id] > 0.0F;
-    }
-    uint32_t n_kept = n;
-    if (does_filter(&s->p))
-        sum = keep_likeliest(&s->p, logits, b->p, b->ids, n, sum, &n_kept);
-    const uint32_t *kept = b->ids + (n - n_kept);
-    struct philox_block r = philox_at(s->p.seed, index, 0);
-    double u = ((double)(r.word[0] >> 5) * 0x1p26 + (double)(r.word[1] >> 6)) * 0x1p-53;
     double left = u * sum;
     uint32_t i = 0;
-    for (; i + 1 < n_kept; i++) {
-        left -= (double)b->p[kept[i]];
+    for (; i + 1 < n; i++) {
+        left -= (double)p[ids[i]];
         if (left < 0.0)
             break;
     }
-    return kept[i];
+    return ids[i];
 }
 
-/* With top_k one more than that: choose_random must see whether there are more than top_k tokens with
- * p > 0, because it adds up their p in another order then. */
+/* Step 7 among the whole vocabulary, in order of ids: by blocks first. */
+static uint32_t draw_any(const float *p, uint32_t n, double u)
+{
+    enum { BLOCK = 512, BLOCKS_MAX = (1 << 20) / BLOCK };
+    double sums[BLOCKS_MAX];
+    double sum = 0.0;
+    uint32_t n_blocks = 0;
+    for (uint32_t at = 0; at < n; n_blocks++) {
+        double part = 0.0;
+        for (uint32_t end = at + BLOCK < n ? at + BLOCK : n; at < end; at++)
+            part += (double)p[at];
+        sums[n_blocks] = part;
+        sum += part;
+    }
+    double left = u * sum;
+    uint32_t block = 0;
+    while (block + 1 < n_blocks && left >= sums[block])
+        left -= sums[block++];
+    uint32_t id = block * BLOCK;
+    for (; id + 1 < n; id++) {
+        left -= (double)p[id];
+        if (left < 0.0)
+            break;
+    }
+    while (p[id] <= 0.0F && id > 0) /* rounding may lead past the last possible one */
+        id--;
+    return id;
+}
+
+static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s, const float *logits,
+                              uint32_t index, float max)
+{
+    const struct rec_sampling *p = &s->p;
+    float sum = b->k->softmax_exp(logits, b->n_vocab, max, 1.0F / p->temperature, b->p);
+    struct philox_block r = philox_at(p->seed, index, 0);
+    double u = ((double)(r.word[0] >> 5) * 0x1p26 + (double)(r.word[1] >> 6)) * 0x1p-53;
+    if (p->top_k == 0 && !has_top_p(p) && p->min_p <= 0.0F)
+        return draw_any(b->p, b->n_vocab, u);
+    uint32_t n = find_candidates(b, p, logits, max, sum);
+    uint32_t n_kept = 0;
+    double kept = keep_likeliest(p, logits, b->p, b->ids, n, (double)sum, &n_kept);
+    return draw_kept(b->p, b->ids + (n - n_kept), n_kept, kept, u);
+}
+
 uint32_t sampler_n_top(const struct sampler *s, uint32_t index)
 {
     if (s->p.logprobs || s->p.n_logit_bias > 0 || s->seen != NULL)
@@ -348,8 +419,8 @@ uint32_t sampler_n_top(const struct sampler *s, uint32_t index)
     uint32_t ruled_out = index < s->p.min_tokens ? s->n_ends : 0;
     if (s->p.temperature < GREEDY_BELOW)
         return 1 + ruled_out;
-    bool has_top_k = s->p.top_k > 0 && s->p.top_k < UINT32_MAX - 1 - ruled_out;
-    return has_top_k ? s->p.top_k + 1 + ruled_out : 0;
+    bool has_top_k = s->p.top_k > 0 && s->p.top_k < UINT32_MAX - ruled_out;
+    return has_top_k ? s->p.top_k + ruled_out : 0;
 }
 
 enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,

@@ -476,6 +476,100 @@ static void what_needs_all_logits_says_so(void **state)
     }
 }
 
+/* ---- against a plain implementation that sorts the whole vocabulary ---- */
+
+enum { BIG_VOCAB = 2003 };
+
+static const float *sort_by;
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+    if (sort_by[x] != sort_by[y])
+        return sort_by[x] > sort_by[y] ? -1 : 1;
+    return x < y ? -1 : 1;
+}
+
+/* The kept ids, best first; returns how many. */
+static uint32_t plain_filter(const struct rec_sampling *p, const float *logits, const float *prob,
+                             uint32_t *ids)
+{
+    uint32_t n = 0;
+    double sum = 0;
+    for (uint32_t i = 0; i < BIG_VOCAB; i++) {
+        ids[n] = i;
+        n += prob[i] > 0;
+    }
+    sort_by = logits;
+    qsort(ids, n, sizeof *ids, compare_ids);
+    if (p->top_k > 0 && p->top_k < n)
+        n = p->top_k;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)prob[ids[i]];
+    if (p->top_p > 0 && p->top_p < 1) {
+        double kept = 0;
+        uint32_t most = n;
+        for (n = 0; n < most && kept < (double)p->top_p * sum; n++)
+            kept += (double)prob[ids[n]];
+    }
+    uint32_t keep = 1;
+    while (keep < n && prob[ids[keep]] >= p->min_p * prob[ids[0]])
+        keep++;
+    return keep;
+}
+
+static void only_tokens_that_the_filters_keep_are_drawn_and_all_of_them(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t top_k;
+        float top_p, min_p, spread;
+    } CASES[] = {
+        {0, 0.9F, 0, 40},   {0, 0.5F, 0, 8},    {0, 0.999F, 0, 30}, {5, 0, 0, 30},
+        {300, 0, 0, 60},    {40, 0.9F, 0, 30},  {40, 0.9F, 0, 300}, {0, 0, 0.1F, 20},
+        {0, 0, 0.0001F, 9}, {0, 0.8F, 0.2F, 9}, {20, 0, 0.01F, 40}, {2000, 0.3F, 0.001F, 9},
+    };
+    static float logits[BIG_VOCAB], prob[BIG_VOCAB], copy[BIG_VOCAB];
+    static uint32_t ids[BIG_VOCAB];
+    const struct kernels *k = kernels_get(kernels_best());
+    const struct model_config config = {.n_vocab = BIG_VOCAB, .n_eos = 1, .eos_ids = {6}};
+    struct sampler_bench *b = sampler_bench_new(k, BIG_VOCAB);
+    uint64_t rng = 8;
+    for (size_t c = 0; c < sizeof CASES / sizeof CASES[0]; c++) {
+        struct rec_sampling p = params(0.8F);
+        p.top_k = CASES[c].top_k;
+        p.top_p = CASES[c].top_p;
+        p.min_p = CASES[c].min_p;
+        struct sampler *s = sampler_new(&p, &config);
+        for (uint32_t i = 0; i < BIG_VOCAB; i++)
+            logits[i] = CASES[c].spread * (float)(testmodel_random(&rng) % 512) / 512.0F;
+        (void)k->softmax_exp(logits, BIG_VOCAB, k->softmax_max(logits, BIG_VOCAB), 1.0F / 0.8F,
+                             prob);
+        uint32_t n_kept = plain_filter(&p, logits, prob, ids);
+        static bool is_kept[BIG_VOCAB], is_drawn[BIG_VOCAB];
+        memset(is_kept, 0, sizeof is_kept);
+        memset(is_drawn, 0, sizeof is_drawn);
+        for (uint32_t i = 0; i < n_kept; i++)
+            is_kept[ids[i]] = true;
+        for (uint32_t i = 0; i < 3000; i++) {
+            memcpy(copy, logits, sizeof copy);
+            struct sampler_choice choice;
+            assert_int_equal(sampler_choose(b, s, copy, i, &choice), ERR_OK);
+            assert_true(is_kept[choice.id]);
+            is_drawn[choice.id] = true;
+        }
+        /* What has a fair chance in 3000 draws must have come. */
+        double sum = 0;
+        for (uint32_t i = 0; i < n_kept; i++)
+            sum += (double)prob[ids[i]];
+        for (uint32_t i = 0; i < n_kept; i++)
+            assert_true(is_drawn[ids[i]] || (double)prob[ids[i]] < 0.006 * sum);
+        sampler_free(s);
+    }
+    sampler_bench_free(b);
+}
+
 static void expect_refused(const struct rec_sampling *p, const char *name)
 {
     char why[200] = "";
@@ -542,6 +636,7 @@ int main(void)
         cmocka_unit_test(instruction_sets_agree_bit_for_bit),
         cmocka_unit_test(logits_below_the_top_do_not_show),
         cmocka_unit_test(what_needs_all_logits_says_so),
+        cmocka_unit_test(only_tokens_that_the_filters_keep_are_drawn_and_all_of_them),
         cmocka_unit_test(parameters_out_of_range_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
