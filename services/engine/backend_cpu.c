@@ -219,8 +219,8 @@ static void rope_store_row(struct cpu *c, uint32_t row)
     c->k->rope_rotate(key, cfg->n_kv_heads, cfg->head_dim, cos, sin);
     for (uint32_t h = 0; h < cfg->n_kv_heads; h++) {
         uint16_t *k_block = r->block + head_offset(c, h);
-        c->k->attention_store(key + h * cfg->head_dim, value + h * cfg->head_dim, cfg->head_dim,
-                              r->pos % KV_BLOCK, k_block,
+        size_t at = (size_t)h * cfg->head_dim;
+        c->k->attention_store(key + at, value + at, cfg->head_dim, r->pos % KV_BLOCK, k_block,
                               k_block + attention_block_elements(cfg->head_dim));
     }
 }
@@ -335,7 +335,8 @@ static void run_head(struct cpu *c)
     if (can_run_fast_head(c) &&
         fast_head_run(c->fast_head, c->last, c->n_top, c->n_wanted, c->logits))
         return;
-    struct head_job job = {.c = c, .per_task = rows_per_task(c, cfg->n_vocab, 2 * cfg->n_hidden)};
+    struct head_job job = {.c = c,
+                           .per_task = rows_per_task(c, cfg->n_vocab, 2ULL * cfg->n_hidden)};
     pool_run(c->pool, (cfg->n_vocab + job.per_task - 1) / job.per_task, head_task, &job);
 }
 

@@ -237,18 +237,31 @@ bool kv_grow(struct kv *kv, struct kv_seq *seq, uint32_t n_positions)
     return true;
 }
 
-static void publish_one(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens)
+/* Puts the published block of the same tokens in place of the first private one; false if there is
+ * none. */
+static bool adopt_one(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens)
 {
     uint32_t at = seq->n_published;
     uint32_t mine = seq->blocks[at];
     uint32_t parent = at > 0 ? seq->blocks[at - 1] : KV_NONE;
     uint64_t hash = hash_of(kv, seq->tenant, parent, tokens);
     uint32_t same = index_find(kv, hash, seq->tenant, parent, tokens);
-    if (same != KV_NONE) {
-        hold_published(kv, same);
-        seq->blocks[at] = same;
-        let_go(kv, mine);
-    } else {
+    if (same == KV_NONE)
+        return false;
+    hold_published(kv, same);
+    seq->blocks[at] = same;
+    seq->n_published++;
+    let_go(kv, mine);
+    return true;
+}
+
+static void publish_one(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens)
+{
+    uint32_t at = seq->n_published;
+    uint32_t mine = seq->blocks[at];
+    uint32_t parent = at > 0 ? seq->blocks[at - 1] : KV_NONE;
+    uint64_t hash = hash_of(kv, seq->tenant, parent, tokens);
+    if (!adopt_one(kv, seq, tokens)) {
         struct block *b = &kv->blocks[mine];
         b->state = BLOCK_PUBLISHED;
         b->parent = parent;
@@ -259,8 +272,8 @@ static void publish_one(struct kv *kv, struct kv_seq *seq, const uint32_t *token
             kv->blocks[parent].n_children++;
         index_add(kv, mine);
         kv->stats.n_published++;
+        seq->n_published++;
     }
-    seq->n_published++;
 }
 
 void kv_publish(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint32_t n_computed)
@@ -269,6 +282,16 @@ void kv_publish(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint3
     ASSERT(n_full <= seq->n_blocks);
     while (seq->n_published < n_full)
         publish_one(kv, seq, tokens + (size_t)seq->n_published * KV_BLOCK);
+}
+
+uint32_t kv_adopt(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint32_t n_tokens,
+                  uint32_t n_computed)
+{
+    ASSERT(n_computed == seq->n_published * KV_BLOCK);
+    while (seq->n_published < seq->n_blocks && n_tokens - n_computed > KV_BLOCK &&
+           adopt_one(kv, seq, tokens + n_computed))
+        n_computed += KV_BLOCK;
+    return n_computed;
 }
 
 void kv_release(struct kv *kv, struct kv_seq *seq)

@@ -65,6 +65,11 @@ bool kv_grow(struct kv *kv, struct kv_seq *seq, uint32_t n_positions);
  * the same one before, `seq` changes over to that one: the bits are the same. */
 void kv_publish(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint32_t n_computed);
 
+/* Changes over to published blocks for the positions that follow n_computed, a multiple of KV_BLOCK,
+ * where another sequence has computed them since. Returns the new n_computed, less than n_tokens. */
+uint32_t kv_adopt(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint32_t n_tokens,
+                  uint32_t n_computed);
+
 /* Lets go of all blocks and of the list; `seq` is empty afterwards. */
 void kv_release(struct kv *kv, struct kv_seq *seq);
 

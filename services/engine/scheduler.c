@@ -2,6 +2,7 @@
 #include "services/engine/scheduler.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -22,6 +23,7 @@ struct scheduler {
 
     struct backend_item *items; /* the plan: [max_seqs] */
     struct seq **item_seqs;
+    struct seq **prefills; /* those that get a part of the rest: [max_seqs] */
     uint32_t n_items;
     uint32_t budget; /* tokens that the plan may still take */
 
@@ -43,6 +45,7 @@ struct scheduler *scheduler_new(const struct scheduler_config *config)
     s->bench = sampler_bench_new(config->kernels, config->model->n_vocab);
     s->items = mem_zalloc(config->max_seqs, sizeof *s->items);
     s->item_seqs = mem_zalloc(config->max_seqs, sizeof(struct seq *));
+    s->prefills = mem_zalloc(config->max_seqs, sizeof(struct seq *));
     return s;
 }
 
@@ -55,6 +58,7 @@ void scheduler_free(struct scheduler *s)
     sampler_bench_free(s->bench);
     free(s->items);
     free((void *)s->item_seqs);
+    free((void *)s->prefills);
     free(s);
 }
 
@@ -207,6 +211,7 @@ static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
 {
     bool wants_logits = n_tokens == n_pending(seq);
     s->budget -= n_tokens;
+    seq->is_planned = true;
     s->item_seqs[s->n_items] = seq;
     s->items[s->n_items++] = (struct backend_item){
         .tokens = seq->tokens + seq->n_computed,
@@ -247,9 +252,19 @@ static void plan_decodes(struct scheduler *s)
     }
 }
 
+static void count_cached(struct scheduler *s, struct seq *seq, uint32_t n_found)
+{
+    if (seq->was_reported)
+        return;
+    uint32_t left = seq->n_prompt - seq->n_cached;
+    uint32_t n = n_found < left ? n_found : left;
+    seq->n_cached += n;
+    s->n_prefix_hits += n;
+}
+
 static bool admit(struct scheduler *s, struct seq *seq)
 {
-    uint32_t n_hit = kv_match(s->kv, &seq->kv, seq->tenant, seq->tokens, seq->n_tokens);
+    uint32_t n_found = kv_match(s->kv, &seq->kv, seq->tenant, seq->tokens, seq->n_tokens);
     /* A block more for each running one, or it would be put back at once. */
     if (!kv_grow(s->kv, &seq->kv, seq->n_tokens) ||
         (s->n_running > 0 && kv_n_available(s->kv) < s->n_running)) {
@@ -260,45 +275,70 @@ static bool admit(struct scheduler *s, struct seq *seq)
     s->n_waiting--;
     list_insert(&s->running, seq);
     s->n_running++;
-    seq->n_computed = n_hit;
+    seq->n_computed = n_found;
     if (!seq->was_admitted) {
         seq->was_admitted = true;
-        seq->n_cached = n_hit < seq->n_prompt ? n_hit : seq->n_prompt;
         s->n_prefix_queries += seq->n_prompt;
-        s->n_prefix_hits += seq->n_cached;
+        count_cached(s, seq, n_found);
     }
     return true;
 }
 
+/* Whether an earlier sequence is about to compute the block that this one needs next. Requests for
+ * several replies to one prompt come together: the first one computes it, the others wait. */
+static bool is_computed_by_another(const struct scheduler *s, const struct seq *seq)
+{
+    uint32_t end = seq->n_computed + KV_BLOCK;
+    if (seq->n_computed % KV_BLOCK != 0 || end >= seq->n_tokens)
+        return false;
+    for (const struct seq *e = s->running; e != seq; e = e->next) {
+        if (e->tenant == seq->tenant && e->n_computed < end && e->n_tokens >= end &&
+            memcmp(e->tokens, seq->tokens, end * sizeof *e->tokens) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Fills s->prefills with the sequences that have a prompt to compute; returns how many. */
+static uint32_t find_prefills(struct scheduler *s)
+{
+    uint32_t n = 0;
+    for (struct seq *seq = s->running; seq != NULL; seq = seq->next) {
+        if (seq->is_planned)
+            continue;
+        if (seq->n_computed == seq->kv.n_published * KV_BLOCK) {
+            uint32_t n_before = seq->n_computed;
+            seq->n_computed =
+                kv_adopt(s->kv, &seq->kv, seq->tokens, seq->n_tokens, seq->n_computed);
+            count_cached(s, seq, seq->n_computed - n_before);
+        }
+        if (!is_computed_by_another(s, seq))
+            s->prefills[n++] = seq;
+    }
+    return n;
+}
+
 static void plan_prefills(struct scheduler *s)
 {
-    uint32_t n_prefills = s->n_running - s->n_items;
+    uint32_t n = find_prefills(s);
     while (s->waiting != NULL && s->n_running < s->config.max_seqs &&
-           (uint64_t)n_prefills * KV_BLOCK < s->budget && admit(s, s->waiting))
-        n_prefills++;
-    if (n_prefills == 0)
+           (uint64_t)n * KV_BLOCK < s->budget && admit(s, s->waiting))
+        n = find_prefills(s);
+    if (n == 0)
         return;
-    uint32_t share = s->budget / n_prefills;
+    uint32_t share = s->budget / n;
     share = share > KV_BLOCK ? share : KV_BLOCK;
-    /* What those with little left do not take of their shares. */
+    /* What those with little left do not take of their shares goes to the oldest. */
     uint64_t needed = 0;
-    for (const struct seq *seq = s->running; seq != NULL; seq = seq->next) {
-        uint32_t n = n_pending(seq);
-        needed += n < share ? n : share;
-    }
-    uint64_t planned = s->n_items; /* the decodes are in `needed`, too */
-    uint32_t spare = needed - planned < s->budget ? s->budget - (uint32_t)(needed - planned) : 0;
-    uint32_t n_decodes = s->n_items;
-    uint32_t decode = 0;
-    for (struct seq *seq = s->running; seq != NULL && s->budget > 0; seq = seq->next) {
-        if (decode < n_decodes && s->item_seqs[decode] == seq) {
-            decode++;
-            continue;
-        }
+    for (uint32_t i = 0; i < n; i++)
+        needed += n_pending(s->prefills[i]) < share ? n_pending(s->prefills[i]) : share;
+    uint32_t spare = needed < s->budget ? s->budget - (uint32_t)needed : 0;
+    for (uint32_t i = 0; i < n && s->budget > 0; i++) {
+        struct seq *seq = s->prefills[i];
         uint32_t most = share + spare < s->budget ? share + spare : s->budget;
-        uint32_t n = n_pending(seq) < most ? n_pending(seq) : most;
-        spare -= n > share ? n - share : 0;
-        plan(s, seq, n);
+        uint32_t n_tokens = n_pending(seq) < most ? n_pending(seq) : most;
+        spare -= n_tokens > share ? n_tokens - share : 0;
+        plan(s, seq, n_tokens);
     }
 }
 
@@ -366,6 +406,7 @@ enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_tok
     }
     for (uint32_t i = 0; i < s->n_items; i++) {
         struct seq *seq = s->item_seqs[i];
+        seq->is_planned = false;
         seq->n_computed += s->items[i].n_tokens;
         kv_publish(s->kv, &seq->kv, seq->tokens, seq->n_computed);
         if (s->items[i].wants_logits)

@@ -6,6 +6,9 @@
  * others do not need goes to the oldest. So a long prompt delays neither running replies nor a short
  * prompt behind it.
  *
+ * Where several sequences begin alike, the first one computes the common blocks and the others wait
+ * for them, so replies to one prompt that are asked for together cost one prefill.
+ *
  * Sequences are admitted in order of arrival, when a place is free and the KV blocks for all their
  * tokens are there. When a running one needs a block and none is left, the latest arrival goes back
  * to the head of the queue; what it computed is published in the prefix cache and mostly found again.

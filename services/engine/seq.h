@@ -26,7 +26,8 @@ struct seq {
     uint32_t n_prompt;
     uint32_t n_computed; /* positions whose keys and values are in the cache */
     uint32_t max_tokens; /* of the reply */
-    uint32_t n_cached; /* prompt tokens found in the prefix cache at first admission */
+    uint32_t n_cached; /* prompt tokens found in the prefix cache before the first reply token */
+    bool is_planned; /* for the step in progress */
     bool is_surplus; /* came when the queue was full */
     bool was_admitted;
     bool was_reported; /* n_cached was sent */

@@ -302,6 +302,24 @@ static void a_cached_prefix_does_not_show_but_is_reported(void **state)
     rig_free(&r);
 }
 
+static void replies_that_share_a_prefill_are_the_same(void **state)
+{
+    const struct bench *t = *state;
+    struct rig r = rig_new(t, &(struct setting){100, 8, 50, N_CTX, true});
+    struct reply replies[8] = {0};
+    for (uint32_t i = 0; i < 4; i++) {
+        struct frame_submit f = t->submits[i % 2 == 0 ? 1 : 4];
+        f.req = i;
+        submit(&r, &f);
+    }
+    run_out(&r, replies);
+    for (uint32_t i = 0; i < 4; i++)
+        expect_same_from(&replies[i], &t->alone[i % 2 == 0 ? 1 : 4], 0);
+    assert_int_equal(replies[2].cached, 128);
+    assert_int_equal(replies[3].cached, 96);
+    rig_free(&r);
+}
+
 /* Replies come and go at random on a small cache. */
 static void any_traffic_gives_the_same_replies(void **state)
 {
@@ -607,6 +625,62 @@ static void places_are_limited_and_given_in_order_of_arrival(void **state)
     rig_free(&r);
 }
 
+static void one_prompt_asked_for_several_times_is_computed_once(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 4, 128);
+    struct reply replies[8] = {0};
+    uint32_t prompt[300] = {0};
+    for (uint32_t i = 0; i < 4; i++)
+        submit(&r, &(struct frame_submit){.req = i,
+                                          .prompt = prompt,
+                                          .n_prompt = i == 3 ? 150 : 300,
+                                          .tenant = i == 2,
+                                          .sampling = {.max_tokens = 9}});
+    uint32_t n_tokens = 0;
+    for (uint32_t turn = 0; replies[0].n * replies[1].n * replies[2].n * replies[3].n == 0;
+         turn++) {
+        assert_true(turn < 20);
+        (void)step(&r, replies);
+        for (uint32_t i = 0; i < f.n_items; i++)
+            n_tokens += f.n_tokens[i] > 1 ? f.n_tokens[i] : 0;
+    }
+    assert_int_equal(n_tokens, 2 * 300 + (300 - 288) + (150 - 128));
+    assert_int_equal(replies[0].cached, 0);
+    assert_int_equal(replies[1].cached, 288);
+    assert_int_equal(replies[2].cached, 0); /* another tenant's */
+    assert_int_equal(replies[3].cached, 128);
+    rig_free(&r);
+}
+
+/* The one that the others wait for goes away in the middle. */
+static void a_common_prompt_survives_its_first_sequence(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig(&f, 4, 64);
+    struct reply replies[8] = {0};
+    uint32_t prompt[300] = {0};
+    for (uint32_t i = 0; i < 3; i++)
+        submit(&r, &(struct frame_submit){
+                       .req = i, .prompt = prompt, .n_prompt = 300, .sampling = {.max_tokens = 1}});
+    (void)step(&r, replies);
+    (void)step(&r, replies);
+    assert_int_equal(f.n_items, 1);
+    scheduler_cancel(r.sched, 0);
+    (void)step(&r, replies);
+    assert_int_equal(f.n_items, 1);
+    assert_int_equal(f.n_tokens[0], 64);
+    for (uint32_t turn = 0; replies[1].n == 0 || replies[2].n == 0; turn++) {
+        assert_true(turn < 20);
+        (void)step(&r, replies);
+    }
+    assert_int_equal(replies[1].cached, 128);
+    assert_int_equal(replies[2].cached, 288);
+    rig_free(&r);
+}
+
 static void the_queue_has_an_end(void **state)
 {
     (void)state;
@@ -664,6 +738,7 @@ int main(void)
         cmocka_unit_test(a_resumed_reply_goes_on_as_if_nothing_happened),
         cmocka_unit_test(a_reply_that_was_complete_ends_at_once),
         cmocka_unit_test(a_cached_prefix_does_not_show_but_is_reported),
+        cmocka_unit_test(replies_that_share_a_prefill_are_the_same),
         cmocka_unit_test(any_traffic_gives_the_same_replies),
         cmocka_unit_test(the_first_token_is_part_of_the_reply),
         cmocka_unit_test(a_stop_token_ends_the_reply_and_is_sent),
@@ -676,6 +751,8 @@ int main(void)
         cmocka_unit_test(prompts_share_the_budget_and_the_oldest_gets_the_rest),
         cmocka_unit_test(no_more_prompts_are_begun_than_get_a_block_each),
         cmocka_unit_test(places_are_limited_and_given_in_order_of_arrival),
+        cmocka_unit_test(one_prompt_asked_for_several_times_is_computed_once),
+        cmocka_unit_test(a_common_prompt_survives_its_first_sequence),
         cmocka_unit_test(the_queue_has_an_end),
         cmocka_unit_test(a_failing_backend_ends_the_step),
         cmocka_unit_test(impossible_logits_end_only_that_reply),
