@@ -22,7 +22,7 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, n_engines, "engines", "1", 1, 64, "N", "number of engines"),
     OPT_STR_ROW(struct options, engine_args, "engine-args", "", "WORDS",
                 "further arguments for each engine, separated by blanks"),
-    OPT_U32_ROW(struct options, watchdog_ms, "watchdog-ms", "30000", 100, 3600000, "MS",
+    OPT_U32_ROW(struct options, watchdog_ms, "watchdog-ms", "6000", 100, 3600000, "MS",
                 "a ready process that is silent for so long is killed and started again"),
     OPT_U32_ROW(struct options, start_timeout_ms, "start-timeout-ms", "300000", 100, 3600000, "MS",
                 "a process that is not ready by then is killed; large models take a while"),

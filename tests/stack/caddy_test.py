@@ -32,8 +32,11 @@ def caddy(stack):
 
         def is_up():
             assert p.poll() is None, open(os.path.join(home, 'log'), encoding='utf-8').read()
-            with contextlib.suppress(OSError), contextlib.closing(socket.create_connection(('127.0.0.1', port), 1)):
-                return os.path.exists(ca)
+            with contextlib.suppress(OSError):  # a failed handshake is one: the certificate is being made
+                trust = ssl.create_default_context(cafile=ca)
+                with socket.create_connection(('127.0.0.1', port), 1) as s, trust.wrap_socket(s, server_hostname='localhost'):
+                    return True
+            return False
         try:
             wait_for('Caddy', is_up)
             yield port, ssl.create_default_context(cafile=ca)

@@ -47,7 +47,7 @@ def kill_under_streams(names, n_streams, sig=signal.SIGKILL, at_event=8):
     def on_event(n):
         if n == at_event and once.acquire(blocking=False):
             for name in names:
-                STACK.kill(name, sig)
+                os.kill(before[name]['pid'], sig)
 
     got = in_parallel([lambda i=i: ask(i, on_event) for i in range(n_streams)])
     for i, chunks in enumerate(got):
@@ -81,12 +81,17 @@ def test_streams_survive_an_engine_that_hangs():
 
 
 def test_a_whole_reply_survives_a_killed_engine():
-    expected = STACK.chat(REQUESTS[1][0], max_tokens=120, ignore_eos=True, **REQUESTS[1][1])['choices']
-    running = threading.Thread(target=lambda: (
-        wait_for('the request to run', lambda: STACK.metric('vllm:num_requests_running') >= 1), STACK.kill('engine.1')))
-    running.start()
-    got = STACK.chat(REQUESTS[1][0], max_tokens=120, ignore_eos=True, **REQUESTS[1][1])['choices']
-    running.join(PATIENCE)
+    expected = STACK.chat(REQUESTS[1][0], max_tokens=600, ignore_eos=True, **REQUESTS[1][1])['choices']
+    tokens = STACK.metric('vllm:generation_tokens_total')
+
+    def kill_when_it_runs():
+        wait_for('tokens to come', lambda: STACK.metric('vllm:generation_tokens_total') > tokens + 3)
+        STACK.kill('engine.1')
+
+    killer = threading.Thread(target=kill_when_it_runs)
+    killer.start()
+    got = STACK.chat(REQUESTS[1][0], max_tokens=600, ignore_eos=True, **REQUESTS[1][1])['choices']
+    killer.join(PATIENCE)
     assert got == expected
 
 
@@ -124,8 +129,9 @@ def test_random_kills_under_many_streams_change_nothing():
             names = rng.sample(['engine.1', 'router', 'tokenizer'], rng.choice([1, 1, 1, 2, 3]))
             seen = replies[0], len(gaps)
             wait_for('streams to move', lambda: len(gaps) > seen[1] + n_streams * rng.randrange(1, 12))
+            children = STACK.children()
             for name in names:
-                STACK.kill(name)
+                os.kill(children[name]['pid'], signal.SIGKILL)
             wait_for('all to be ready', lambda: all(c['state'] == 'ready' for c in STACK.children().values()))
             assert not failures, failures[0]
     finally:
