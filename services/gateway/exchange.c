@@ -113,11 +113,20 @@ static void ensure_started(struct exchange *x)
     h2o_start_response(x->req, &x->generator);
 }
 
-/* A close that nobody can take for the end of the answer. */
+/* From now on a close of the connection is a reset, which nobody takes for the end of the answer. */
 static void harden_close(struct exchange *x)
 {
     struct linger hard = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(fd_of(x), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+}
+
+/* Resets the connection under h2o, whose write then fails, so that it disposes of the request. A
+ * shutdown would let the client see an orderly end before the reset; Unix sockets know no other. */
+static void abort_connection(struct exchange *x)
+{
+    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    if (connect(fd_of(x), &nobody, sizeof nobody) != 0)
+        (void)shutdown(fd_of(x), SHUT_RDWR);
 }
 
 /* Closes without any ceremony. The exchange is gone when this returns. */
@@ -167,12 +176,10 @@ static void give_up(struct exchange *x, enum exchange_end why)
     x->state = DEAD;
     buf_fini(&x->pending);
     tell_closed(x, why);
-    if (!x->is_flying) {
+    if (!x->is_flying)
         cut(x);
-    } else if (is_http1(x)) {
-        harden_close(x);
-        (void)shutdown(fd_of(x), SHUT_RDWR); /* the write fails, and h2o disposes of the request */
-    }
+    else if (is_http1(x))
+        abort_connection(x);
 }
 
 static void on_left(struct watch *w)

@@ -221,7 +221,8 @@ static void add_chunk(struct reply *r, const struct shape_choice *c,
 static void add_headers(struct reply *r)
 {
     char seed[32];
-    (void)snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->request.sampling.seed);
+    /* Signed, as the field is, so that it can be sent back. */
+    (void)snprintf(seed, sizeof seed, "%lld", (long long)r->request.sampling.seed);
     exchange_add_header(r->exchange, "x-halo-seed", str_from(seed));
 }
 

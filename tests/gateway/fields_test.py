@@ -362,6 +362,10 @@ def a_drawn_seed_is_told_and_fits_into_a_double():
         assert status == 200 and json.loads(text_of(answer))['sampling']['seed'] == seed < 2**53
 
 
+def a_negative_seed_is_told_as_it_was_given():
+    assert stack.post(PATHS['chat'], chat(seed=-5))[1]['x-halo-seed'] == '-5'
+
+
 def the_candidate_lane_is_asked_under_v2():
     status, _, answer = stack.post('/v2/chat/completions', chat('@dump'))
     assert status == 200 and json.loads(text_of(answer))['lane'] == 1
