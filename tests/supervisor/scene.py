@@ -164,13 +164,13 @@ def stop(p):
     return p.wait(PATIENCE_S)
 
 
-def run_tests(module, *args):
-    """Runs the functions test_* of a module with a fresh scene each; prints TAP."""
+def run_tests(module, *args, make=Scene):
+    """Runs the functions test_* of a module, each with a fresh make(*args); prints TAP."""
     tests = [(n[5:], f) for n, f in vars(module).items() if n.startswith("test_")]
     print(f"1..{len(tests)}", flush=True)
     failed = 0
     for i, (name, function) in enumerate(tests, 1):
-        scene = Scene(*args)
+        scene = make(*args)
         began = time.monotonic()
         try:
             with contextlib.closing(scene):

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/buf.h"
+#include "services/supervisor/plan.h"
+
+static char bin[] = "/tmp/halo-plan-XXXXXX";
+
+static void make_binary(const char *name)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/%s", bin, name);
+    int fd = open(path, O_WRONLY | O_CREAT, 0700);
+    assert_true(fd >= 0);
+    (void)close(fd);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(bin));
+    make_binary("halo-router");
+    make_binary("halo-tokenizer");
+    make_binary("halo-engine");
+    make_binary("halo-gateway");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf %s", bin);
+    return system(command);
+}
+
+static const struct plan_values VALUES = {.bin = bin,
+                                          .run = "/run/h h",
+                                          .log_level = "warn",
+                                          .model = "/m.h1b",
+                                          .http = "127.0.0.1:1",
+                                          .engine_args = "",
+                                          .n_engines = 1};
+
+static const struct child_spec *find(const struct plan *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_specs; i++) {
+        if (strcmp(p->specs[i].name, name) == 0)
+            return &p->specs[i];
+    }
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+static void check_words(const struct child_spec *s, const char *joined)
+{
+    struct buf b = {0};
+    for (char **a = s->argv; *a != NULL; a++)
+        buf_printf(&b, "%s%s", a == s->argv ? "" : "|", *a);
+    assert_string_equal(b.ptr, joined);
+    buf_fini(&b);
+}
+
+static void each_engine_has_its_name_and_all_share_a_stage(void **state)
+{
+    (void)state;
+    struct plan_values v = VALUES;
+    struct plan p;
+    char why[256];
+    v.n_engines = 3;
+    assert_int_equal(plan_init(&v, why, sizeof why, &p), ERR_OK);
+    assert_int_equal(p.n_specs, 6);
+    for (size_t i = 1; i < p.n_specs; i++)
+        assert_true(p.specs[i - 1].stage <= p.specs[i].stage);
+    unsigned stage = find(&p, "engine.1")->stage;
+    assert_int_equal(find(&p, "engine.3")->stage, stage);
+    assert_true(find(&p, "gateway")->stage > stage);
+    assert_true(find(&p, "router")->stage < stage);
+    plan_fini(&p);
+}
+
+static void values_replace_whole_words_and_keep_their_blanks(void **state)
+{
+    (void)state;
+    struct plan_values v = VALUES;
+    struct plan p;
+    char why[256];
+    v.n_engines = 2;
+    v.engine_args = "  --threads\t4 --isa=avx2 ";
+    assert_int_equal(plan_init(&v, why, sizeof why, &p), ERR_OK);
+    check_words(find(&p, "engine.2"), "halo-engine|--run|/run/h h|--log-level|warn|--model|/m.h1b|"
+                                      "--name|2|--threads|4|--isa=avx2");
+    check_words(find(&p, "gateway"),
+                "halo-gateway|--run|/run/h h|--log-level|warn|--listen|127.0.0.1:1");
+    assert_int_equal(find(&p, "gateway")->socket, SOCKET_HTTP);
+    assert_int_equal(find(&p, "router")->socket, SOCKET_NONE);
+    plan_fini(&p);
+}
+
+static void too_many_arguments_are_refused(void **state)
+{
+    (void)state;
+    struct plan_values v = VALUES;
+    struct plan p = {0};
+    struct buf words = {0};
+    char why[256] = "";
+    for (int i = 0; i < PLAN_MAX_ARGS; i++)
+        buf_add_cstr(&words, "x ");
+    v.engine_args = words.ptr;
+    assert_int_equal(plan_init(&v, why, sizeof why, &p), ERR_TOO_LARGE);
+    assert_non_null(strstr(why, "--engine-args"));
+    assert_null(p.specs);
+    buf_fini(&words);
+}
+
+static void a_missing_binary_is_named(void **state)
+{
+    (void)state;
+    struct plan_values v = VALUES;
+    struct plan p = {0};
+    char why[256] = "";
+    v.bin = "/nonexistent";
+    assert_int_equal(plan_init(&v, why, sizeof why, &p), ERR_NOT_FOUND);
+    assert_non_null(strstr(why, "halo-router is not in /nonexistent"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_engine_has_its_name_and_all_share_a_stage),
+        cmocka_unit_test(values_replace_whole_words_and_keep_their_blanks),
+        cmocka_unit_test(too_many_arguments_are_refused),
+        cmocka_unit_test(a_missing_binary_is_named),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
