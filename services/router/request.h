@@ -22,7 +22,9 @@ struct router;
 
 enum {
     /* So many engines in a row died while it ran there and before it brought a token: then the
-     * request is taken for the cause and ends. */
+     * request is taken for the cause and ends. From the first such death on it is suspect: it gets an
+     * engine where nobody else is unproven, so that others do not share its fate. Serial prefill
+     * costs little, and a machine that is killed over and over rarely hits the same one again. */
     REQUEST_DEATHS_MAX = 3,
 };
 
@@ -67,10 +69,10 @@ void request_fix(struct request *q, const char *model_hash, uint32_t context);
 /* The frame to send to an engine; it borrows from the request. */
 struct frame_submit request_to_submit(const struct request *q);
 
-/* Whether the request may be what kills engines: one more death and it ends. */
+/* Whether the request may be what kills engines. */
 static inline bool request_is_suspect(const struct request *q)
 {
-    return q->n_deaths + 1 >= REQUEST_DEATHS_MAX;
+    return q->n_deaths > 0;
 }
 
 #endif

@@ -312,6 +312,25 @@ void engine_step(struct fake_engine *e)
         assert_int_equal(link_send(e->link, FRAME_tokens, &f), ERR_OK);
 }
 
+static bool is_proven(const struct world *w, const struct fake_seq *q)
+{
+    for (int i = 0; i < ENDS_MAX && w->tokenizers[i] != NULL; i++) {
+        const struct fake_reply *r = map_get(&w->tokenizers[i]->replies, q->seed);
+        if (r != NULL && r->first == q->first && r->n_ids > q->n_resumed)
+            return true;
+    }
+    return false;
+}
+
+bool engine_is_proven(const struct fake_engine *e)
+{
+    for (size_t i = 0; i < e->n_seqs && i < e->says.max_seqs; i++) {
+        if (!is_proven(e->world, &e->seqs[i]))
+            return false;
+    }
+    return e->n_seqs > 0;
+}
+
 void engine_die(struct fake_engine *e)
 {
     link_close(e->link);

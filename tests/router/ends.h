@@ -102,6 +102,9 @@ struct fake_engine *engine_new_as(struct world *w, const char *name,
 /* Computes one token for each of the first max_seqs sequences and sends them in one frame. */
 void engine_step(struct fake_engine *e);
 
+/* Whether a tokenizer has had a token from here of each sequence that runs (at least one). */
+bool engine_is_proven(const struct fake_engine *e);
+
 /* Its link breaks off and what it held is lost; engine_return dials again. */
 void engine_die(struct fake_engine *e);
 void engine_return(struct fake_engine *e);
