@@ -2,11 +2,14 @@
 #include "tests/router/ends.h"
 
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,12 +135,14 @@ void world_free(struct world *w)
         struct fake_engine *e = w->engines[i];
         struct fake_tokenizer *t = w->tokenizers[i];
         if (e != NULL) {
+            UNTIL(w, !e->is_up); /* the router is gone */
             link_close(e->link);
             buf_fini(&e->last_submit);
             free(e);
         }
         if (t == NULL)
             continue;
+        UNTIL(w, !t->is_up);
         link_close(t->link);
         size_t cursor = 0;
         uint64_t req;
@@ -152,6 +157,43 @@ void world_free(struct world *w)
     assert_true(link_drain(10000));
     assert_int_equal(nftw(w->run, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
     free(w);
+}
+
+/* The descriptor of the link that just came up: one that leads to a pair socket of the router and
+ * belongs to no other end. (When several come up at once, it may be that of another.) */
+static int find_fd(const struct world *w)
+{
+    char prefix[96];
+    int n = snprintf(prefix, sizeof prefix, "%s/router.p", w->run);
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_un a = {0};
+        socklen_t len = sizeof a;
+        if (getpeername(fd, (struct sockaddr *)(void *)&a, &len) != 0 || a.sun_family != AF_UNIX ||
+            strncmp(a.sun_path, prefix, (size_t)n) != 0)
+            continue;
+        struct pollfd gone = {.fd = fd, .events = POLLRDHUP};
+        bool is_known = poll(&gone, 1, 0) != 0; /* of an earlier connection */
+        for (int i = 0; i < ENDS_MAX; i++) {
+            const struct fake_engine *e = w->engines[i];
+            const struct fake_tokenizer *t = w->tokenizers[i];
+            is_known |=
+                (e != NULL && e->is_up && e->fd == fd) || (t != NULL && t->is_up && t->fd == fd);
+        }
+        if (!is_known)
+            return fd;
+    }
+    return -1;
+}
+
+/* Breaks a connection as a death does. Closing the nng socket in the middle of traffic would not do:
+ * it may hang (see proto/closer.h). */
+static void cut(struct world *w, int fd, const bool *is_up)
+{
+    if (!*is_up)
+        return;
+    assert_true(fd >= 0);
+    assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
+    UNTIL(w, !*is_up);
 }
 
 static struct link *dial(struct world *w, const char *service, const char *name,
@@ -174,6 +216,7 @@ static struct link *dial(struct world *w, const char *service, const char *name,
 static void engine_up(void *ctx, struct link *l)
 {
     struct fake_engine *e = ctx;
+    e->fd = find_fd(e->world);
     e->is_up = true;
     e->n_seqs = 0;
     if (!e->is_mute)
@@ -244,6 +287,7 @@ void engine_return(struct fake_engine *e)
 {
     struct link_handler h = {engine_up, engine_frame, engine_down, e};
     e->link = dial(e->world, "engine", e->name, h);
+    UNTIL(e->world, e->is_up);
 }
 
 struct fake_engine *engine_new_as(struct world *w, const char *name,
@@ -273,9 +317,7 @@ struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_s
         .block_tokens = 16,
         .backend = STR_LIT("fake"),
     };
-    struct fake_engine *e = engine_new_as(w, name, &says);
-    UNTIL(w, e->is_up);
-    return e;
+    return engine_new_as(w, name, &says);
 }
 
 void engine_step(struct fake_engine *e)
@@ -333,10 +375,9 @@ bool engine_is_proven(const struct fake_engine *e)
 
 void engine_die(struct fake_engine *e)
 {
+    cut(e->world, e->fd, &e->is_up);
     link_close(e->link);
     e->link = NULL;
-    e->is_up = false;
-    e->n_seqs = 0;
 }
 
 /* ---- tokenizers -------------------------------------------------------------------------------- */
@@ -403,6 +444,7 @@ static void tokenizer_up(void *ctx, struct link *l)
 {
     struct fake_tokenizer *t = ctx;
     (void)l;
+    t->fd = find_fd(t->world);
     t->is_up = true;
 }
 
@@ -442,9 +484,9 @@ struct fake_tokenizer *tokenizer_new(struct world *w, const char *name)
 
 void tokenizer_die(struct fake_tokenizer *t)
 {
+    cut(t->world, t->fd, &t->is_up);
     link_close(t->link);
     t->link = NULL;
-    t->is_up = false;
 }
 
 void ask_as(struct fake_tokenizer *t, const struct frame_submit *f)

@@ -81,6 +81,7 @@ struct fake_engine {
     struct frame_engine says; /* sent when the link is up, unless `is_mute` */
     bool is_mute;
     bool is_up;
+    int fd; /* of the connection, to cut it */
     struct fake_seq seqs[SEQS_MAX]; /* in order of arrival */
     size_t n_seqs;
     size_t n_submits; /* ever */
@@ -105,7 +106,7 @@ void engine_step(struct fake_engine *e);
 /* Whether a tokenizer has had a token from here of each sequence that runs (at least one). */
 bool engine_is_proven(const struct fake_engine *e);
 
-/* Its link breaks off and what it held is lost; engine_return dials again. */
+/* Its link breaks off and what it held is lost; engine_return dials again and waits until it is up. */
 void engine_die(struct fake_engine *e);
 void engine_return(struct fake_engine *e);
 
@@ -129,6 +130,7 @@ struct fake_tokenizer {
     struct link *link;
     const char *name;
     bool is_up;
+    int fd; /* of the connection, to cut it */
     struct map replies; /* struct fake_reply by req */
     size_t n_ended;
     size_t n_ok; /* of them without an error */
