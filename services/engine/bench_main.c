@@ -25,6 +25,7 @@ struct asked {
     uint32_t depth;
     uint32_t runs;
     const char *head;
+    bool does_copy_weights;
     bool does_json;
     const char *baseline;
 };
@@ -49,6 +50,8 @@ static const struct opt TABLE[] = {
     OPT_CHOICE_ROW(
         struct asked, head, "head", "fast", "fast|full",
         "LM head: fast reads 8 bits per weight and gives a greedy choice the bits of full"),
+    OPT_BOOL_ROW(struct asked, does_copy_weights, "copy-weights", "true",
+                 "with --model: copy the weights into huge pages, as halo-engine does"),
     OPT_U32_ROW(struct asked, runs, "runs", "3", 1, BENCH_MAX_RUNS, "N", "repetitions"),
     OPT_BOOL_ROW(struct asked, does_json, "json", "false", "print JSON, for --baseline and tools"),
     OPT_STR_ROW(struct asked, baseline, "baseline", NULL, "FILE",
@@ -85,8 +88,9 @@ static bool parse_list(const char *name, const char *text, struct bench_list *re
 static bool open_model(const struct asked *a, struct bench_model *b)
 {
     char why[400] = "out of memory";
-    enum err e = a->model != NULL ? bench_model_open(b, a->model, why, sizeof why)
-                                  : bench_model_make(b, a->shape);
+    enum err e = a->model != NULL
+                     ? bench_model_open(b, a->model, a->does_copy_weights, why, sizeof why)
+                     : bench_model_make(b, a->shape);
     if (e)
         (void)fprintf(stderr, "halo-bench: %s\n", why);
     return e == ERR_OK;

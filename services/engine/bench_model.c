@@ -178,14 +178,17 @@ enum err bench_model_make(struct bench_model *b, const char *shape)
         return ERR_NOMEM;
     b->weights = p;
     b->weights_bytes = bytes;
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
     mk = (struct maker){.memory = p};
     make_weights(&mk, m);
     return ERR_OK;
 }
 
-enum err bench_model_open(struct bench_model *b, const char *path, char *why, size_t cap_why)
+enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy, char *why,
+                          size_t cap_why)
 {
-    return model_open(path, H1B_VERIFY_TABLE, why, cap_why, &b->model);
+    enum err e = model_open(path, H1B_VERIFY_TABLE, why, cap_why, &b->model);
+    return e || !does_copy ? e : model_copy_weights(b->model);
 }
 
 void bench_model_fini(struct bench_model *b)

@@ -4,6 +4,7 @@
 #ifndef HALO_ENGINE_BENCH_MODEL_H
 #define HALO_ENGINE_BENCH_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,9 +26,10 @@ uint64_t bench_model_head_bytes(const struct model *m);
 /* Ternary weights of all linear layers: the multiply-adds of one token. */
 uint64_t bench_model_n_weights(const struct model *m);
 
-/* Opens `path`; on failure one line in `why`. */
-MUST_CHECK enum err bench_model_open(struct bench_model *b, const char *path, char *why,
-                                     size_t cap_why);
+/* Opens `path`, and copies the weights into huge pages if asked to, as halo-engine does; on failure
+ * one line in `why`. Random models are always in huge pages. */
+MUST_CHECK enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy,
+                                     char *why, size_t cap_why);
 
 /* Makes the model of one of BENCH_SHAPES; the same bits each time. ERR_NOMEM if it does not fit. */
 MUST_CHECK enum err bench_model_make(struct bench_model *b, const char *shape);

@@ -28,6 +28,8 @@ static bool load_model(struct core *c, const struct options *o)
         log_error("model-refused", S("why", why), S("err", err_name(err)));
         return false;
     }
+    if (o->does_copy_weights && model_copy_weights(c->model))
+        log_warn("weights-not-copied", S("why", "too little memory; decoding is slower"));
     const struct model_config *m = &c->model->config;
     log_info("model-loaded", S("name", m->name), S("hash", h1b_hash(c->model->file)),
              U("layers", m->n_layers), U("context", m->n_ctx), U("vocab", m->n_vocab),

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "common/check.h"
 #include "kernels/attention/attention.h"
 #include "kernels/rope/rope.h"
 
@@ -182,10 +185,95 @@ enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t 
     return ERR_OK;
 }
 
+/* ---- the copy ----
+ *
+ * One core of a Zen 5 server in a virtual machine, best of 12 in CPU time, GB/s from 4 KiB pages and
+ * from huge pages: ternary_matmul 414720 x 2560 of one token 29.4 and 38.9 (AVX-512), 29.3 and 32.4
+ * (AVX2); head8_bounds 64128 x 2560 23.5 and 35.3. */
+
+/* Memory that can be had without swapping; 0 if the system does not say. */
+static uint64_t available_bytes(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (f == NULL)
+        return 0;
+    char line[128];
+    unsigned long long kib = 0;
+    while (kib == 0 && fgets(line, sizeof line, f) != NULL)
+        (void)sscanf(line, "MemAvailable: %llu kB", &kib);
+    (void)fclose(f);
+    return kib * 1024;
+}
+
+/* Pages of the file's mapping that are not needed soon; they come back when read. */
+static void let_go(const void *data, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)data + bytes) / page * page;
+    if (from < to)
+        (void)madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+/* Moves `bytes` at *data to the end of the copy; without memory only counts them. */
+static void move(struct model *m, const void **data, size_t bytes)
+{
+    if (m->copy != NULL) {
+        void *to = (char *)m->copy + m->copy_bytes;
+        memcpy(to, *data, bytes);
+        let_go(*data, bytes);
+        *data = to;
+    }
+    m->copy_bytes += (bytes + 63) / 64 * 64;
+}
+
+static void move_codes(struct model *m, struct ternary_weights *w)
+{
+    const void *data = w->codes;
+    move(m, &data, w->n_rows * ternary_row_bytes(w->n_cols));
+    w->codes = data;
+}
+
+static void move_all(struct model *m)
+{
+    m->copy_bytes = 0;
+    for (uint32_t i = 0; i < m->config.n_layers; i++) {
+        struct model_layer *l = &m->layers[i];
+        struct ternary_weights *const linears[] = {&l->q,    &l->k,  &l->v,   &l->o,
+                                                   &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < ARRAY_LEN(linears); k++)
+            move_codes(m, linears[k]);
+    }
+    const void *head = m->head;
+    move(m, &head, (size_t)m->config.n_vocab * m->config.n_hidden * sizeof *m->head);
+    m->head = head;
+}
+
+enum err model_copy_weights(struct model *m)
+{
+    ASSERT(m->copy == NULL);
+    move_all(m);
+    size_t bytes = m->copy_bytes;
+    void *p = MAP_FAILED;
+    if (bytes < available_bytes() / 4 * 3)
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        m->copy_bytes = 0;
+        return ERR_NOMEM;
+    }
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    m->copy = p;
+    move_all(m);
+    (void)mprotect(p, bytes, PROT_READ);
+    return ERR_OK;
+}
+
 void model_close(struct model *m)
 {
     if (m == NULL)
         return;
+    if (m->copy != NULL)
+        (void)munmap(m->copy, m->copy_bytes);
     h1b_close(m->file);
     free(m->layers);
     free(m->rope_cos);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* model: the tensors of an .h1b file bound to names in C, with every shape checked.
  *
- * Weights stay in the file's read-only mapping; only the RoPE tables are made here. Immutable after
- * model_open, so any thread may read it. */
+ * Weights stay in the file's read-only mapping unless model_copy_weights moves the large ones; only
+ * the RoPE tables are made here. Immutable after that, so any thread may read it. */
 #ifndef HALO_ENGINE_MODEL_H
 #define HALO_ENGINE_MODEL_H
 
@@ -31,6 +31,8 @@ struct model {
     struct model_layer *layers;
     float *rope_cos; /* [context][head_dim / 2] */
     float *rope_sin;
+    void *copy; /* of the codes and the head, or NULL */
+    size_t copy_bytes;
     uint64_t bytes_per_token; /* weights that a step reads at least: all layers and the head */
 };
 
@@ -38,6 +40,13 @@ struct model {
  * ERR_MODEL_FORMAT or ERR_NOMEM. */
 MUST_CHECK enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,
                                struct model **ret_model);
+
+/* Copies the codes of all layers and the head, in the order in which a step reads them, into memory
+ * with huge pages. The pages of a file are 4 KiB each, and looking them up costs a processor up to a
+ * third of what it could read (more so in a virtual machine). ERR_NOMEM, and all as before, if less
+ * than a third more than that is available. */
+MUST_CHECK enum err model_copy_weights(struct model *m);
+
 void model_close(struct model *m);
 
 #endif

@@ -25,6 +25,10 @@ static const struct opt TABLE[] = {
                    "top-k replies read half the bytes; the replies are the same"),
     OPT_BOOL_ROW(struct options, does_verify, "verify", "true",
                  "compare every section of the model file with its SHA-256 at the start"),
+    OPT_BOOL_ROW(
+        struct options, does_copy_weights, "copy-weights", "true",
+        "copy the weights into huge pages at the start, which are faster to read than those "
+        "of the file; without, engines of one machine share the file's pages"),
     OPT_U32_ROW(struct options, threads, "threads", "0", 0, POOL_MAX_THREADS, "N",
                 "threads that compute; 0: one per processor, at most 4, because decoding waits for "
                 "memory"),

@@ -16,6 +16,7 @@ struct options {
     const char *isa;
     const char *head;
     bool does_verify;
+    bool does_copy_weights;
     uint32_t threads; /* 0: as many as processors, at most 4 */
     uint32_t kv_tokens;
     uint32_t max_seqs;

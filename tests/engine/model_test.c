@@ -65,6 +65,37 @@ static void a_step_reads_the_head_but_not_the_embedding(void **state)
     model_close(untied);
 }
 
+static void expect_copied(const struct ternary_weights *copy, const struct ternary_weights *w)
+{
+    assert_ptr_not_equal(copy->codes, w->codes);
+    assert_memory_equal(copy->codes, w->codes, w->n_rows * ternary_row_bytes(w->n_cols));
+}
+
+static void copied_weights_are_the_same(void **state)
+{
+    (void)state;
+    struct model *m = testmodel_open(&TESTMODEL_TINY);
+    struct model *copy = testmodel_open(&TESTMODEL_TINY);
+    assert_int_equal(model_copy_weights(copy), ERR_OK);
+    for (uint32_t i = 0; i < m->config.n_layers; i++) {
+        const struct model_layer *a = &copy->layers[i];
+        const struct model_layer *b = &m->layers[i];
+        expect_copied(&a->q, &b->q);
+        expect_copied(&a->k, &b->k);
+        expect_copied(&a->v, &b->v);
+        expect_copied(&a->o, &b->o);
+        expect_copied(&a->gate, &b->gate);
+        expect_copied(&a->up, &b->up);
+        expect_copied(&a->down, &b->down);
+    }
+    size_t n_head = (size_t)m->config.n_vocab * m->config.n_hidden * sizeof *m->head;
+    assert_ptr_not_equal(copy->head, copy->embedding);
+    assert_memory_equal(copy->head, m->head, n_head);
+    assert_memory_equal(copy->embedding, m->embedding, n_head);
+    model_close(copy);
+    model_close(m);
+}
+
 static void expect_refused(const char *omit, const char *reshape)
 {
     testmodel_write(&TESTMODEL_TINY, path, omit, reshape);
@@ -131,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_parts_are_bound),
         cmocka_unit_test(a_step_reads_the_head_but_not_the_embedding),
+        cmocka_unit_test(copied_weights_are_the_same),
         cmocka_unit_test(a_missing_or_misshapen_tensor_is_named),
         cmocka_unit_test(scales_must_divide_the_rows),
         cmocka_unit_test(a_head_size_that_kernels_lack_is_refused),
