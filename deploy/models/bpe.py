@@ -124,7 +124,9 @@ class Tokenizer:
         self.merges = [tuple(int(x) for x in m) for m in merges]
         self.n_normal = len(tokens) - n_special
         self.ids = {t: i for i, t in enumerate(tokens[: self.n_normal])}
-        self.special = {t.decode(): self.n_normal + i for i, t in enumerate(tokens[self.n_normal :])}
+        self.special = {
+            t.decode(): self.n_normal + i for i, t in enumerate(tokens[self.n_normal :])
+        }
         self.rank = {pair: r for r, pair in reversed(list(enumerate(self.merges)))}
         self.cache = {}
         names = "|".join(regex.escape(s) for s in self.special)
@@ -137,7 +139,8 @@ class Tokenizer:
         word = list(raw)
         while len(word) > 1:
             rank, i = min(
-                (self.rank.get(pair, len(self.merges)), i) for i, pair in enumerate(zip(word, word[1:]))
+                (self.rank.get(pair, len(self.merges)), i)
+                for i, pair in enumerate(zip(word, word[1:]))
             )
             if rank == len(self.merges):
                 break

@@ -145,7 +145,9 @@ def random_model(config, seed):
         for name, length in norm_shapes(config).items():
             layer[name] = rng.normal(1, 0.1, length).astype(np.float32)
         for name, (rows, columns) in layer_shapes(config).items():
-            layer[name] = ternarize(rng.normal(0, columns**-0.5, (rows, columns)).astype(np.float32))
+            layer[name] = ternarize(
+                rng.normal(0, columns**-0.5, (rows, columns)).astype(np.float32)
+            )
         layers.append(layer)
     return embedding, rng.normal(1, 0.1, hidden).astype(np.float32), layers
 
@@ -159,8 +161,12 @@ def load_tokenizer(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokenizer", required=True, help="tokenizer.npz as train_demo.py writes it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--tokenizer", required=True, help="tokenizer.npz as train_demo.py writes it"
+    )
     parser.add_argument("--out", required=True, help="the .h1b file to write")
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--inner", type=int, default=1536, help="intermediate size")

@@ -75,14 +75,22 @@ def write(path, sections):
         all_dims = list(dims) + [1] * (4 - len(dims))
         table += struct.pack(
             "<96sII4QQQ32s8x",
-            raw_name, dtype, len(dims), *all_dims, offset, len(data), hashlib.sha256(data).digest(),
+            raw_name,
+            dtype,
+            len(dims),
+            *all_dims,
+            offset,
+            len(data),
+            hashlib.sha256(data).digest(),
         )
         blobs.append((offset, data))
         offset += len(data) + -len(data) % ALIGN
     size = blobs[-1][0] + len(blobs[-1][1])
     model_hash = hashlib.sha256(table).digest()
     with open(path, "wb") as out:
-        out.write(struct.pack("<4sIQIIQ32s", MAGIC, VERSION, size, len(sections), 0, ALIGN, model_hash))
+        out.write(
+            struct.pack("<4sIQIIQ32s", MAGIC, VERSION, size, len(sections), 0, ALIGN, model_hash)
+        )
         out.write(table)
         for start, data in blobs:
             out.write(b"\0" * (start - out.tell()))

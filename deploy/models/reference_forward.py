@@ -35,7 +35,7 @@ def softmax(x):
 
 
 def rotate(x, positions, theta):
-    """RoPE on [tokens, heads, head_dim], pairing element i with i + head_dim / 2."""
+    """RoPE on [..., tokens, heads, head_dim], pairing element i with i + head_dim / 2."""
     half = x.shape[-1] // 2
     angle = positions[:, None] * theta ** (-np.arange(half) / half)
     cos, sin = np.cos(angle)[:, None].astype(x.dtype), np.sin(angle)[:, None].astype(x.dtype)
@@ -72,22 +72,27 @@ class Model:
         self.n_past = 0
 
     def _attention(self, index, layer, x):
-        c, n = self.config, len(x)
+        c, n = self.config, x.shape[-2]
         heads, kv_heads, dim = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
         x = quantize(x)
+
+        def project(name, count):
+            return (x @ layer[name].T).reshape(*x.shape[:-1], count, dim)
+
         positions = np.arange(self.n_past, self.n_past + n)
-        q = rotate((x @ layer["self_attn.q_proj"].T).reshape(n, heads, dim), positions, c["rope_theta"])
-        k = rotate((x @ layer["self_attn.k_proj"].T).reshape(n, kv_heads, dim), positions, c["rope_theta"])
-        v = (x @ layer["self_attn.v_proj"].T).reshape(n, kv_heads, dim)
+        q = rotate(project("self_attn.q_proj", heads), positions, c["rope_theta"])
+        k = rotate(project("self_attn.k_proj", kv_heads), positions, c["rope_theta"])
+        v = project("self_attn.v_proj", kv_heads)
         if self.past[index] is not None:
-            k = np.concatenate([self.past[index][0], k])
-            v = np.concatenate([self.past[index][1], v])
+            k = np.concatenate([self.past[index][0], k], -3)
+            v = np.concatenate([self.past[index][1], v], -3)
         self.past[index] = (k, v)
-        k, v = (np.repeat(t, heads // kv_heads, axis=1) for t in (k, v))
-        scores = np.einsum("qhd,khd->hqk", q, k) * self.dtype(dim**-0.5)
-        hidden_keys = np.arange(len(k))[None, :] > positions[:, None]
-        scores = np.where(hidden_keys[None], self.dtype(-np.inf), scores)
-        out = np.einsum("hqk,khd->qhd", softmax(scores), v).reshape(n, heads * dim)
+        k, v = (np.repeat(t, heads // kv_heads, axis=-2) for t in (k, v))
+        scores = np.einsum("...qhd,...khd->...hqk", q, k) * self.dtype(dim**-0.5)
+        hidden_keys = np.arange(k.shape[-3])[None, :] > positions[:, None]
+        scores = np.where(hidden_keys, self.dtype(-np.inf), scores)
+        out = np.einsum("...hqk,...khd->...qhd", softmax(scores), v)
+        out = out.reshape(*x.shape[:-1], heads * dim)
         out = rms_norm(out, layer["self_attn.attn_sub_norm"], c["rms_norm_eps"])
         return quantize(out) @ layer["self_attn.o_proj"].T
 
@@ -99,30 +104,35 @@ class Model:
         return quantize(inner) @ layer["mlp.down_proj"].T
 
     def forward(self, ids):
-        """Logits [len(ids), vocab] after each of `ids`, which follow all ids given before."""
+        """Logits [..., tokens, vocab] after each of `ids` [..., tokens], which follow all ids given
+        before. Leading dimensions are independent sequences of one length."""
         eps = self.config["rms_norm_eps"]
-        x = self.embedding[np.asarray(ids)]
+        ids = np.asarray(ids)
+        x = self.embedding[ids]
         for i, layer in enumerate(self.layers):
             x = x + self._attention(i, layer, rms_norm(x, layer["input_layernorm"], eps))
             x = x + self._mlp(layer, rms_norm(x, layer["post_attention_layernorm"], eps))
-        self.n_past += len(ids)
+        self.n_past += ids.shape[-1]
         return rms_norm(x, self.final_norm, eps) @ self.embedding.T
 
-    def generate(self, prompt_ids, max_tokens):
-        """Greedy continuation of a fresh prompt, without the end token."""
+    def generate(self, prompts, max_tokens):
+        """Greedy continuations of fresh prompts of one length, without the end tokens."""
         self.reset()
-        logits, out = self.forward(prompt_ids), []
-        while len(out) < max_tokens:
-            best = int(logits[-1].argmax())
-            if best in self.config["eos_token_ids"]:
+        logits = self.forward(prompts)[:, -1]
+        out, running = [[] for _ in prompts], set(range(len(prompts)))
+        for _ in range(max_tokens):
+            best = logits.argmax(-1)
+            running -= {i for i in running if best[i] in self.config["eos_token_ids"]}
+            for i in running:
+                out[i].append(int(best[i]))
+            if not running:
                 break
-            out.append(best)
-            logits = self.forward([best])
+            logits = self.forward(best[:, None])[:, -1]
         return out
 
     def reply(self, messages, max_tokens=200):
         prompt = self.tokenizer.encode_with_specials(chat_prompt(messages))
-        return self.tokenizer.decode(self.generate(prompt, max_tokens)).strip()
+        return self.tokenizer.decode(self.generate([prompt], max_tokens)[0]).strip()
 
 
 def chat_prompt(messages):
@@ -150,7 +160,9 @@ def print_chat(model, turns, system):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("model", help="a .h1b file of architecture bitnet")
     parser.add_argument("--logits", metavar="TEXT")
     parser.add_argument("--chat", nargs="+", metavar="TURN")
