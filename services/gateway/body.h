@@ -10,10 +10,14 @@
 #include "common/str.h"
 #include "services/gateway/errors.h"
 
-enum { BODY_DEPTH_MAX = 64 };
+enum {
+    BODY_DEPTH_MAX = 64,
+    BODY_CONTAINERS_MAX = 65536, /* jansson takes a hundred times the bytes of an empty one */
+};
 
-/* Parses one JSON object of at most max_bytes. Nesting beyond BODY_DEPTH_MAX, a key given twice,
- * bytes that are not UTF-8 and U+0000 are refused. NULL: *ret_error is set. */
+/* Parses one JSON object of at most max_bytes. Nesting beyond BODY_DEPTH_MAX, more than
+ * BODY_CONTAINERS_MAX arrays and objects, a key given twice, bytes that are not UTF-8 and U+0000 are
+ * refused. NULL: *ret_error is set. */
 json_t *body_parse(struct str text, uint64_t max_bytes, struct api_error *ret_error);
 
 /* "a string", "a number", "null", ... */

@@ -201,7 +201,8 @@ static void finish(struct exchange *x)
     h2o_send(x->req, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
-static bool has_to_fly(struct exchange *x)
+/* Whether there is something to give to h2o; it is then in flying, after flown. */
+static bool take_pending(struct exchange *x)
 {
     if (x->flown < x->flying.len)
         return true;
@@ -217,7 +218,7 @@ static void pump(struct exchange *x)
 {
     if (x->is_flying)
         return;
-    if (!has_to_fly(x)) {
+    if (!take_pending(x)) {
         if (x->state == ENDING)
             finish(x);
         else if (x->state == RESETTING)

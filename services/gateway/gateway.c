@@ -78,9 +78,9 @@ static void on_terminate(void *ctx)
         return;
     g->is_draining = true;
     notify_stopping();
-    log_info("draining", U("replies", g->n_replies));
     listen_fini(&g->listeners);
     server_drain(g->server);
+    log_info("draining", U("replies", g->n_replies));
     loop_timer_set(g->loop, &g->drain, g->options->drain_ms);
     on_live_changed(g);
 }

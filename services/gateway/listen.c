@@ -186,8 +186,7 @@ bool listen_open(const struct options *o, struct listeners *ret_listeners)
         if (!add(ret_listeners, SD_LISTEN_FDS_START + i))
             return false;
     }
-    if (n == 0 && strcmp(o->listen, "none") != 0 &&
-        !open_tcp(o->listen, ret_listeners))
+    if (n == 0 && strcmp(o->listen, "none") != 0 && !open_tcp(o->listen, ret_listeners))
         return false;
     if (o->unix_path != NULL && !open_unix(o->unix_path, o->unix_mode, ret_listeners))
         return false;

@@ -31,7 +31,7 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, drain_ms, "drain-ms", "30000", 0, 3600000, "MS",
                 "after SIGTERM, how long replies may still run"),
     OPT_U32_ROW(
-        struct options, idle_ms, "idle-ms", "30000", 100, 3600000, "MS",
+        struct options, idle_ms, "idle-ms", "60000", 100, 3600000, "MS",
         "time for a request to arrive in full, and for an idle connection to be used again"),
     OPT_U32_ROW(struct options, stall_ms, "stall-ms", "30000", 100, 3600000, "MS",
                 "a client that takes nothing for this long is given up"),

@@ -36,7 +36,4 @@ struct shape {
 extern const struct shape shape_chat;
 extern const struct shape shape_completions;
 
-/* "stop" or "length", in quotes; null for FINISH_NONE. */
-const char *shape_finish(enum finish f);
-
 #endif

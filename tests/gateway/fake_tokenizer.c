@@ -27,11 +27,10 @@
 #include "common/mem.h"
 #include "proto/link.h"
 
-enum { BIG_BYTES = 1000, CONTEXT = 4096, VOCAB = 128 };
+enum { BIG_BYTES = 1000, CONTEXT = 4096, VOCAB = 128, BATCH_MAX = 256 };
 
 struct reply {
     struct reply *next;
-    struct link *link;
     uint64_t req;
     char *script; /* the prompt's text */
     char *dump;
@@ -163,10 +162,23 @@ static void free_reply(struct reply **link)
     free(r);
 }
 
-static void send_piece(struct reply *r, const struct rec_piece *p)
+/* What one step brings for all replies; sent as one frame, as a real tokenizer does. */
+struct batch {
+    struct rec_piece items[BATCH_MAX];
+    struct buf texts[BATCH_MAX];
+    char details[BATCH_MAX][64];
+    struct rec_top tops[BATCH_MAX][20];
+    size_t n;
+};
+
+static void send_batch(struct batch *b)
 {
-    struct frame_pieces frame = {.items = p, .n_items = 1};
-    send_frame(r->link, FRAME_pieces, &frame);
+    struct frame_pieces frame = {.items = b->items, .n_items = b->n};
+    if (b->n > 0 && fake.link != NULL)
+        send_frame(fake.link, FRAME_pieces, &frame);
+    for (size_t i = 0; i < b->n; i++)
+        buf_fini(&b->texts[i]);
+    b->n = 0;
 }
 
 static void fill_logprobs(const struct reply *r, struct rec_piece *p, struct rec_top top[20])
@@ -184,48 +196,63 @@ static void fill_logprobs(const struct reply *r, struct rec_piece *p, struct rec
     p->n_top = r->top_logprobs;
 }
 
-/* Sends the next piece; false when the reply has ended. */
-static bool step(struct reply *r)
+static void fail_piece(const struct reply *r, struct rec_piece *p, char detail[64])
 {
-    struct rec_piece p = {.req = r->req};
-    struct rec_piece after = {0};
-    struct rec_top top[20];
-    struct buf scratch = {0};
-    struct buf ahead = {0};
+    const char *text = strchr(strchr(r->script, ' ') + 1, ' ');
+    (void)snprintf(detail, 64, "%s", text != NULL ? text + 1 : "");
+    p->finish = FINISH_ERROR;
+    p->code = number_after(r->script);
+    p->detail = str_from(detail);
+}
+
+/* Puts the next piece into the batch; false when the reply has ended. */
+static bool step(struct reply *r, struct batch *b)
+{
     if (starts(r->script, "@hang"))
         return true;
+    if (b->n == BATCH_MAX)
+        send_batch(b);
+    size_t i = b->n++;
+    struct rec_piece *p = &b->items[i];
+    struct rec_piece after = {0};
+    struct buf ahead = {0};
+    *p = (struct rec_piece){.req = r->req};
     if (starts(r->script, "@fail") || (starts(r->script, "@midfail") && r->position == 1)) {
-        const char *text = strchr(strchr(r->script, ' ') + 1, ' ');
-        p.finish = FINISH_ERROR;
-        p.code = number_after(r->script);
-        p.detail = str_from(text != NULL ? text + 1 : "");
-    } else if (piece_at(r, r->position, &scratch, &p)) {
-        p.has_id = true;
-        p.id = r->position % VOCAB;
-        p.cached_tokens = r->position == 0 ? 2 : 0;
-        fill_logprobs(r, &p, top);
+        fail_piece(r, p, b->details[i]);
+    } else if (piece_at(r, r->position, &b->texts[i], p)) {
+        p->has_id = true;
+        p->id = r->position % VOCAB;
+        p->cached_tokens = r->position == 0 ? 2 : 0;
+        fill_logprobs(r, p, b->tops[i]);
         r->position++;
         if (!starts(r->script, "@midfail") && !piece_at(r, r->position, &ahead, &after))
-            p.finish = FINISH_STOP;
+            p->finish = FINISH_STOP;
         else if (r->position >= r->max_tokens)
-            p.finish = FINISH_LENGTH;
+            p->finish = FINISH_LENGTH;
     } else {
-        p.finish = FINISH_STOP;
+        p->finish = FINISH_STOP;
     }
-    send_piece(r, &p);
-    buf_fini(&scratch);
     buf_fini(&ahead);
-    return p.finish == FINISH_NONE;
+    if (p->finish != FINISH_NONE && b->texts[i].len == 0) {
+        /* The script and the dump go with the reply, before the batch is sent. */
+        buf_add_str(&b->texts[i], p->text);
+        if (p->token_text.ptr == p->text.ptr)
+            p->token_text = buf_str(&b->texts[i]);
+        p->text = buf_str(&b->texts[i]);
+    }
+    return p->finish == FINISH_NONE;
 }
 
 static void on_timer(struct loop_timer *t)
 {
+    static struct batch batch;
     for (struct reply **link = &fake.replies; *link != NULL;) {
-        if (step(*link))
+        if (step(*link, &batch))
             link = &(*link)->next;
         else
             free_reply(link);
     }
+    send_batch(&batch);
     if (fake.replies != NULL)
         loop_timer_set(fake.loop, t, fake.delay_ms);
 }
@@ -306,7 +333,6 @@ static void on_generate(struct link *l, const struct frame_generate *g)
     struct reply *r = mem_zalloc(1, sizeof *r);
     struct frame_accepted accepted = {.req = g->req, .prompt_tokens = 7};
     r->next = fake.replies;
-    r->link = l;
     r->req = g->req;
     r->script = script_of(g);
     r->dump = dump(g);

@@ -99,7 +99,7 @@ class Stack:
     def __exit__(self, *exc):
         if self.fake:
             self.fake.end(signal.SIGKILL)
-        code = self.gateway.end()
+        code = self.gateway.end(signal.SIGKILL if exc[0] else signal.SIGTERM)
         shutil.rmtree(self.dir, ignore_errors=True)
         if exc[0] is None:
             assert code == 0, f'halo-gateway ended with {code}: {self.gateway.drain_lines()[-20:]}'

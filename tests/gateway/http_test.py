@@ -47,6 +47,11 @@ def deep_nesting_is_refused_and_moderate_is_not():
     assert stack.post(CHAT, chat('[[[[' * 100 + '"' + '{' * 100))[0] == 200  # brackets in a text
 
 
+def too_many_arrays_are_refused():
+    error = refused('{"metadata":[' + '[],' * 70000 + '1]}')
+    assert '65536' in error['message']
+
+
 def a_long_body_is_refused_in_json_and_the_connection_lives():
     big = json.dumps(chat('x' * (4 * 1024 * 1024)))
     error = refused(big, 413, 'body_too_large')
