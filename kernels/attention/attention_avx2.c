@@ -7,8 +7,8 @@
 #include "kernels/reduce_avx2.h"
 #include "kernels/unroll.h"
 
-/* Three queries by 32 slots, or by 32 columns of values: 12 chains of fma in 16 registers. */
-enum { TILE_QUERIES = 3 };
+/* Four queries by 16 slots, or by 16 columns of values: 8 chains of fma. */
+enum { TILE_QUERIES = 4 };
 
 void attention_store_avx2(const float *k, const float *v, size_t head_dim, size_t slot,
                           uint16_t *k_block, uint16_t *v_block)
@@ -25,65 +25,57 @@ void attention_store_avx2(const float *k, const float *v, size_t head_dim, size_
     }
 }
 
-static void widen(const uint16_t *x, const uint16_t *next, size_t n, float *y)
+INLINE __m256 load_f16(const uint16_t *p)
 {
-    for (size_t i = 0; i < n; i += 8) {
-        if (i % 32 == 0) {
-            _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
-        }
-        __m128i h = _mm_loadu_si128((const __m128i *)(const void *)(x + i));
-        _mm256_store_ps(y + i, _mm256_cvtph_ps(h));
-    }
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-INLINE void score_tile(const float *k, size_t head_dim, const struct attention_query *query,
-                       size_t n, struct attention_weights *ret)
+/* Slots [slot, slot + 16). */
+INLINE void score_tile(const struct attention_data *k, size_t head_dim, size_t slot,
+                       const struct attention_query *query, size_t n, struct attention_weights *ret)
 {
-    __m256 a[TILE_QUERIES][4];
+    __m256 a[TILE_QUERIES], b[TILE_QUERIES];
     UNROLL
     for (size_t i = 0; i < n; i++) {
-        UNROLL
-        for (size_t j = 0; j < 4; j++) {
-            a[i][j] = _mm256_setzero_ps();
-        }
+        a[i] = _mm256_setzero_ps();
+        b[i] = _mm256_setzero_ps();
     }
     for (size_t d = 0; d < head_dim; d++) {
-        __m256 q[TILE_QUERIES];
+        const uint16_t *from = k->block + d * ATTENTION_BLOCK + slot;
+        if (slot == 0) {
+            _mm_prefetch((const char *)(k->next + d * ATTENTION_BLOCK), _MM_HINT_T0);
+        }
+        __m256 k0 = load_f16(from);
+        __m256 k1 = load_f16(from + 8);
         UNROLL
         for (size_t i = 0; i < n; i++) {
-            q[i] = _mm256_set1_ps(query[i].q[d]);
-        }
-        UNROLL
-        for (size_t j = 0; j < 4; j++) {
-            __m256 kj = _mm256_load_ps(k + d * ATTENTION_BLOCK + 8 * j);
-            UNROLL
-            for (size_t i = 0; i < n; i++) {
-                a[i][j] = _mm256_fmadd_ps(q[i], kj, a[i][j]);
-            }
+            __m256 q = _mm256_set1_ps(query[i].q[d]);
+            a[i] = _mm256_fmadd_ps(q, k0, a[i]);
+            b[i] = _mm256_fmadd_ps(q, k1, b[i]);
         }
     }
     const __m256 scale = _mm256_set1_ps(1.0f / sqrtf((float)head_dim));
     UNROLL
     for (size_t i = 0; i < n; i++) {
-        UNROLL
-        for (size_t j = 0; j < 4; j++) {
-            _mm256_storeu_ps(ret[i].p + 8 * j, _mm256_mul_ps(scale, a[i][j]));
-        }
+        _mm256_storeu_ps(ret[i].p + slot, _mm256_mul_ps(scale, a[i]));
+        _mm256_storeu_ps(ret[i].p + slot + 8, _mm256_mul_ps(scale, b[i]));
     }
 }
 
 static void score(const struct attention_data *k, size_t head_dim,
                   const struct attention_query *query, size_t n, struct attention_weights *ret)
 {
-    size_t i = 0;
-    for (; n - i == 3 || n - i > 4; i += 3) { /* four are better off as two and two */
-        score_tile(k->wide, head_dim, query + i, 3, ret + i);
-    }
-    for (; i + 2 <= n; i += 2) {
-        score_tile(k->wide, head_dim, query + i, 2, ret + i);
-    }
-    if (i < n) {
-        score_tile(k->wide, head_dim, query + i, 1, ret + i);
+    for (size_t slot = 0; slot < ATTENTION_BLOCK; slot += 16) {
+        size_t i = 0;
+        for (; i + 4 <= n; i += 4) {
+            score_tile(k, head_dim, slot, query + i, 4, ret + i);
+        }
+        for (; i + 2 <= n; i += 2) {
+            score_tile(k, head_dim, slot, query + i, 2, ret + i);
+        }
+        if (i < n) {
+            score_tile(k, head_dim, slot, query + i, 1, ret + i);
+        }
     }
 }
 
@@ -123,12 +115,23 @@ static void exp16(float x[ATTENTION_PASS_QUERIES])
     _mm256_storeu_ps(x + 8, exp_avx2(_mm256_loadu_ps(x + 8)));
 }
 
-/* Columns [d, d + 8 * n_vectors) for n queries. */
-INLINE void weigh_columns(const float *v, size_t head_dim, size_t d, size_t n_present,
-                          struct attention_query *query, const struct attention_weights *w,
-                          size_t n, size_t n_vectors)
+/* acc of columns [d, d + 8) into the segment. */
+INLINE void merge_columns(struct attention_query *query, const struct attention_weights *w,
+                          size_t d, __m256 acc)
 {
-    __m256 acc[TILE_QUERIES][4];
+    if (!w->is_first) {
+        acc = _mm256_mul_ps(acc, _mm256_set1_ps(w->e2));
+        acc = _mm256_fmadd_ps(_mm256_loadu_ps(query->segment + d), _mm256_set1_ps(w->e), acc);
+    }
+    _mm256_storeu_ps(query->segment + d, acc);
+}
+
+/* Columns [d, d + 8 * n_vectors) for n queries. */
+INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_t d,
+                          size_t n_present, struct attention_query *query,
+                          const struct attention_weights *w, size_t n, size_t n_vectors)
+{
+    __m256 acc[TILE_QUERIES][2];
     UNROLL
     for (size_t i = 0; i < n; i++) {
         UNROLL
@@ -137,17 +140,21 @@ INLINE void weigh_columns(const float *v, size_t head_dim, size_t d, size_t n_pr
         }
     }
     for (size_t s = 0; s < n_present; s++) {
-        __m256 p[TILE_QUERIES];
-        UNROLL
-        for (size_t i = 0; i < n; i++) {
-            p[i] = _mm256_set1_ps(w[i].p[s]);
+        size_t at = s * head_dim + d;
+        if (d % 32 == 0) {
+            _mm_prefetch((const char *)(v->next + at), _MM_HINT_T0);
         }
+        __m256 u[2];
         UNROLL
         for (size_t j = 0; j < n_vectors; j++) {
-            __m256 u = _mm256_load_ps(v + s * head_dim + d + 8 * j);
+            u[j] = load_f16(v->block + at + 8 * j);
+        }
+        UNROLL
+        for (size_t i = 0; i < n; i++) {
+            __m256 p = _mm256_set1_ps(w[i].p[s]);
             UNROLL
-            for (size_t i = 0; i < n; i++) {
-                acc[i][j] = _mm256_fmadd_ps(p[i], u, acc[i][j]);
+            for (size_t j = 0; j < n_vectors; j++) {
+                acc[i][j] = _mm256_fmadd_ps(p, u[j], acc[i][j]);
             }
         }
     }
@@ -155,25 +162,19 @@ INLINE void weigh_columns(const float *v, size_t head_dim, size_t d, size_t n_pr
     for (size_t i = 0; i < n; i++) {
         UNROLL
         for (size_t j = 0; j < n_vectors; j++) {
-            float *to = query[i].segment + d + 8 * j;
-            __m256 a = acc[i][j];
-            if (!w[i].is_first) {
-                a = _mm256_mul_ps(a, _mm256_set1_ps(w[i].e2));
-                a = _mm256_fmadd_ps(_mm256_loadu_ps(to), _mm256_set1_ps(w[i].e), a);
-            }
-            _mm256_storeu_ps(to, a);
+            merge_columns(&query[i], &w[i], d + 8 * j, acc[i][j]);
         }
     }
 }
 
-INLINE void weigh_tile(const float *v, size_t head_dim, size_t n_present,
+INLINE void weigh_tile(const struct attention_data *v, size_t head_dim, size_t n_present,
                        struct attention_query *query, const struct attention_weights *w, size_t n)
 {
     size_t d = 0;
-    for (; d + 32 <= head_dim; d += 32) {
-        weigh_columns(v, head_dim, d, n_present, query, w, n, 4);
+    for (; d + 16 <= head_dim; d += 16) {
+        weigh_columns(v, head_dim, d, n_present, query, w, n, 2);
     }
-    for (; d < head_dim; d += 8) {
+    if (d < head_dim) {
         weigh_columns(v, head_dim, d, n_present, query, w, n, 1);
     }
 }
@@ -182,14 +183,14 @@ static void weigh(const struct attention_data *v, size_t head_dim, size_t n_pres
                   struct attention_query *query, const struct attention_weights *w, size_t n)
 {
     size_t i = 0;
-    for (; n - i == 3 || n - i > 4; i += 3) { /* four are better off as two and two */
-        weigh_tile(v->wide, head_dim, n_present, query + i, w + i, 3);
+    for (; i + 4 <= n; i += 4) {
+        weigh_tile(v, head_dim, n_present, query + i, w + i, 4);
     }
     for (; i + 2 <= n; i += 2) {
-        weigh_tile(v->wide, head_dim, n_present, query + i, w + i, 2);
+        weigh_tile(v, head_dim, n_present, query + i, w + i, 2);
     }
     if (i < n) {
-        weigh_tile(v->wide, head_dim, n_present, query + i, w + i, 1);
+        weigh_tile(v, head_dim, n_present, query + i, w + i, 1);
     }
 }
 
@@ -211,6 +212,6 @@ static void divide(const float *acc, float l, float *out, size_t head_dim)
 
 void attention_run_avx2(const struct attention *a)
 {
-    static const struct attention_ops ops = {widen, score, soften, weigh, merge, divide, exp16};
+    static const struct attention_ops ops = {score, soften, weigh, merge, divide, exp16};
     attention_run_passes(a, &ops);
 }

@@ -40,8 +40,8 @@ INLINE void score_tile(const struct attention_data *k, size_t head_dim,
     }
     for (size_t d = 0; d < head_dim; d++) {
         _mm_prefetch((const char *)(k->next + d * ATTENTION_BLOCK), _MM_HINT_T0);
-        __m512 k0 = load_f16(k->half + d * ATTENTION_BLOCK);
-        __m512 k1 = load_f16(k->half + d * ATTENTION_BLOCK + 16);
+        __m512 k0 = load_f16(k->block + d * ATTENTION_BLOCK);
+        __m512 k1 = load_f16(k->block + d * ATTENTION_BLOCK + 16);
         UNROLL
         for (size_t i = 0; i < n; i++) {
             __m512 q = _mm512_set1_ps(query[i].q[d]);
@@ -114,7 +114,7 @@ INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_
         }
     }
     for (size_t s = 0; s < n_present; s++) {
-        const uint16_t *from = v->half + s * head_dim + d;
+        const uint16_t *from = v->block + s * head_dim + d;
         _mm_prefetch((const char *)(v->next + s * head_dim + d), _MM_HINT_T0);
         __m512 u[2];
         UNROLL
@@ -194,6 +194,6 @@ static void divide(const float *acc, float l, float *out, size_t head_dim)
 
 void attention_run_avx512(const struct attention *a)
 {
-    static const struct attention_ops ops = {NULL, score, soften, weigh, merge, divide, exp16};
+    static const struct attention_ops ops = {score, soften, weigh, merge, divide, exp16};
     attention_run_passes(a, &ops);
 }

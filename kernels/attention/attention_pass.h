@@ -33,17 +33,13 @@ struct attention_weights {
     bool is_first; /* block of the segment: no merge, e and e2 not set */
 };
 
-/* A block's K or V: in f16 as cached, or in f32 if the variant has `widen`. `next` is the f16 data of
- * the following block, to be fetched from memory meanwhile. */
+/* A block's K or V as cached, and that of the following block, to be fetched from memory meanwhile. */
 struct attention_data {
-    const uint16_t *half;
-    const float *wide;
+    const uint16_t *block;
     const uint16_t *next;
 };
 
 struct attention_ops {
-    /* y = x in f32, n elements, a multiple of 8; NULL if the variant reads f16. */
-    void (*widen)(const uint16_t *x, const uint16_t *next, size_t n, float *y);
     /* Scores of n queries with all 32 slots, absent ones too. */
     void (*score)(const struct attention_data *k, size_t head_dim,
                   const struct attention_query *query, size_t n, struct attention_weights *ret);
@@ -149,18 +145,11 @@ static inline void attention_run_block(struct attention_pass *s, size_t block, s
     const struct attention *a = s->a;
     const struct attention_ops *ops = s->ops;
     size_t hd = a->head_dim;
-    _Alignas(64) float wide[ATTENTION_BLOCK * ATTENTION_MAX_HEAD_DIM];
     struct attention_weights w[ATTENTION_PASS_QUERIES];
-    struct attention_data k = {a->blocks[block] + a->k_offset, wide, a->blocks[next] + a->k_offset};
-    struct attention_data v = {a->blocks[block] + a->v_offset, wide, a->blocks[next] + a->v_offset};
-    if (ops->widen != NULL) {
-        ops->widen(k.half, k.next, ATTENTION_BLOCK * hd, wide);
-    }
+    struct attention_data k = {a->blocks[block] + a->k_offset, a->blocks[next] + a->k_offset};
+    struct attention_data v = {a->blocks[block] + a->v_offset, a->blocks[next] + a->v_offset};
     ops->score(&k, hd, s->query + from, s->n - from, w + from);
     attention_soften(s, block, from, w);
-    if (ops->widen != NULL) {
-        ops->widen(v.half, v.next, attention_count_present(&s->query[s->n - 1], block) * hd, wide);
-    }
     size_t n_same;
     for (size_t i = from; i < s->n; i += n_same) {
         size_t n_present = attention_count_present(&s->query[i], block);

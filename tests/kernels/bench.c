@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Speed of the kernels on one thread, per instruction set, beside what the machine can do in the
- * same run: reading memory, multiply-adds of int8 and of f32 in registers.
+/* Speed of the kernels on one thread, per instruction set, beside what the machine can do at the same
+ * moment: reading memory, multiply-adds of int8 and of f32 in registers.
  *
  *   build/tests/kernels/kernels_bench [part ...]     parts: gemv gemm head attention rows
  *
- * Each figure is the median of REPEATS runs. Matrices are cycled through so that weights come from
- * memory, not from a cache. */
+ * Kernel and limit run in turns, REPEATS times; each figure is a median. Time is the thread's
+ * processor time, so other processes disturb it only through the caches and the memory they use.
+ * Matrices are cycled through so that weights come from memory, not from a cache. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +14,14 @@
 #include <time.h>
 
 #include "kernels/kernels.h"
-#include "kernels/math/math.h"
+#include "kernels/unroll.h"
 
 enum { REPEATS = 9 };
 
 static double now_s(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -30,18 +31,60 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Median seconds of one call, the first (cold) one not counted. */
-static double median_s(void (*run)(void *), void *arg)
+static double median(double x[REPEATS])
+{
+    qsort(x, REPEATS, sizeof *x, compare_doubles);
+    return x[REPEATS / 2];
+}
+
+typedef void task(void *arg);
+
+static double time_s(task *run, void *arg)
+{
+    double t = now_s();
+    run(arg);
+    return now_s() - t;
+}
+
+/* Median seconds of a call. */
+static double measure_s(task *run, void *arg)
 {
     double s[REPEATS];
     run(arg);
     for (int i = 0; i < REPEATS; i++) {
-        double t = now_s();
-        run(arg);
-        s[i] = now_s() - t;
+        s[i] = time_s(run, arg);
     }
-    qsort(s, REPEATS, sizeof *s, compare_doubles);
-    return s[REPEATS / 2];
+    return median(s);
+}
+
+/* Work that bounds a kernel's speed from above; amount / seconds is the limit. */
+struct limit {
+    task *run;
+    void *arg;
+    double amount;
+};
+
+struct speed {
+    double kernel, limit; /* amounts per second */
+};
+
+/* `run` does `amount` of the same kind as the limit. */
+static struct speed measure(task *run, void *arg, double amount, const struct limit *limit)
+{
+    double s[REPEATS], limit_s[REPEATS];
+    run(arg);
+    limit->run(limit->arg);
+    for (int i = 0; i < REPEATS; i++) {
+        s[i] = time_s(run, arg);
+        limit_s[i] = time_s(limit->run, limit->arg);
+    }
+    return (struct speed){amount / median(s), limit->amount / median(limit_s)};
+}
+
+static void print_speed(const char *unit, const char *of, struct speed v)
+{
+    printf("%7.1f %s, %3.0f%% of %s %.1f\n", v.kernel * 1e-9, unit, 100 * v.kernel / v.limit, of,
+           v.limit * 1e-9);
 }
 
 static void *alloc(size_t size)
@@ -82,125 +125,134 @@ static uint16_t *random_halves(size_t n)
 
 /* What the machine can do. */
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vnni,avx512vl,avx2,fma")))
-#define AVX2 __attribute__((target("avx2,fma")))
-#define OPAQUE(v) __asm__ volatile("" : "+x"(v))
-#define OPAQUE512(v) __asm__ volatile("" : "+v"(v))
-
-enum { LIMIT_LOOPS = 4000000 };
-
 struct memory {
-    const uint8_t *p;
-    size_t size;
+    const uint64_t *p;
+    size_t n;
     uint64_t sum;
 };
 
-AVX2 static void read_avx2(void *arg)
+enum { MEMORY_BYTES = 128 << 20, LIMIT_LOOPS = 500000, CHAINS = 10 };
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVXVNNI __attribute__((target("avx2,avxvnni")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vnni,avx512vl,avx2,fma")))
+
+AVX2 static void read_memory(void *arg)
 {
     struct memory *m = arg;
     __m256i s[8];
     memset(s, 0, sizeof s);
-    for (size_t i = 0; i < m->size; i += 256) {
+    for (size_t i = 0; i < m->n; i += 32) {
         for (size_t k = 0; k < 8; k++) {
-            const void *from = m->p + i + 32 * k;
+            const void *from = m->p + i + 4 * k;
             s[k] = _mm256_add_epi64(s[k], _mm256_load_si256((const __m256i *)from));
         }
     }
-    for (size_t k = 1; k < 8; k++) {
-        s[0] = _mm256_add_epi64(s[0], s[k]);
+    for (size_t k = 0; k < 8; k++) {
+        m->sum += (uint64_t)_mm256_extract_epi64(s[k], 0);
     }
-    m->sum += (uint64_t)_mm256_extract_epi64(s[0], 0);
 }
+
+/* CHAINS independent accumulators, enough to hide the latency of the operation; in assembly, for a
+ * compiler sees that the chains are equal and keeps one. */
+#define CHAIN_LOOP(type, operation)                                                                \
+    const type a = {0};                                                                            \
+    type s[CHAINS];                                                                                \
+    UNROLL                                                                                         \
+    for (int k = 0; k < CHAINS; k++) {                                                             \
+        s[k] = a;                                                                                  \
+    }                                                                                              \
+    for (int i = 0; i < LIMIT_LOOPS; i++) {                                                        \
+        UNROLL                                                                                     \
+        for (int k = 0; k < CHAINS; k++) {                                                         \
+            __asm__ volatile(operation : "+v"(s[k]) : "v"(a) : "xmm15");                           \
+        }                                                                                          \
+    }                                                                                              \
+    (void)arg
 
 AVX2 static void int8_avx2(void *arg)
 {
-    (void)arg;
-    __m256i s[10], a = _mm256_set1_epi8(1);
-    memset(s, 0, sizeof s);
-    for (int i = 0; i < LIMIT_LOOPS; i++) {
-        for (int k = 0; k < 10; k++) {
-            s[k] = _mm256_add_epi16(s[k], _mm256_maddubs_epi16(a, s[k]));
-        }
-    }
-    for (int k = 0; k < 10; k++) {
-        OPAQUE(s[k]);
-    }
+    CHAIN_LOOP(__m256i, "vpmaddubsw %1, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0");
+}
+
+AVXVNNI static void int8_avxvnni(void *arg)
+{
+    CHAIN_LOOP(__m256i, "%{vex%} vpdpbusd %1, %1, %0");
 }
 
 AVX512 static void int8_avx512(void *arg)
 {
-    (void)arg;
-    __m512i s[10], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(2);
-    memset(s, 0, sizeof s);
-    for (int i = 0; i < LIMIT_LOOPS; i++) {
-        for (int k = 0; k < 10; k++) {
-            s[k] = _mm512_dpbusd_epi32(s[k], a, b);
-        }
-    }
-    for (int k = 0; k < 10; k++) {
-        OPAQUE512(s[k]);
-    }
+    CHAIN_LOOP(__m512i, "vpdpbusd %1, %1, %0");
 }
 
 AVX2 static void f32_avx2(void *arg)
 {
-    (void)arg;
-    __m256 s[10], a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(2.0f);
-    memset(s, 0, sizeof s);
-    for (int i = 0; i < LIMIT_LOOPS; i++) {
-        for (int k = 0; k < 10; k++) {
-            s[k] = _mm256_fmadd_ps(a, b, s[k]);
-        }
-    }
-    for (int k = 0; k < 10; k++) {
-        OPAQUE(s[k]);
-    }
+    CHAIN_LOOP(__m256, "vfmadd231ps %1, %1, %0");
 }
 
 AVX512 static void f32_avx512(void *arg)
 {
-    (void)arg;
-    __m512 s[10], a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(2.0f);
-    memset(s, 0, sizeof s);
-    for (int i = 0; i < LIMIT_LOOPS; i++) {
-        for (int k = 0; k < 10; k++) {
-            s[k] = _mm512_fmadd_ps(a, b, s[k]);
-        }
-    }
-    for (int k = 0; k < 10; k++) {
-        OPAQUE512(s[k]);
+    CHAIN_LOOP(__m512, "vfmadd231ps %1, %1, %0");
+}
+
+static struct limit int8_limit(enum isa level)
+{
+    double loops = (double)LIMIT_LOOPS * CHAINS;
+    return level == ISA_AVX512    ? (struct limit){int8_avx512, NULL, 64 * loops}
+           : level == ISA_AVXVNNI ? (struct limit){int8_avxvnni, NULL, 32 * loops}
+                                  : (struct limit){int8_avx2, NULL, 32 * loops};
+}
+
+static struct limit f32_limit(enum isa level)
+{
+    double loops = (double)LIMIT_LOOPS * CHAINS;
+    return level == ISA_AVX512 ? (struct limit){f32_avx512, NULL, 16 * loops}
+                               : (struct limit){f32_avx2, NULL, 8 * loops};
+}
+#else
+static void read_memory(void *arg)
+{
+    struct memory *m = arg;
+    for (size_t i = 0; i < m->n; i++) {
+        m->sum += m->p[i];
     }
 }
 
-static double read_limit_gbs(void)
+static void add_floats(void *arg)
+{
+    (void)arg;
+    float s = 0.0f;
+    for (int i = 0; i < LIMIT_LOOPS; i++) {
+        s += (float)i;
+        __asm__ volatile("" : : "m"(s));
+    }
+}
+
+static struct limit int8_limit(enum isa level)
+{
+    (void)level;
+    return (struct limit){add_floats, NULL, LIMIT_LOOPS};
+}
+
+static struct limit f32_limit(enum isa level)
+{
+    return int8_limit(level);
+}
+#endif
+
+static struct limit read_limit(void)
 {
     static struct memory m;
     if (m.p == NULL) {
-        m.size = (size_t)256 << 20;
-        void *p = alloc(m.size);
-        memset(p, 1, m.size);
-        m.p = p;
+        void *p = alloc(MEMORY_BYTES);
+        memset(p, 1, MEMORY_BYTES);
+        m = (struct memory){p, MEMORY_BYTES / sizeof(uint64_t), 0};
     }
-    return (double)m.size / median_s(read_avx2, &m) * 1e-9;
+    return (struct limit){read_memory, &m, MEMORY_BYTES};
 }
-
-static double int8_limit_gmacs(enum isa level)
-{
-    void (*run)(void *) = level == ISA_AVX512 ? int8_avx512 : int8_avx2;
-    double macs = (level == ISA_AVX512 ? 64.0 : 32.0) * 10 * LIMIT_LOOPS;
-    return macs / median_s(run, NULL) * 1e-9;
-}
-
-static double f32_limit_gmacs(enum isa level)
-{
-    void (*run)(void *) = level == ISA_AVX512 ? f32_avx512 : f32_avx2;
-    double macs = (level == ISA_AVX512 ? 16.0 : 8.0) * 10 * LIMIT_LOOPS;
-    return macs / median_s(run, NULL) * 1e-9;
-}
-#endif
 
 /* Ternary layers. */
 
@@ -263,18 +315,18 @@ static void layer_run(void *arg)
 
 static void bench_gemv(const struct kernels *k)
 {
+    const struct limit read = read_limit();
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         size_t bytes = shapes[i].rows * ternary_row_bytes(shapes[i].cols);
         struct layer l;
-        layer_init(&l, shapes[i], ((size_t)160 << 20) / bytes, 16);
+        layer_init(&l, shapes[i], MEMORY_BYTES / bytes, 16);
         l.k = k;
-        double read = read_limit_gbs();
         for (uint32_t tokens = 1; tokens <= 16; tokens *= 2) {
             l.x.n_tokens = tokens;
-            double gbs = (double)(bytes * l.n_copies) / median_s(layer_run, &l) * 1e-9;
-            printf("gemv %-6s %4ux%-4u tokens %2u  %6.2f GB/s of weights, %3.0f%% of read %.2f\n",
-                   k->isa_name, shapes[i].cols, shapes[i].rows, tokens, gbs, 100 * gbs / read,
-                   read);
+            printf("gemv %-7s %4ux%-4u tokens %2u: ", k->isa_name, shapes[i].cols, shapes[i].rows,
+                   tokens);
+            print_speed("GB/s", "read",
+                        measure(layer_run, &l, (double)(bytes * l.n_copies), &read));
         }
         layer_fini(&l);
     }
@@ -282,19 +334,18 @@ static void bench_gemv(const struct kernels *k)
 
 static void bench_gemm(const struct kernels *k, enum isa level)
 {
+    static const uint32_t counts[] = {8, 32, 512};
+    const struct limit int8 = int8_limit(level);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct layer l;
         layer_init(&l, shapes[i], 1, 512);
         l.k = k;
-        double limit = int8_limit_gmacs(level);
-        double macs = (double)shapes[i].rows * shapes[i].cols;
-        static const uint32_t counts[] = {8, 32, 512};
-        for (size_t j = 0; j < 3; j++) {
+        for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
             l.x.n_tokens = counts[j];
-            double gmacs = macs * counts[j] / median_s(layer_run, &l) * 1e-9;
-            printf("gemm %-6s %4ux%-4u tokens %3u  %7.1f GMAC/s, %3.0f%% of int8 %.0f\n",
-                   k->isa_name, shapes[i].cols, shapes[i].rows, counts[j], gmacs,
-                   100 * gmacs / limit, limit);
+            double macs = (double)shapes[i].rows * shapes[i].cols * counts[j];
+            printf("gemm %-7s %4ux%-4u tokens %3u: ", k->isa_name, shapes[i].cols, shapes[i].rows,
+                   counts[j]);
+            print_speed("GMAC/s", "int8", measure(layer_run, &l, macs, &int8));
         }
         layer_fini(&l);
     }
@@ -320,12 +371,11 @@ static void bench_head(const struct kernels *k)
     h.w = random_halves(h.n_cols * h.n_rows);
     h.x = (struct head_input){random_floats(h.n_cols * 16), h.n_cols, 16};
     h.y = alloc(h.n_rows * 16 * sizeof(float));
+    const struct limit read = read_limit();
     double bytes = 2.0 * (double)(h.n_cols * h.n_rows);
     for (h.x.n_tokens = 1; h.x.n_tokens <= 16; h.x.n_tokens *= 2) {
-        double read = read_limit_gbs();
-        double gbs = bytes / median_s(head_run, &h) * 1e-9;
-        printf("head %-6s 2560x32768 tokens %2zu  %6.2f GB/s of weights, %3.0f%% of read %.2f\n",
-               k->isa_name, h.x.n_tokens, gbs, 100 * gbs / read, read);
+        printf("head %-7s 2560x32768 tokens %2zu: ", k->isa_name, h.x.n_tokens);
+        print_speed("GB/s", "read", measure(head_run, &h, bytes, &read));
     }
 }
 
@@ -365,19 +415,18 @@ static void bench_attention(const struct kernels *k, enum isa level)
                        .out = alloc((size_t)GROUP * HD * TOKENS * sizeof(float)),
                        .out_stride = (size_t)GROUP * HD},
                       KV};
-    double limit = f32_limit_gmacs(level);
+    const struct limit read = read_limit();
+    const struct limit f32 = f32_limit(level);
     for (size_t n = 512; n <= POS; n *= 4) {
         h.a.n_tokens = 1;
         h.a.pos0 = n - 1;
-        double s = median_s(heads_run, &h);
-        printf("attention %-6s decode  at %4zu: %7.1f us, %5.2f GB/s of KV\n", k->isa_name, n,
-               s * 1e6, (double)(n * KV * HD * 4) / s * 1e-9);
+        printf("attention %-7s decode at %4zu: ", k->isa_name, n);
+        print_speed("GB/s", "read", measure(heads_run, &h, (double)(n * KV * HD * 4), &read));
         h.a.n_tokens = TOKENS;
         h.a.pos0 = n - TOKENS;
         double macs = 2.0 * HD * GROUP * KV * TOKENS * ((double)n - TOKENS / 2.0);
-        double gmacs = macs / median_s(heads_run, &h) * 1e-9;
-        printf("attention %-6s prefill %d at %4zu: %5.1f GMAC/s, %2.0f%% of f32 fma %.0f\n",
-               k->isa_name, TOKENS, n, gmacs, 100 * gmacs / limit, limit);
+        printf("attention %-7s prefill of %d at %4zu: ", k->isa_name, TOKENS, n);
+        print_speed("GMAC/s", "f32", measure(heads_run, &h, macs, &f32));
     }
 }
 
@@ -440,7 +489,7 @@ static void bench_rows(const struct kernels *k)
     r.q = (struct quantized){alloc(6912), 6912, &scale, &sum, 1, 6912};
     const struct {
         const char *what;
-        void (*run)(void *);
+        task *run;
         int loops;
     } rows[] = {
         {"rmsnorm 2560", rmsnorm_run, ROW_LOOPS},
@@ -450,8 +499,8 @@ static void bench_rows(const struct kernels *k)
         {"softmax max and exp 128256", softmax_run, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        printf("rows %-6s %-26s %8.0f ns\n", k->isa_name, rows[i].what,
-               median_s(rows[i].run, &r) / rows[i].loops * 1e9);
+        printf("rows %-7s %-26s %8.0f ns\n", k->isa_name, rows[i].what,
+               measure_s(rows[i].run, &r) / rows[i].loops * 1e9);
     }
 }
 
