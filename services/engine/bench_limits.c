@@ -110,6 +110,23 @@ __attribute__((target("avx2"))) static void int8_task_avx2(void *ctx, uint32_t i
         __asm__ volatile("" : "+x"(sum[k]));
 }
 
+__attribute__((target("avx2,avxvnni"))) static void int8_task_avxvnni(void *ctx, uint32_t i)
+{
+    (void)ctx;
+    (void)i;
+    __m256i sum[INT8_CHAINS];
+    const __m256i ones = _mm256_set1_epi8(1);
+    for (int k = 0; k < INT8_CHAINS; k++)
+        sum[k] = _mm256_setzero_si256();
+    for (int turn = 0; turn < INT8_TURNS; turn++) {
+#pragma GCC unroll 10
+        for (int k = 0; k < INT8_CHAINS; k++)
+            sum[k] = _mm256_dpbusd_avx_epi32(sum[k], ones, ones);
+    }
+    for (int k = 0; k < INT8_CHAINS; k++)
+        __asm__ volatile("" : "+x"(sum[k]));
+}
+
 __attribute__((target("avx512f,avx512vnni"))) static void int8_task_avx512(void *ctx, uint32_t i)
 {
     (void)ctx;
@@ -135,6 +152,9 @@ double bench_limits_int8(struct bench_limits *l)
 #if defined(__x86_64__)
     if (l->isa == ISA_AVX2) {
         task = int8_task_avx2;
+        per_instruction = 32;
+    } else if (l->isa == ISA_AVXVNNI) {
+        task = int8_task_avxvnni;
         per_instruction = 32;
     } else if (l->isa == ISA_AVX512) {
         task = int8_task_avx512;
