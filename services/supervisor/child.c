@@ -144,8 +144,8 @@ static void feed(struct child *c)
 
 static void terminate(struct child *c)
 {
-    send_signal(c, SIGTERM);
     send_signal(c, SIGCONT); /* a stopped one could not obey */
+    send_signal(c, SIGTERM);
     set_timer(c, c->config->stop_timeout_ms);
     enter(c, CHILD_STOPPING);
 }

@@ -101,7 +101,8 @@ static void values_replace_whole_words_and_keep_their_blanks(void **state)
     check_words(find(&p, "engine.2"), "halo-engine|--run|/run/h h|--log-level|warn|--model|/m.h1b|"
                                       "--name|2|--threads|4|--isa=avx2");
     check_words(find(&p, "gateway"),
-                "halo-gateway|--run|/run/h h|--log-level|warn|--listen|127.0.0.1:1");
+                "halo-gateway|--run|/run/h h|--log-level|warn|--listen|127.0.0.1:1|--unix|/run/h "
+                "h/gateway.http");
     assert_int_equal(find(&p, "gateway")->socket, SOCKET_HTTP);
     assert_int_equal(find(&p, "router")->socket, SOCKET_NONE);
     plan_fini(&p);

@@ -242,7 +242,7 @@ def test_children_get_their_arguments_and_a_clean_environment(scene):
     ], argv
     env = dict(e.split(b"=", 1) for e in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if e)
     assert env[b"NOTIFY_SOCKET"] == str(scene.run / "notify.sock").encode()
-    assert env[b"WATCHDOG_USEC"] == b"30000000"
+    assert env[b"WATCHDOG_USEC"] == b"6000000"
     assert env[b"HALO_RUN"] == str(scene.run).encode()
     fds = {int(f) for f in os.listdir(f"/proc/{pid}/fd")}
     assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
