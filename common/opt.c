@@ -129,6 +129,24 @@ static bool set_value(const struct opt_program *p, const struct opt *o, const ch
 
 /* ---- the config file --------------------------------------------------------------------------- */
 
+/* Texts from files live as long as the process, also those that the command line overrides: the list
+ * tells leak checkers. */
+struct kept {
+    struct kept *next;
+    char text[];
+};
+
+static const char *keep(const char *text)
+{
+    static struct kept *all;
+    size_t n = strlen(text) + 1;
+    struct kept *k = mem_zalloc(1, sizeof *k + n);
+    memcpy(k->text, text, n);
+    k->next = all;
+    all = k;
+    return k->text;
+}
+
 static char *trim(char *s)
 {
     while (isspace((unsigned char)*s))
@@ -161,8 +179,8 @@ static bool parse_config_line(const struct opt_program *p, char *line, bool *is_
     const struct opt *o = find(p, name, strlen(name));
     if (o == NULL)
         return complain(p, src, "unknown option %s%s", name, "");
-    const char *value = mem_strndup(trim(eq + 1), strlen(trim(eq + 1)));
-    return set_value(p, o, value, src); /* values live as long as the process */
+    const char *value = trim(eq + 1);
+    return set_value(p, o, o->type == OPT_STR ? keep(value) : value, src);
 }
 
 static bool read_config(const struct opt_program *p, const char *path)
