@@ -98,6 +98,19 @@ enum engines_fit engines_fit(const struct engines *s, const struct request *q)
     return fit;
 }
 
+uint32_t engines_least_context(const struct engines *s, const struct request *q)
+{
+    uint32_t least = UINT32_MAX;
+    const struct engine *e;
+    TAILQ_FOREACH(e, &s->list, entry)
+    {
+        if (engine_suits(e, q) && e->context < least)
+            least = e->context;
+    }
+    ASSERT(least != UINT32_MAX);
+    return least;
+}
+
 static bool has_room(const struct engine *e)
 {
     return e->is_ready && e->n_in_flight < e->max_seqs + 1 + e->max_seqs / 8;

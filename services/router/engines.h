@@ -76,6 +76,9 @@ void engine_prove(struct engine *e, struct request *q);
 
 enum engines_fit engines_fit(const struct engines *s, const struct request *q);
 
+/* The least context among the engines that suit the request; at least one must. */
+uint32_t engines_least_context(const struct engines *s, const struct request *q);
+
 /* The least loaded engine that can take the request now, or NULL. A suspect gets an engine only when
  * all others there have proven harmless, and nothing joins it before it has. */
 struct engine *engines_pick(const struct engines *s, const struct request *q);

@@ -155,7 +155,7 @@ static bool place(void *ctx, struct request *q)
     }
     queue_remove(&r->queue, q);
     loop_timer_cancel(r->config.loop, &q->engine_wait);
-    request_fix(q, e->model_hash, e->context);
+    request_fix(q, e->model_hash, engines_least_context(&r->engines, q));
     q->id = r->next_id++;
     map_put(&r->by_id, q->id, q);
     engine_attach(e, q);

@@ -5,14 +5,15 @@ static void add_model(struct status *s, const struct engine *e)
 {
     for (size_t i = 0; i < s->frame.n_models; i++) {
         struct rec_model *m = &s->models[i];
-        if (!str_is(m->name, e->model_name))
+        if (!str_is(m->name, e->model_name) || !str_is(m->hash, e->model_hash))
             continue;
-        if (str_is(m->hash, e->model_hash) && e->context > m->context)
+        if (e->context < m->context)
             m->context = e->context;
         return;
     }
     if (s->frame.n_models == STATUS_MODELS_MAX)
         return;
+    /* What else a model is, its tokenizer knows. */
     s->models[s->frame.n_models++] = (struct rec_model){
         .name = str_from(e->model_name),
         .hash = str_from(e->model_hash),

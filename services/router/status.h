@@ -13,8 +13,8 @@ struct status {
     struct rec_model models[STATUS_MODELS_MAX];
 };
 
-/* Fills in models (each name once; the stable lane's first) and sums of the gauges. Valid until the
- * table of engines changes. */
+/* Fills in the models (each once, with the least context of its engines; the stable lane's first) and
+ * sums of the gauges. Valid until the table of engines changes. */
 void status_fill(struct status *s, const struct engines *engines, const struct queue *queue);
 
 #endif

@@ -135,20 +135,26 @@ static void a_replay_keeps_its_model_and_its_end(void **state)
                                 .kv_blocks = 4,
                                 .block_tokens = 16,
                                 .backend = STR_LIT("fake")};
-    struct fake_engine *small = engine_new_as(w, "a", &says);
+    struct fake_engine *large = engine_new(w, "a", 2); /* 4096 positions */
+    struct fake_engine *small = engine_new_as(w, "b", &says);
     struct fake_tokenizer *t = tokenizer_new(w, "1");
-    ask(t, 1, 5, 100); /* of any model; ends at the context's end: 12 ids */
-    UNTIL(w, small->n_seqs == 1);
-    engine_step(small);
-    UNTIL(w, reply(t, 1)->n_ids == 1);
-    says.model_hash = STR_LIT(HASH_B);
-    struct fake_engine *other = engine_new_as(w, "b", &says);
-    engine_die(small);
-    UNTIL(w, t->load.engines == 1 && t->load.waiting == 1);
-    struct fake_engine *large = engine_new(w, "c", 2); /* 4096 positions */
+    UNTIL(w, t->n_models == 1);
+    assert_int_equal(t->model_context, 16);
+    ask(t, 1, 5, 100); /* of any model; ends at the shortest context's end: 12 ids */
     UNTIL(w, large->n_seqs == 1);
     assert_int_equal(large->seqs[0].max_tokens, 12);
-    run_to_the_end(w, large, t, 1);
+    engine_step(large);
+    UNTIL(w, reply(t, 1)->n_ids == 1);
+    engine_die(small);
+    says.model_hash = STR_LIT(HASH_B);
+    struct fake_engine *other = engine_new_as(w, "c", &says);
+    UNTIL(w, t->n_models == 2);
+    engine_die(large);
+    UNTIL(w, t->load.engines == 1 && t->load.waiting == 1);
+    engine_return(small);
+    UNTIL(w, small->n_seqs == 1);
+    assert_int_equal(small->seqs[0].max_tokens, 12);
+    run_to_the_end(w, small, t, 1);
     assert_int_equal(reply(t, 1)->finish, FINISH_LENGTH);
     assert_int_equal(reply(t, 1)->n_ids, 12);
     assert_int_equal(other->n_submits, 0);

@@ -285,6 +285,31 @@ static void tokens_of_a_cancelled_request_go_nowhere(void **state)
     world_free(w);
 }
 
+static void an_engine_speaks_only_for_what_it_was_given(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *a = engine_new(w, "a", 4);
+    struct fake_engine *b = engine_new(w, "b", 4);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 1, 2);
+    ask(t, 2, 2, 2);
+    UNTIL(w, a->n_seqs == 1 && b->n_seqs == 1);
+    struct rec_token foreign = {.req = a->seqs[0].id, .has_id = true, .id = 1, .finish = 1};
+    struct frame_tokens f = {.items = &foreign, .n_items = 1};
+    assert_int_equal(link_send(b->link, FRAME_tokens, &f), ERR_OK);
+    engine_step(b);
+    engine_step(b);
+    UNTIL(w, t->n_ended == 1);
+    assert_whole(t, 2);
+    engine_step(a);
+    engine_step(a);
+    UNTIL(w, t->n_ended == 2);
+    assert_whole(t, 1);
+    assert_whole(t, 2);
+    world_free(w);
+}
+
 static void a_deadline_ends_a_reply_at_the_engine_and_in_the_queue(void **state)
 {
     (void)state;
@@ -604,14 +629,14 @@ static void status_follows_the_set_of_models(void **state)
     UNTIL(w, t->load.engines == 2);
     assert_int_equal(t->n_models, 1);
     struct frame_engine says = engine_of_b(1);
-    says.model_name = STR_LIT("a"); /* a candidate of that name: the stable one is shown */
+    says.model_name = STR_LIT("a"); /* a candidate of that name comes after the stable one */
     struct fake_engine *b = engine_new_as(w, "0", &says);
     UNTIL(w, t->load.engines == 3);
-    assert_int_equal(t->n_models, 1);
+    assert_int_equal(t->n_models, 2);
     assert_string_equal(t->model_hash, HASH_A);
     struct fake_tokenizer *late = tokenizer_new(w, "2");
     UNTIL(w, late->n_status == 1);
-    assert_int_equal(late->n_models, 1);
+    assert_int_equal(late->n_models, 2);
     engine_die(a);
     engine_die(same);
     UNTIL(w, t->load.engines == 1);
@@ -745,6 +770,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_does_not_stop_what_needs_no_waiting),
         cmocka_unit_test(a_cancelled_request_is_stopped_wherever_it_is),
         cmocka_unit_test(tokens_of_a_cancelled_request_go_nowhere),
+        cmocka_unit_test(an_engine_speaks_only_for_what_it_was_given),
         cmocka_unit_test(a_deadline_ends_a_reply_at_the_engine_and_in_the_queue),
         cmocka_unit_test(a_request_waits_for_an_engine_to_appear),
         cmocka_unit_test(the_wait_for_an_engine_ends),
