@@ -23,12 +23,12 @@ static const struct problem_row PROBLEMS[] = {
 void error_set(struct api_error *e, enum problem p, const char *param, const char *fmt, ...)
 {
     const struct problem_row *row = &PROBLEMS[p];
+    va_list ap;
     *e = (struct api_error){.status = row->status, .type = row->type};
     if (row->status == 429 || row->status == 503)
         e->retry_after_s = RETRY_AFTER_S;
     (void)snprintf(e->code, sizeof e->code, "%s", row->code);
     (void)snprintf(e->param, sizeof e->param, "%s", param != NULL ? param : "");
-    va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(e->message, sizeof e->message, fmt, ap);
     va_end(ap);

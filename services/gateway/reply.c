@@ -299,19 +299,20 @@ static double rank(const struct choice *c)
 /* Of each prompt's best_of candidates the n likeliest get indices, best first; the others none. */
 static void pick_best(struct reply *r)
 {
-    const uint32_t n = r->request.n;
-    const uint32_t of = r->request.best_of;
+    const size_t n = r->request.n;
+    const size_t of = r->request.best_of;
     if (of == n)
         return;
     for (size_t i = 0; i < r->n_choices; i++) {
-        uint32_t group = (uint32_t)(i / of);
-        uint32_t better = 0;
+        size_t group = i / of;
+        size_t better = 0;
         for (size_t k = group * of; k < (group + 1) * of; k++) {
             double other = rank(&r->choices[k]);
             double mine = rank(&r->choices[i]);
-            better += other > mine || (other >= mine && k < i);
+            if (other > mine || (other >= mine && k < i))
+                better++;
         }
-        r->choices[i].index = better < n ? group * n + better : UINT32_MAX;
+        r->choices[i].index = better < n ? (uint32_t)(group * n + better) : UINT32_MAX;
     }
 }
 
@@ -558,6 +559,9 @@ void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpo
 
 void reply_fail_all(struct gateway *g, enum err why, const char *detail)
 {
-    while (g->replies != NULL)
-        fail(g->replies, why, str_from(detail));
+    struct reply *next;
+    for (struct reply *r = g->replies; r != NULL; r = next) {
+        next = r->next;
+        fail(r, why, str_from(detail));
+    }
 }

@@ -111,7 +111,7 @@ static void on_accept(h2o_socket_t *listener, const char *err)
 static size_t count_connections_allowed(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 2 * DESCRIPTOR_RESERVE)
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < (rlim_t)DESCRIPTOR_RESERVE * 2)
         return DESCRIPTOR_RESERVE / 2;
     return (size_t)(limit.rlim_cur - DESCRIPTOR_RESERVE) / 2;
 }

