@@ -96,10 +96,12 @@ static void note_end(const struct reply *r, const char *how)
         if (r->first_ns > 0)
             metrics_observe(r->metrics, HISTOGRAM_decode, seconds(r->first_ns, now));
     }
-    log_info("reply", S("req", r->id), S("end", how), U("prompt_tokens", n_prompt),
-             U("cached", n_cached), U("tokens", n_tokens), U("choices", r->n_choices),
-             F("s", seconds(r->start_ns, now)),
-             F("ttft_s", r->first_ns > 0 ? seconds(r->start_ns, r->first_ns) : 0));
+    /* Requests that are reset before anything came of them must not flood the log. */
+    enum log_level level = n_prompt > 0 || r->n_over > 0 ? LOG_INFO : LOG_DEBUG;
+    LOG_(level, "reply", S("req", r->id), S("end", how), U("prompt_tokens", n_prompt),
+         U("cached", n_cached), U("tokens", n_tokens), U("choices", r->n_choices),
+         F("s", seconds(r->start_ns, now)),
+         F("ttft_s", r->first_ns > 0 ? seconds(r->start_ns, r->first_ns) : 0));
 }
 
 /* The exchange has been given away or is gone. */
