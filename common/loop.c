@@ -107,7 +107,7 @@ void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t delay_ms)
     timer_unlink(l, t);
     if (l->n_timers == l->cap_timers) {
         l->cap_timers = l->cap_timers > 0 ? l->cap_timers * 2 : 16;
-        l->heap = mem_resize(l->heap, l->cap_timers, sizeof(*l->heap));
+        l->heap = mem_resize(l->heap, l->cap_timers, sizeof(struct loop_timer *));
     }
     t->due_ns = clock_now_ns() + delay_ms * 1000000U;
     heap_put(l, l->n_timers, t);

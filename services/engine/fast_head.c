@@ -76,6 +76,7 @@ static void least_task(void *ctx, uint32_t token)
         f->least[token] = f->k->softmax_max(lower, n_vocab);
         return;
     }
+    ASSERT(n > 0 && n <= FAST_HEAD_MAX_TOP);
     float heap[FAST_HEAD_MAX_TOP];
     for (uint32_t i = 0; i < n; i++)
         heap[i] = -INFINITY;

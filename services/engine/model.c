@@ -198,9 +198,12 @@ static uint64_t available_bytes(void)
     if (f == NULL)
         return 0;
     char line[128];
+    static const char KEY[] = "MemAvailable:";
     unsigned long long kib = 0;
-    while (kib == 0 && fgets(line, sizeof line, f) != NULL)
-        (void)sscanf(line, "MemAvailable: %llu kB", &kib);
+    while (kib == 0 && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, KEY, sizeof KEY - 1) == 0)
+            kib = strtoull(line + sizeof KEY - 1, NULL, 10);
+    }
     (void)fclose(f);
     return kib * 1024;
 }

@@ -100,7 +100,7 @@ bool process_capture(const char *program, const char *arg, struct buf *out)
 {
     int fds[2];
     int status = -1;
-    pid_t pid;
+    pid_t pid = -1;
     char *name = mem_strndup(program, strlen(program));
     char *word = mem_strndup(arg, strlen(arg));
     char *argv[] = {name, word, NULL};
