@@ -43,7 +43,7 @@ enum isa {
 
 struct kernels {
     const char *isa_name;
-#define KERNEL(name, header) __typeof__(&name##_ref) name;
+#define KERNEL(name, header) __typeof__(&name##_ref) name; /* NOLINT(bugprone-macro-parentheses) */
 #include "kernels/kernels.def"
 #undef KERNEL
 };

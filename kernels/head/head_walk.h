@@ -28,8 +28,8 @@ typedef void head_run_tile(const struct head_tile *tile);
 
 struct head_shapes {
     size_t rows, max_tokens;
-    head_run_tile *const *full; /* [tokens]: `rows` rows */
-    head_run_tile *const *single; /* [tokens]: one row, for those left over */
+    head_run_tile *const *full; /* [tokens], [0] unused: `rows` rows */
+    head_run_tile *const *single; /* [tokens], [0] unused: one row, for those left over */
 };
 
 static inline void head_walk(const uint16_t *w, size_t n_cols, const struct head_input *x,

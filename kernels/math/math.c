@@ -137,7 +137,7 @@ static double cos_small(double r)
 
 void math_sincos_f64(double x, double *ret_sin, double *ret_cos)
 {
-    if (!(x <= 0x1p+20 && x >= -0x1p+20)) {
+    if (!(x <= 1048576.0 && x >= -1048576.0)) { /* NaN too */
         *ret_sin = NAN;
         *ret_cos = NAN;
         return;

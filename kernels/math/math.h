@@ -16,12 +16,12 @@
 #ifndef HALO_KERNELS_MATH_MATH_H
 #define HALO_KERNELS_MATH_MATH_H
 
-#define MATH_EXP_MIN -87.0f
+#define MATH_EXP_MIN (-87.0f)
 #define MATH_EXP_MAX 0x1.62e42ep+6f
 #define MATH_EXP_LOG2E 0x1.715476p+0f
 #define MATH_EXP_MAGIC 0x1.8p+23f
 #define MATH_EXP_LN2_HI 0x1.62e43p-1f
-#define MATH_EXP_LN2_LO -0x1.05c61p-29f
+#define MATH_EXP_LN2_LO (-0x1.05c61p-29f)
 #define MATH_EXP_C4 0x1.6d1254p-10f
 #define MATH_EXP_C3 0x1.120cbap-7f
 #define MATH_EXP_C2 0x1.555518p-5f

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* `kernels_bench rows`, Zen 5: 0.19 us for 2560 values. A kernel that quantises as well would save a
+ * pass over L1, 0.1 us of some 200 us that a layer takes: not worth having. */
 #include <immintrin.h>
 #include <math.h>
 

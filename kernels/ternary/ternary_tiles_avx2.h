@@ -213,9 +213,9 @@ SHAPE(1, 4)
 static inline void ternary_matmul_256(const struct ternary_weights *w, const struct quantized *x,
                                       size_t row0, size_t row1, float *y, size_t y_stride)
 {
-    static ternary_run_tile *const one_token[] = {NULL, run_4x1};
-    static ternary_run_tile *const full[] = {NULL, run_2x1, run_2x2, run_2x3, run_2x4};
-    static ternary_run_tile *const single[] = {NULL, run_1x1, run_1x2, run_1x3, run_1x4};
+    static ternary_run_tile *const one_token[] = {run_4x1, run_4x1};
+    static ternary_run_tile *const full[] = {run_2x1, run_2x1, run_2x2, run_2x3, run_2x4};
+    static ternary_run_tile *const single[] = {run_1x1, run_1x1, run_1x2, run_1x3, run_1x4};
     const struct ternary_shapes shapes =
         x->n_tokens == 1 ? (struct ternary_shapes){4, 1, one_token, single}
                          : (struct ternary_shapes){TILE_ROWS, TILE_TOKENS, full, single};

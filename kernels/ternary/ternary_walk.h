@@ -34,8 +34,8 @@ typedef void ternary_run_tile(const struct ternary_tile *tile);
 
 struct ternary_shapes {
     size_t rows, max_tokens;
-    ternary_run_tile *const *full; /* [tokens]: `rows` rows */
-    ternary_run_tile *const *single; /* [tokens]: one row, for those left over */
+    ternary_run_tile *const *full; /* [tokens], [0] unused: `rows` rows */
+    ternary_run_tile *const *single; /* [tokens], [0] unused: one row, for those left over */
 };
 
 static inline void ternary_walk_rows(const struct ternary_weights *w, const struct quantized *x,

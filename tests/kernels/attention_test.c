@@ -87,7 +87,7 @@ static void ref_is_close_to_softmax_attention_in_double(void **state)
     for (size_t d = 0; d < HD; d++) {
         double want = 0;
         for (size_t p = 0; p < POS; p++) {
-            uint16_t value = c.blocks[p / 32][HD * 32 + p % 32 * HD + d];
+            uint16_t value = c.blocks[p / 32][(size_t)HD * 32 + p % 32 * HD + d];
             want += s[p] / sum * (double)f16_to_f32(value);
         }
         assert_true(fabs((double)out[d] - want) < 1e-5);

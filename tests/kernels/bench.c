@@ -168,6 +168,7 @@ AVX2 static void read_memory(void *arg)
     for (int i = 0; i < LIMIT_LOOPS; i++) {                                                        \
         UNROLL                                                                                     \
         for (int k = 0; k < CHAINS; k++) {                                                         \
+            /* NOLINTNEXTLINE(bugprone-macro-parentheses) */                                       \
             __asm__ volatile(operation : "+v"(s[k]) : "v"(a) : "xmm15");                           \
         }                                                                                          \
     }                                                                                              \
@@ -399,9 +400,9 @@ static void heads_run(void *arg)
 static void bench_attention(const struct kernels *k, enum isa level)
 {
     enum { HD = 128, GROUP = 4, KV = 5, POS = 8192, TOKENS = 256 };
-    size_t block = 2 * KV * attention_block_elements(HD);
-    uint16_t *cache = random_halves(POS / ATTENTION_BLOCK * block);
-    const uint16_t **blocks = alloc(POS / ATTENTION_BLOCK * sizeof *blocks);
+    size_t block = (size_t)2 * KV * attention_block_elements(HD);
+    uint16_t *cache = random_halves((size_t)POS / ATTENTION_BLOCK * block);
+    const uint16_t **blocks = alloc((size_t)POS / ATTENTION_BLOCK * sizeof *blocks);
     for (size_t i = 0; i < POS / ATTENTION_BLOCK; i++) {
         blocks[i] = cache + i * block;
     }

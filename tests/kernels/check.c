@@ -51,6 +51,13 @@ float check_float(struct check_rng *rng, enum check_kind kind)
     abort();
 }
 
+static uint32_t to_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 void *check_alloc(size_t size)
 {
     void *p = malloc(size > 0 ? size : 1);
@@ -82,7 +89,7 @@ uint16_t *check_halves(struct check_rng *rng, size_t n, bool is_any)
 void check_same_floats(const float *got, const float *want, size_t n, const char *isa_name)
 {
     for (size_t i = 0; i < n; i++) {
-        if (memcmp(&got[i], &want[i], sizeof *got) != 0 && !(isnan(got[i]) && isnan(want[i]))) {
+        if (to_bits(got[i]) != to_bits(want[i]) && !(isnan(got[i]) && isnan(want[i]))) {
             fail_msg("%s: element %zu of %zu is %a, ref has %a", isa_name, i, n, (double)got[i],
                      (double)want[i]);
         }

@@ -10,8 +10,8 @@ static void table_is_within_an_ulp_of_libm_up_to_131072_positions(void **state)
 {
     (void)state;
     enum { D = 128, H = D / 2, P0 = 131000, P1 = 131072 };
-    float *c = check_alloc(P1 * H * sizeof *c);
-    float *s = check_alloc(P1 * H * sizeof *s);
+    float *c = check_alloc((size_t)P1 * H * sizeof *c);
+    float *s = check_alloc((size_t)P1 * H * sizeof *s);
     rope_table_fill(D, 500000.0, 0, 40, c, s);
     rope_table_fill(D, 500000.0, P0, P1, c, s);
     for (size_t p = 0; p < P1; p = p == 39 ? P0 : p + 1) {
