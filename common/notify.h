@@ -12,6 +12,10 @@
 /* Tells the manager that the service can serve; `status` is one line for the operator. */
 void notify_ready(const char *status);
 
+/* Sends lines of sd_notify(3). As all below it never waits, because a manager that hangs must not hang
+ * us: what finds no room is lost, and a later message of its kind takes its place. */
+void notify_lines(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* Changes the status line. */
 void notify_status(const char *status);
 
