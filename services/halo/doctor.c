@@ -51,22 +51,17 @@ static const struct opt OPTS[] = {
 static void check_run_directory(struct checks *c, const char *run)
 {
     static const char WHAT[] = "run directory";
+    char why[STACK_INFO_WHY_CAP];
     struct stat st;
     if (stat(run, &st) != 0)
         checks_add(c, OUTCOME_FAIL, WHAT,
                    "start a stack with `halo up`, or name its run directory with --run",
                    "%s does not exist", run);
-    else if (!S_ISDIR(st.st_mode))
-        checks_add(c, OUTCOME_FAIL, WHAT, "name a directory with --run", "%s is not a directory",
-                   run);
-    else if (st.st_uid != geteuid() && geteuid() != 0)
-        checks_add(c, OUTCOME_FAIL, WHAT,
-                   "run halo as its owner, or use a directory of your own with --run",
-                   "%s belongs to user %u", run, (unsigned)st.st_uid);
+    else if (!stack_info_trusts(run, why, sizeof why))
+        checks_add(c, OUTCOME_FAIL, WHAT, "use a directory of your own, mode 0700", "%s", why);
     else if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        checks_add(c, (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? OUTCOME_FAIL : OUTCOME_WARN, WHAT,
-                   "close it to others: chmod 0700 on it", "%s is open to others (mode %04o)", run,
-                   (unsigned)(st.st_mode & 07777));
+        checks_add(c, OUTCOME_WARN, WHAT, "close it to others: chmod 0700 on it",
+                   "%s can be read by others (mode %04o)", run, (unsigned)(st.st_mode & 07777));
     else
         checks_add(c, OUTCOME_OK, WHAT, NULL, "%s, closed to others", run);
 }

@@ -89,8 +89,13 @@ int verb_down(int argc, char **argv)
     stack_info_fini(&info);
     int fd = supervisor > 0 ? pidfd_open(supervisor, 0) : -1;
     if (fd < 0) {
-        (void)printf("no stack runs in %s\n", run);
-        return EXIT_SUCCESS;
+        char why[STACK_INFO_WHY_CAP];
+        if (access(run, F_OK) != 0 || stack_info_trusts(run, why, sizeof why)) {
+            (void)printf("no stack runs in %s\n", run);
+            return EXIT_SUCCESS;
+        }
+        (void)fprintf(stderr, "halo down: %s\n", why);
+        return EXIT_FAILURE;
     }
     uint64_t began = clock_now_ms();
     bool is_gone = stop_all(run, &o, fd, supervisor);

@@ -1,15 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/halo/stack_info.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/buf.h"
 #include "common/mem.h"
+
+bool stack_info_trusts(const char *run, char *why, size_t cap_why)
+{
+    struct stat st;
+    if (stat(run, &st) != 0)
+        (void)snprintf(why, cap_why, "the run directory %s: %s", run, strerrordesc_np(errno));
+    else if (!S_ISDIR(st.st_mode))
+        (void)snprintf(why, cap_why, "%s is not a directory; name one with --run", run);
+    else if (st.st_uid != geteuid() && st.st_uid != 0)
+        (void)snprintf(why, cap_why,
+                       "the run directory %s belongs to another user (%u); name another with --run",
+                       run, (unsigned)st.st_uid);
+    else if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        (void)snprintf(why, cap_why,
+                       "the run directory %s can be written by others (mode %04o); chmod 0700 it, "
+                       "or name another with --run",
+                       run, (unsigned)(st.st_mode & 07777));
+    else
+        return true;
+    return false;
+}
 
 /* The pid in the lock file, if the lock is held. */
 static pid_t lock_owner(const char *run)
@@ -38,7 +61,8 @@ void stack_info_read(const char *run, struct stack_info *ret_info)
 {
     struct buf path = {0};
     buf_printf(&path, "%s/stack.json", run);
-    pid_t pid = lock_owner(run);
+    char why[STACK_INFO_WHY_CAP];
+    pid_t pid = stack_info_trusts(run, why, sizeof why) ? lock_owner(run) : 0;
     json_t *o = pid > 0 ? json_load_file(path.ptr, JSON_REJECT_DUPLICATES, NULL) : NULL;
     *ret_info = (struct stack_info){
         .pid = pid,
@@ -67,8 +91,13 @@ void stack_info_fini(struct stack_info *s)
 
 void stack_info_say_none(const char *run)
 {
-    (void)fprintf(stderr,
-                  "halo: no stack runs in %s; start one with `halo up`, or name its run directory "
-                  "with --run\n",
-                  run);
+    char why[STACK_INFO_WHY_CAP];
+    if (access(run, F_OK) == 0 && !stack_info_trusts(run, why, sizeof why))
+        (void)fprintf(stderr, "halo: %s\n", why);
+    else
+        (void)fprintf(
+            stderr,
+            "halo: no stack runs in %s; start one with `halo up`, or name its run directory "
+            "with --run\n",
+            run);
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* What a run directory says about the stack in it, without asking any process: the supervisor's lock
- * and its stack.json. */
+ * and its stack.json. A directory that others can write to is not believed. */
 #ifndef HALO_HALO_STACK_INFO_H
 #define HALO_HALO_STACK_INFO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+enum { STACK_INFO_WHY_CAP = 512 };
 
 struct stack_info {
     pid_t pid; /* of the supervisor; 0: none runs */
@@ -19,6 +22,10 @@ struct stack_info {
     uint32_t n_engines;
     uint64_t started; /* Unix seconds */
 };
+
+/* Whether it is a directory that only we or root can have filled; if not, `why` gets one line with the
+ * remedy. */
+bool stack_info_trusts(const char *run, char *why, size_t cap_why);
 
 /* Never fails: what cannot be read is not there. */
 void stack_info_read(const char *run, struct stack_info *ret_info);

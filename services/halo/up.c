@@ -60,11 +60,16 @@ struct plan {
 
 static bool settle_run(const struct options *o, struct plan *p)
 {
+    char why[STACK_INFO_WHY_CAP];
     const char *run = o->run != NULL ? o->run : opt_default_run_dir();
     if ((mkdir(run, 0700) != 0 && errno != EEXIST) || realpath(run, p->run) == NULL) {
         (void)fprintf(stderr,
                       "halo up: cannot make the run directory %s: %s; name another with --run\n",
                       run, strerrordesc_np(errno));
+        return false;
+    }
+    if (!stack_info_trusts(p->run, why, sizeof why)) {
+        (void)fprintf(stderr, "halo up: %s\n", why);
         return false;
     }
     return true;

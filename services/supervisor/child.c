@@ -17,6 +17,7 @@
 enum {
     STATUS_CAP = 160,
     MAX_DOUBLINGS = 16,
+    LATE_MS = 1000, /* a timer that fires so late says that we were held up, not the child */
 };
 
 enum event { EV_START, EV_READY, EV_ALIVE, EV_LEAVING, EV_EXIT, EV_TIMEOUT, EV_STOP, EV_RESTART };
@@ -258,7 +259,8 @@ static void happen(struct child *c, enum event ev)
 static void on_timer(struct loop_timer *t)
 {
     struct child *c = (struct child *)(void *)((char *)t - offsetof(struct child, timer));
-    happen(c, EV_TIMEOUT);
+    bool is_late = clock_now_ns() - t->due_ns > (uint64_t)LATE_MS * 1000000;
+    happen(c, c->state == CHILD_READY && is_late ? EV_ALIVE : EV_TIMEOUT);
 }
 
 void child_start(struct child *c)

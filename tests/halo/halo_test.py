@@ -91,6 +91,23 @@ def test_up_makes_a_private_run_directory(scene):
     down(scene)
 
 
+def test_a_run_directory_that_others_can_write_is_not_used(scene):
+    prepare(scene)
+    scene.run.chmod(0o777)
+    (scene.run / "stack.json").write_text('{"url": "http://127.0.0.1:1"}')
+    r = up(scene)
+    assert r.returncode == 1 and "written by others" in r.stderr, r
+    assert [f.name for f in scene.run.iterdir()] == ["stack.json"]
+    for verb in ("down", "status", "chat", "restart"):
+        r = scene.command(verb, "--run", str(scene.run))
+        assert r.returncode != 0 and "written by others" in r.stderr, r
+    if os.geteuid() == 0:
+        scene.run.chmod(0o700)
+        os.chown(scene.run, 12345, 12345)
+        r = up(scene)
+        assert r.returncode == 1 and "another user" in r.stderr, r
+
+
 def test_up_that_fails_says_why_and_leaves_nothing(scene):
     prepare(scene)
     r = up(scene, fake="engine.1=fail")

@@ -16,32 +16,32 @@
 
 static char bin[] = "/tmp/halo-plan-XXXXXX";
 
-static void make_binary(const char *name)
-{
-    char path[128];
-    (void)snprintf(path, sizeof path, "%s/%s", bin, name);
-    int fd = open(path, O_WRONLY | O_CREAT, 0700);
-    assert_true(fd >= 0);
-    (void)close(fd);
-}
+static const char *const BINARIES[] = {"halo-router", "halo-tokenizer", "halo-engine",
+                                       "halo-gateway"};
 
 static int setup(void **state)
 {
     (void)state;
     assert_non_null(mkdtemp(bin));
-    make_binary("halo-router");
-    make_binary("halo-tokenizer");
-    make_binary("halo-engine");
-    make_binary("halo-gateway");
+    for (size_t i = 0; i < sizeof BINARIES / sizeof BINARIES[0]; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, "%s/%s", bin, BINARIES[i]);
+        int fd = open(path, O_WRONLY | O_CREAT, 0700);
+        assert_true(fd >= 0);
+        (void)close(fd);
+    }
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf %s", bin);
-    return system(command);
+    for (size_t i = 0; i < sizeof BINARIES / sizeof BINARIES[0]; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, "%s/%s", bin, BINARIES[i]);
+        (void)unlink(path);
+    }
+    return rmdir(bin);
 }
 
 static const struct plan_values VALUES = {.bin = bin,

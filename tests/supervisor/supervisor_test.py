@@ -101,6 +101,23 @@ def test_a_process_that_never_feeds_its_watchdog_is_killed(scene):
     assert sc.stop(p) == 0
 
 
+def test_a_supervisor_that_was_held_up_kills_nobody(scene):
+    p, manager = scene.start("--watchdog-ms", "600")
+    manager.ready()
+    pids = scene.pids()
+    os.kill(p.pid, signal.SIGSTOP)
+    time.sleep(2)  # longer than the watchdog and what counts as late
+    os.kill(p.pid, signal.SIGCONT)
+    manager.sock.settimeout(1)  # several watchdog periods: nothing changes
+    try:
+        raise AssertionError(manager.next())
+    except TimeoutError:
+        pass
+    assert all(c["restarts"] == 0 for c in scene.status()["children"])
+    assert scene.pids() == pids
+    assert sc.stop(p) == 0
+
+
 def test_a_first_start_that_fails_stops_all_and_shows_the_last_line(scene):
     p, manager = scene.start(fake="engine.1=fail")
     error = manager.error()
