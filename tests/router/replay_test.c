@@ -276,6 +276,55 @@ static void deaths_between_which_it_goes_on_do_not_end_a_reply(void **state)
     world_free(w);
 }
 
+static void a_suspect_gets_its_turn_and_has_it_alone(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *a = engine_new(w, "a", 4);
+    struct fake_engine *b = engine_new(w, "b", 4);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 1, 9);
+    ask(t, 2, 2, 9);
+    UNTIL(w, a->n_seqs == 1 && b->n_seqs == 1);
+    engine_die(a);
+    UNTIL(w, t->load.engines == 1);
+    ask(t, 3, 3, 9);
+    UNTIL(w, t->load.waiting == 2); /* 2 has not got on yet, and 3 must not delay 1 */
+    assert_int_equal(b->n_seqs, 1);
+    engine_step(b);
+    UNTIL(w, b->n_seqs == 2);
+    assert_int_equal(b->seqs[1].seed, 1);
+    UNTIL(w, t->load.waiting == 1);
+    assert_int_equal(b->n_seqs, 2);
+    engine_step(b);
+    UNTIL(w, b->n_seqs == 3);
+    run_to_the_end(w, b, t, 3);
+    for (uint64_t req = 1; req <= 3; req++)
+        assert_whole(t, req);
+    world_free(w);
+}
+
+static void deaths_count_only_in_a_row(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *e = engine_new(w, "a", 4);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 1, 3);
+    for (size_t i = 0; i < 6; i++) {
+        UNTIL(w, e->n_seqs == 1);
+        if (i % 3 == 2) {
+            engine_step(e);
+            UNTIL(w, reply(t, 1)->n_ids == i / 3 + 1);
+        }
+        engine_die(e);
+        engine_return(e);
+    }
+    run_to_the_end(w, e, t, 1);
+    assert_whole(t, 1);
+    world_free(w);
+}
+
 static void those_that_only_waited_there_have_no_part_in_a_death(void **state)
 {
     (void)state;
@@ -447,6 +496,8 @@ int main(void)
         cmocka_unit_test(random_deaths_change_no_reply),
         cmocka_unit_test(a_request_that_kills_engines_ends_and_takes_nobody_along),
         cmocka_unit_test(deaths_between_which_it_goes_on_do_not_end_a_reply),
+        cmocka_unit_test(a_suspect_gets_its_turn_and_has_it_alone),
+        cmocka_unit_test(deaths_count_only_in_a_row),
         cmocka_unit_test(those_that_only_waited_there_have_no_part_in_a_death),
         cmocka_unit_test(an_orderly_leave_is_no_death),
         cmocka_unit_test(an_engine_that_is_busy_without_progress_is_replaced),
