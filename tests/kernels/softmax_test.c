@@ -49,12 +49,19 @@ static void every_variant_gives_the_bits_of_ref_also_in_place(void **state)
     check_each_isa(compare);
 }
 
-/* Every 257th float through the vector form of math_exp. */
+/* Every 257th float through the vector form of math_exp, and its edges. */
 static void compare_exp(const struct kernels *k, const struct kernels *ref)
 {
-    enum { N = 8192 };
+    enum { N = 8192, EDGES = 32 };
     static float x[N], got[N], want[N];
     uint32_t u = 0;
+    x[0] = MATH_EXP_MIN;
+    x[1] = nextafterf(MATH_EXP_MIN, -INFINITY);
+    x[2] = MATH_EXP_MAX;
+    x[3] = nextafterf(MATH_EXP_MAX, INFINITY);
+    k->softmax_exp(x, EDGES, 0.0f, 1.0f, got);
+    ref->softmax_exp(x, EDGES, 0.0f, 1.0f, want);
+    check_same_floats(got, want, EDGES, k->isa_name);
     for (int round = 0; round < 2040; round++) {
         for (size_t i = 0; i < N; i++, u += 257) {
             memcpy(&x[i], &u, sizeof u);
