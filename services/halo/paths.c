@@ -30,6 +30,15 @@ static char *if_there(struct buf *path, int mode)
     return found;
 }
 
+/* Its folder in services/ of a build tree: that of its name, halo-bench stands beside the engine. */
+static const char *build_folder(const char *program)
+{
+    static const char PREFIX[] = "halo-";
+    if (strcmp(program, "halo-bench") == 0)
+        return "engine";
+    return strncmp(program, PREFIX, strlen(PREFIX)) == 0 ? program + strlen(PREFIX) : program;
+}
+
 char *paths_find_binary(const char *bin, const char *program)
 {
     char own[PATH_MAX];
@@ -44,10 +53,7 @@ char *paths_find_binary(const char *bin, const char *program)
     char *found = if_there(&path, X_OK);
     if (found != NULL)
         return found;
-    static const char PREFIX[] = "halo-";
-    const char *folder =
-        strncmp(program, PREFIX, strlen(PREFIX)) == 0 ? program + strlen(PREFIX) : program;
-    buf_printf(&path, "%s/../%s/%s", own, folder, program);
+    buf_printf(&path, "%s/../%s/%s", own, build_folder(program), program);
     return if_there(&path, X_OK);
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Starting and stopping: what goes wrong is said in one line, and nothing half-started is left."""
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -87,6 +88,16 @@ def test_unknown_options_stop_every_program():
         assert r.returncode == 0 and '--run DIR' in r.stdout, (name, r.stdout)
     r = run(HALO, 'frobnicate')
     assert r.returncode == 2 and 'frobnicate' in r.stderr, r.stderr
+
+
+def test_halo_bench_is_halo_bench():
+    own = run(os.path.join(BUILD, 'services/engine/halo-bench'), '--help')
+    assert own.returncode == 0 and '--step-tokens' in own.stdout, own
+    through_halo = run(HALO, 'bench', '--help')
+    assert (through_halo.returncode, through_halo.stdout) == (0, own.stdout), through_halo
+    r = run(HALO, 'bench', '--model', MODEL, '--pp', '32', '--tg', '4', '--runs', '1', '--json')
+    assert r.returncode == 0 and json.loads(r.stdout), r
+    assert run(HALO, 'bench', '--batch', 'many').returncode == 2
 
 
 def test_a_missing_run_directory_is_named():
