@@ -32,8 +32,8 @@ static inline size_t ternary_row_bytes(size_t n_cols)
 }
 
 /* x->n_cols == w->n_cols; row0 <= row1 <= n_rows; y_stride >= n_rows. Threads split [0, n_rows);
- * ranges that begin at multiples of 16 are fastest. Weights are read from memory once for up to
- * 16 tokens, and once per 64 or so tokens beyond. */
+ * ranges of a multiple of 4 rows are fastest. A call reads its weights from memory once, however many
+ * the tokens. */
 void ternary_matmul_ref(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                         size_t row1, float *y, size_t y_stride);
 __typeof__(ternary_matmul_ref) ternary_matmul_avx2, ternary_matmul_avxvnni, ternary_matmul_avx512;
