@@ -86,9 +86,7 @@ bool engine_suits(const struct engine *e, const struct request *q)
 enum engines_fit engines_fit(const struct engines *s, const struct request *q)
 {
     enum engines_fit fit = FIT_NONE;
-    const struct engine *e;
-    TAILQ_FOREACH(e, &s->list, entry)
-    {
+    for (const struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (!serves(e, q))
             continue;
         if (has_context(e, q))
@@ -101,9 +99,7 @@ enum engines_fit engines_fit(const struct engines *s, const struct request *q)
 uint32_t engines_least_context(const struct engines *s, const struct request *q)
 {
     uint32_t least = UINT32_MAX;
-    const struct engine *e;
-    TAILQ_FOREACH(e, &s->list, entry)
-    {
+    for (const struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (engine_suits(e, q) && e->context < least)
             least = e->context;
     }
@@ -132,9 +128,7 @@ static bool is_less_loaded(const struct engine *a, const struct engine *b)
 struct engine *engines_pick(const struct engines *s, const struct request *q)
 {
     struct engine *best = NULL;
-    struct engine *e;
-    TAILQ_FOREACH(e, &s->list, entry)
-    {
+    for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (!has_room(e) || !engine_suits(e, q) || e->n_suspects > 0)
             continue;
         if (request_is_suspect(q) ? e->n_unproven > 0 : e->is_reserved)
@@ -148,9 +142,7 @@ struct engine *engines_pick(const struct engines *s, const struct request *q)
 void engines_reserve(struct engines *s, const struct request *suspect)
 {
     struct engine *best = NULL;
-    struct engine *e;
-    TAILQ_FOREACH(e, &s->list, entry)
-    {
+    for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (!engine_suits(e, suspect))
             continue;
         if (e->is_reserved)
@@ -164,18 +156,14 @@ void engines_reserve(struct engines *s, const struct request *suspect)
 
 void engines_release(struct engines *s)
 {
-    struct engine *e;
-    TAILQ_FOREACH(e, &s->list, entry)
-    {
+    for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         e->is_reserved = false;
     }
 }
 
 bool engines_have_room(const struct engines *s)
 {
-    const struct engine *e;
-    TAILQ_FOREACH(e, &s->list, entry)
-    {
+    for (const struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (has_room(e))
             return true;
     }

@@ -95,9 +95,7 @@ void queue_each(struct queue *s, void (*f)(void *ctx, struct request *q), void *
         next = TAILQ_NEXT(q, place);
         f(ctx, q);
     }
-    struct tokenizer *t;
-    TAILQ_FOREACH(t, &s->tokenizers, entry)
-    {
+    for (struct tokenizer *t = TAILQ_FIRST(&s->tokenizers); t != NULL; t = TAILQ_NEXT(t, entry)) {
         for (struct request *q = TAILQ_FIRST(&t->waiting); q != NULL; q = next) {
             next = TAILQ_NEXT(q, place);
             f(ctx, q);
@@ -116,9 +114,7 @@ void queue_offer_replays(struct queue *s, queue_place_fn *place, void *ctx)
 
 bool queue_offer_next(struct queue *s, queue_place_fn *place, void *ctx)
 {
-    struct tokenizer *t;
-    TAILQ_FOREACH(t, &s->tokenizers, entry)
-    {
+    for (struct tokenizer *t = TAILQ_FIRST(&s->tokenizers); t != NULL; t = TAILQ_NEXT(t, entry)) {
         struct request *next;
         for (struct request *q = TAILQ_FIRST(&t->waiting); q != NULL; q = next) {
             next = TAILQ_NEXT(q, place);

@@ -69,9 +69,8 @@ static void publish_status(struct router *r)
     struct buf sent = r->scratch;
     r->scratch = r->status_sent;
     r->status_sent = sent;
-    struct tokenizer *t;
-    TAILQ_FOREACH(t, &r->queue.tokenizers, entry)
-    {
+    for (struct tokenizer *t = TAILQ_FIRST(&r->queue.tokenizers); t != NULL;
+         t = TAILQ_NEXT(t, entry)) {
         send_status(r, t);
     }
     (void)snprintf(words, sizeof words,

@@ -45,9 +45,8 @@ void status_fill(struct status *s, const struct engines *engines, const struct q
         .queue_limit = queue->limit,
     };
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        const struct engine *e;
-        TAILQ_FOREACH(e, &engines->list, entry)
-        {
+        for (const struct engine *e = TAILQ_FIRST(&engines->list); e != NULL;
+             e = TAILQ_NEXT(e, entry)) {
             if (!e->is_ready || e->lane != lane)
                 continue;
             add_model(s, e);

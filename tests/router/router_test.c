@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -725,6 +726,23 @@ static void sigterm_does_not_wait_for_a_peer_that_does_not_answer(void **state)
     world_free(w);
 }
 
+static void a_second_router_in_the_run_directory_gives_up(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    int first = w->router_pid;
+    int status;
+    router_start(w, NULL);
+    assert_int_equal(waitpid(w->router_pid, &status, 0), w->router_pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    w->router_pid = first;
+    assert_true(t->is_up);
+    assert_serves(w);
+    world_free(w);
+}
+
 static void it_is_ready_when_it_listens(void **state)
 {
     (void)state;
@@ -787,6 +805,7 @@ int main(void)
         cmocka_unit_test(nothing_is_sent_when_nothing_changes),
         cmocka_unit_test(sigterm_says_bye_and_ends_within_a_second),
         cmocka_unit_test(sigterm_does_not_wait_for_a_peer_that_does_not_answer),
+        cmocka_unit_test(a_second_router_in_the_run_directory_gives_up),
         cmocka_unit_test(it_is_ready_when_it_listens),
     };
     return cmocka_run_group_tests_name("router", tests, NULL, NULL);
