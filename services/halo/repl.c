@@ -106,6 +106,8 @@ static bool read_entry(struct repl *r)
     for (;;) {
         int n = 0;
         r->was_cancelled = false;
+        /* Before the prompt shows: keys that come early are keys already. */
+        (void)el_set(r->editor, EL_PREP_TERM, 1);
         const char *line = el_gets(r->editor, &n);
         if (line == NULL || n <= 0)
             return false;

@@ -212,6 +212,7 @@ def test_ctrl_c_ends_a_reply_and_keeps_the_conversation(chat):
         t.enter("count")
         t.until("user,assistant,user\r")
         assert chat.request()["messages"][1]["content"].startswith("word word ")
+        t.until("> $")
         t.type("\x04")
         assert t.wait() == 0
 

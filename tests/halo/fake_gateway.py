@@ -111,6 +111,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.readiness = lambda: 200
         self.url = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
 
+    def handle_error(self, request, client_address):
+        """A client that went away is no error here."""
+
     def start(self):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
