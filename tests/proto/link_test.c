@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Two link ends in one process, on one loop; a peer process where a death matters. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -326,6 +330,35 @@ static void no_socket_files_are_left_by_connections(void **state)
     assert_int_equal(system(cmd), 0);
 }
 
+/* Another user, to whom the file system would let in: the peer's uid is what stops him. He reads the
+ * transport's greeting and then the end. Needs root to become somebody else. */
+static void a_peer_of_another_user_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/router.sock", w->run);
+    assert_int_equal(chmod(w->run, 0755), 0);
+    assert_int_equal(chmod(address.sun_path, 0666), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) { /* system calls only: nng's threads are not here */
+        static const char GREETING[] = "\0SP\0\0\x30\0";
+        char answer[64];
+        ssize_t n;
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (setuid(65534) != 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+            write(fd, GREETING, sizeof GREETING) != (ssize_t)sizeof GREETING)
+            _exit(1);
+        while ((n = read(fd, answer, sizeof answer)) > 0) {
+        }
+        _exit(n == 0 || errno == ECONNRESET ? 0 : 2);
+    }
+    int status = -1;
+    pid_t ended = 0;
+    UNTIL(w, ended == pid || (ended = waitpid(pid, &status, WNOHANG)) == pid);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +377,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_protocol_version_is_refused_in_words, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(no_socket_files_are_left_by_connections, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_peer_of_another_user_is_refused, setup, teardown),
     };
-    return cmocka_run_group_tests_name("link", tests, NULL, NULL);
+    /* The last one can run as root only. */
+    size_t n = sizeof tests / sizeof tests[0] - (geteuid() != 0);
+    return _cmocka_run_group_tests("link", tests, n, NULL, NULL);
 }
