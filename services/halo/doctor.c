@@ -24,6 +24,7 @@ enum {
     QUESTION_TIMEOUT_MS = 60000,
     QUESTION_TOKENS = 64,
     MIB = 1024 * 1024,
+    HASH_CAP = 65,
     DISK_FAIL_MIB = 32, /* not even the logs' next lines are safe */
     DISK_WARN_MIB = 256,
     MEMORY_FAIL_MIB = 128,
@@ -108,7 +109,8 @@ static void check_memory(struct checks *c)
                "%llu MiB available", mib);
 }
 
-static void check_model(struct checks *c, const char *path)
+/* Gives the file's hash ("" if it is damaged) in `hash` (HASH_CAP bytes). */
+static void check_model(struct checks *c, const char *path, char *hash)
 {
     char why[512];
     struct h1b *h = NULL;
@@ -119,6 +121,7 @@ static void check_model(struct checks *c, const char *path)
     checks_add(c, OUTCOME_OK, "model file", NULL,
                "%s, %llu MiB, all checksums match, hash %.16s...", path,
                (unsigned long long)h1b_file_size(h) / MIB, h1b_hash(h));
+    (void)snprintf(hash, HASH_CAP, "%s", h1b_hash(h));
     h1b_close(h);
 }
 
@@ -189,6 +192,29 @@ static char *check_models(struct checks *c, const char *base)
     return model;
 }
 
+/* Whether what is served is what the file holds now. */
+static void check_served_hash(struct checks *c, const char *base, const char *hash)
+{
+    struct api_answer a;
+    const char *served = NULL;
+    bool is_same = false;
+    api_get(base, "/v1/models", GET_TIMEOUT_MS, &a);
+    json_t *o = a.body.len > 0 ? json_loadb(a.body.ptr, a.body.len, 0, NULL) : NULL;
+    const json_t *data = json_object_get(o, "data");
+    for (size_t i = 0; i < json_array_size(data); i++) {
+        served = json_string_value(json_object_get(json_array_get(data, i), "hash"));
+        is_same = is_same || (served != NULL && strcmp(served, hash) == 0);
+    }
+    if (is_same)
+        checks_add(c, OUTCOME_OK, "model hash", NULL, "the engines serve this file");
+    else if (served != NULL)
+        checks_add(c, OUTCOME_WARN, "model hash",
+                   "the file was changed after the start: `halo restart` serves it",
+                   "the engines serve %.16s...", served);
+    json_decref(o);
+    buf_fini(&a.body);
+}
+
 static void keep_text(void *ctx, struct str text)
 {
     buf_add_str(ctx, text);
@@ -206,9 +232,6 @@ static void check_answer(struct checks *c, const char *base, const char *model)
     struct talk *talk = talk_new(&config, "");
     talk_say(talk, QUESTION, -1, keep_text, &said, &r);
     (void)buf_reserve(&said, 0);
-    double decode_s = r.total_s - r.first_s;
-    double per_s =
-        r.completion_tokens > 1 && decode_s > 0 ? (double)(r.completion_tokens - 1) / decode_s : 0;
     if (r.end != API_DONE)
         checks_add(c, OUTCOME_FAIL, "answer", "look at `halo logs`", "asked \"%s\": %s", QUESTION,
                    r.error);
@@ -219,19 +242,21 @@ static void check_answer(struct checks *c, const char *base, const char *model)
                    "asked \"%s\", it said: %.200s", QUESTION, said.ptr);
     else
         checks_add(c, OUTCOME_OK, "answer", NULL,
-                   "\"%s\" -> %.200s (first after %.2f s, %.1f tok/s)", QUESTION, said.ptr,
-                   r.first_s, per_s);
+                   "\"%s\" -> %.200s (%llu tokens, first after %.2f s, all after %.2f s)", QUESTION,
+                   said.ptr, (unsigned long long)r.completion_tokens, r.first_s, r.total_s);
     buf_fini(&said);
     talk_free(talk);
 }
 
-static void check_api(struct checks *c, const char *url)
+static void check_api(struct checks *c, const char *url, const char *hash)
 {
     char *base = api_base(url);
     api_init();
     check_endpoint(c, base, "/healthz");
     check_endpoint(c, base, "/readyz");
     char *model = check_models(c, base);
+    if (hash[0] != '\0')
+        check_served_hash(c, base, hash);
     if (model != NULL)
         check_answer(c, base, model);
     free(model);
@@ -258,6 +283,7 @@ int verb_doctor(int argc, char **argv)
     const char *run = o.run != NULL ? o.run : opt_default_run_dir();
     struct stack_info info;
     struct checks c;
+    char hash[HASH_CAP] = "";
     checks_init(&c, o.is_json);
     stack_info_read(run, &info);
     check_memory(&c);
@@ -266,10 +292,10 @@ int verb_doctor(int argc, char **argv)
         check_disk(&c, run);
         check_processes(&c, run, &info);
         if (info.has_facts)
-            check_model(&c, info.model);
+            check_model(&c, info.model, hash);
     }
     if (o.url != NULL || info.has_facts)
-        check_api(&c, o.url != NULL ? o.url : info.url);
+        check_api(&c, o.url != NULL ? o.url : info.url, hash);
     stack_info_fini(&info);
     rc = checks_end(&c);
     checks_fini(&c);

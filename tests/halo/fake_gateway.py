@@ -20,6 +20,7 @@ import sys
 import threading
 
 MODEL = "fake-model"
+MODEL_ROW = {"id": MODEL, "hash": os.environ.get("HALO_FAKE_HASH", "")}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path in ("/healthz", "/readyz"):
             self.answer(200 if is_ready or self.path == "/healthz" else 503, {"status": "?"})
         elif self.path == "/v1/models":
-            self.answer(200, {"object": "list", "data": [{"id": MODEL}] if is_ready else []})
+            self.answer(200, {"object": "list", "data": [MODEL_ROW] if is_ready else []})
         else:
             self.answer(404, {"error": {"message": "no such route"}})
 

@@ -18,16 +18,17 @@ import scene as sc  # noqa: E402
 
 
 def write_model(path):
-    """A .h1b file with one section (layout: common/h1b.h)."""
+    """A .h1b file with one section (layout: common/h1b.h); gives its hash."""
     data = b"{}"
     entry = struct.pack("<96sII4QQQ32s8x", b"config", 0, 1, len(data), 1, 1, 1, 256, len(data),
                         hashlib.sha256(data).digest())
     head = struct.pack("<4sIQIIQ32s", b"H1B\0", 5, 256 + len(data), 1, 0, 64, hashlib.sha256(entry).digest())
     path.write_bytes(head + entry + data)
+    return hashlib.sha256(entry).hexdigest()
 
 
 def prepare(scene):
-    write_model(scene.model)
+    scene.model_hash = write_model(scene.model)
     (scene.bin / "halo-gateway").unlink()
     (scene.bin / "halo-gateway").symlink_to(HERE / "fake_gateway.py")
     return scene
@@ -396,26 +397,27 @@ def doctor(scene, *more):
 
 def test_doctor_finds_a_healthy_stack_healthy(scene):
     prepare(scene)
-    assert up(scene).returncode == 0
+    assert up(scene, HALO_FAKE_HASH=scene.model_hash).returncode == 0
     code, outcome, checks = doctor(scene)
     assert (code, outcome) == (0, "ok"), checks
     for name in ("memory", "run directory", "disk space", "supervisor", "router", "tokenizer", "engine.1",
-                 "gateway", "model file", "/healthz", "/readyz", "/v1/models", "answer"):
+                 "gateway", "model file", "model hash", "/healthz", "/readyz", "/v1/models", "answer"):
         assert checks[name]["outcome"] == "ok" and checks[name]["remedy"] == "", checks[name]
     assert "Paris" in checks["answer"]["found"]
     r = scene.command("doctor", "--run", str(scene.run))
-    assert r.returncode == 0 and r.stdout.count("ok ") >= 13 and "all is well" in r.stdout, r
+    assert r.returncode == 0 and r.stdout.count("ok ") >= 14 and "all is well" in r.stdout, r
     down(scene)
 
 
-def test_doctor_warns_of_a_restart_and_an_open_directory(scene):
+def test_doctor_warns_of_a_restart_an_open_directory_and_a_changed_file(scene):
     prepare(scene)
-    assert up(scene).returncode == 0
+    assert up(scene, HALO_FAKE_HASH="0123" * 16).returncode == 0
     assert scene.command("restart", "router", "--run", str(scene.run)).returncode == 0
     scene.run.chmod(0o755)
     code, outcome, checks = doctor(scene)
     assert (code, outcome) == (1, "warn"), checks
     assert checks["router"]["outcome"] == "warn" and "halo logs router" in checks["router"]["remedy"]
+    assert checks["model hash"]["outcome"] == "warn" and "0123" in checks["model hash"]["found"]
     assert checks["run directory"]["outcome"] == "warn" and "0700" in checks["run directory"]["remedy"]
     down(scene)
 
