@@ -97,6 +97,10 @@ static void add_engine_load(const struct gateway *g, struct buf *out)
                       (double)l->prefix_queries, "prompt tokens looked up in prefix caches");
     metrics_write_one(out, "counter", "vllm:prefix_cache_hits_total", of, (double)l->prefix_hits,
                       "of them found");
+    metrics_write_one(out, "counter", "vllm:spec_decode_num_draft_tokens_total", of,
+                      (double)l->draft_tokens, "tokens of replies that engines guessed ahead");
+    metrics_write_one(out, "counter", "vllm:spec_decode_num_accepted_tokens_total", of,
+                      (double)l->accepted_tokens, "of them those that the replies went on with");
     metrics_write_one(out, "gauge", "halo_engines", "", l->engines, "engines that are alive");
     metrics_write_one(out, "counter", "halo_router_replays_total", "", (double)l->replays,
                       "requests sent again because an engine was lost");

@@ -30,6 +30,8 @@ void engines_remove(struct engines *s, struct engine *take_engine)
     s->gone.preemptions += e->load.preemptions;
     s->gone.prefix_queries += e->load.prefix_queries;
     s->gone.prefix_hits += e->load.prefix_hits;
+    s->gone.draft_tokens += e->load.draft_tokens;
+    s->gone.accepted_tokens += e->load.accepted_tokens;
     TAILQ_REMOVE(&s->list, e, entry);
     free(e);
 }

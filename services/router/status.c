@@ -31,6 +31,8 @@ static void add_load(struct rec_load *sum, const struct engine *e)
     sum->preemptions += e->load.preemptions;
     sum->prefix_queries += e->load.prefix_queries;
     sum->prefix_hits += e->load.prefix_hits;
+    sum->draft_tokens += e->load.draft_tokens;
+    sum->accepted_tokens += e->load.accepted_tokens;
 }
 
 void status_fill(struct status *s, const struct engines *engines, const struct queue *queue)
@@ -41,6 +43,8 @@ void status_fill(struct status *s, const struct engines *engines, const struct q
         .preemptions = engines->gone.preemptions,
         .prefix_queries = engines->gone.prefix_queries,
         .prefix_hits = engines->gone.prefix_hits,
+        .draft_tokens = engines->gone.draft_tokens,
+        .accepted_tokens = engines->gone.accepted_tokens,
         .replays = queue->n_replays_ever,
         .queue_limit = queue->limit,
     };

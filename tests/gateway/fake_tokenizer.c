@@ -85,7 +85,9 @@ static void send_status(void)
                  .kv_blocks = 100,
                  .kv_blocks_used = 25,
                  .prefix_queries = 1000,
-                 .prefix_hits = 600},
+                 .prefix_hits = 600,
+                 .draft_tokens = 50,
+                 .accepted_tokens = 40},
     };
     if (fake.link != NULL)
         send_frame(fake.link, FRAME_status, &status);

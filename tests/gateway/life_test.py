@@ -322,6 +322,8 @@ def metrics_have_the_names_that_scrapers_know():
         for line in [f'vllm:num_requests_running{{{of}}} 3', f'vllm:num_requests_waiting{{{of}}} 2',
                      f'vllm:kv_cache_usage_perc{{{of}}} 0.25', f'vllm:prefix_cache_queries_total{{{of}}} 1000',
                      f'vllm:prefix_cache_hits_total{{{of}}} 600', f'vllm:num_preemptions_total{{{of}}} 0',
+                     f'vllm:spec_decode_num_draft_tokens_total{{{of}}} 50',
+                     f'vllm:spec_decode_num_accepted_tokens_total{{{of}}} 40',
                      f'vllm:prompt_tokens_total{{{of}}} 14', f'vllm:generation_tokens_total{{{of}}} 4',
                      f'vllm:request_success_total{{{of},finished_reason="stop"}} 1',
                      f'vllm:request_success_total{{{of},finished_reason="length"}} 1',

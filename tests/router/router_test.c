@@ -659,7 +659,9 @@ static void load_is_summed_and_counters_outlive_their_engine(void **state)
                                      .kv_blocks_used = 30,
                                      .preemptions = 5,
                                      .prefix_queries = 100,
-                                     .prefix_hits = 60};
+                                     .prefix_hits = 60,
+                                     .draft_tokens = 9,
+                                     .accepted_tokens = 7};
     assert_int_equal(link_send(a->link, FRAME_engine_load, &load), ERR_OK);
     assert_int_equal(link_send(b->link, FRAME_engine_load, &load), ERR_OK);
     UNTIL(w, t->load.running == 4);
@@ -667,12 +669,16 @@ static void load_is_summed_and_counters_outlive_their_engine(void **state)
     assert_int_equal(t->load.kv_blocks, 200);
     assert_int_equal(t->load.kv_blocks_used, 60);
     assert_int_equal(t->load.prefix_hits, 120);
+    assert_int_equal(t->load.draft_tokens, 18);
+    assert_int_equal(t->load.accepted_tokens, 14);
     engine_die(a);
     UNTIL(w, t->load.engines == 1);
     assert_int_equal(t->load.running, 2);
     assert_int_equal(t->load.preemptions, 10);
     assert_int_equal(t->load.prefix_queries, 200);
     assert_int_equal(t->load.prefix_hits, 120);
+    assert_int_equal(t->load.draft_tokens, 18);
+    assert_int_equal(t->load.accepted_tokens, 14);
     world_free(w);
 }
 
