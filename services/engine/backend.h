@@ -9,7 +9,6 @@
 #ifndef HALO_ENGINE_BACKEND_H
 #define HALO_ENGINE_BACKEND_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,10 +20,11 @@ struct backend_item {
     uint32_t n_tokens; /* at least 1 */
     uint32_t pos0; /* position of tokens[0]; those before it were computed */
     const uint32_t *blocks; /* ids of the sequence's KV blocks, for positions up to the last */
-    bool wants_logits; /* of the last token */
+    uint32_t n_logits; /* logits are wanted of so many tokens, the last ones */
     uint32_t n_top; /* only so many largest logits are used (lowest ids first among equals), so any
                        other may be -inf instead; 0: all are used */
-    float *logits; /* out: [vocab], lent until the next step; the caller may change them */
+    float
+        *logits; /* out: [n_logits][vocab], lent until the next step; the caller may change them */
 };
 
 struct backend;
@@ -41,7 +41,7 @@ struct backend {
     char name[32]; /* "cpu/avx2" */
     uint32_t n_blocks; /* KV blocks */
     uint32_t max_rows; /* most tokens of one step, all items together */
-    uint32_t max_logits; /* most items of one step that want logits */
+    uint32_t max_logits; /* most tokens of one step whose logits are wanted */
 };
 
 MUST_CHECK static inline enum err backend_step(struct backend *b, struct backend_item *items,

@@ -358,10 +358,10 @@ static void add_item(struct cpu *c, struct backend_item *item, const uint16_t **
             .block = c->cache + item->blocks[pos / KV_BLOCK] * c->block_elements,
         };
     }
-    if (item->wants_logits) {
-        item->logits = c->logits + (size_t)c->n_wanted * c->model->config.n_vocab;
+    item->logits = c->logits + (size_t)c->n_wanted * c->model->config.n_vocab;
+    for (uint32_t i = item->n_logits; i > 0; i--) {
         c->n_top[c->n_wanted] = item->n_top;
-        c->wanted[c->n_wanted++] = c->n_rows - 1;
+        c->wanted[c->n_wanted++] = c->n_rows - i;
     }
 }
 
@@ -373,7 +373,8 @@ static enum err set_up_rows(struct cpu *c, struct backend_item *items, uint32_t 
     for (uint32_t i = 0; i < n_items; i++) {
         n_blocks += (items[i].pos0 + items[i].n_tokens + KV_BLOCK - 1) / KV_BLOCK;
         n_rows += items[i].n_tokens;
-        n_wanted += items[i].wants_logits;
+        ASSERT(items[i].n_logits <= items[i].n_tokens);
+        n_wanted += items[i].n_logits;
     }
     ASSERT(n_rows <= c->base.max_rows && n_wanted <= c->base.max_logits);
     if (n_blocks > c->cap_block_ptrs) {

@@ -93,7 +93,7 @@ static enum err prefill(struct bench *b, uint32_t n_seqs, uint32_t n)
                 .n_tokens = take,
                 .pos0 = at,
                 .blocks = b->blocks + (size_t)seq * blocks_per_seq(b),
-                .wants_logits = at + take == n,
+                .n_logits = at + take == n,
                 .n_top = 1,
             };
             at += take;
@@ -122,7 +122,7 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
                 .n_tokens = 1,
                 .pos0 = pos0 + k,
                 .blocks = b->blocks + (size_t)i * blocks_per_seq(b),
-                .wants_logits = true,
+                .n_logits = 1,
                 .n_top = 1,
             };
         enum err e = backend_step(b->backend, b->items, n_seqs);

@@ -50,6 +50,12 @@ static bool check_self(struct core *c)
     return err == ERR_OK;
 }
 
+/* Rows of drafts in one step; steps with more sequences than these draft little (draft.h). */
+static uint32_t draft_rows(const struct options *o)
+{
+    return o->spec_tokens * (o->max_seqs < 4 ? o->max_seqs : 4);
+}
+
 static bool open_backend(struct core *c, const struct options *o)
 {
     const struct backend_cpu_config config = {
@@ -58,7 +64,7 @@ static bool open_backend(struct core *c, const struct options *o)
         .n_threads = c->sizes.n_threads,
         .n_blocks = c->sizes.n_blocks,
         .max_rows = o->step_tokens,
-        .max_logits = o->max_seqs,
+        .max_logits = o->max_seqs + draft_rows(o),
         .has_fast_head = strcmp(o->head, "fast") == 0,
     };
     enum err err = backend_cpu_new(&config, &c->backend);
@@ -72,6 +78,7 @@ static bool open_backend(struct core *c, const struct options *o)
         .backend = c->backend,
         .n_ctx = c->sizes.n_ctx,
         .max_seqs = o->max_seqs,
+        .spec_tokens = o->spec_tokens,
         .step_tokens = o->step_tokens,
         .max_waiting = o->max_waiting,
     });

@@ -8,6 +8,7 @@
 #include "common/check.h"
 #include "common/opt.h"
 #include "services/engine/backend_cpu.h"
+#include "services/engine/draft.h"
 #include "services/engine/kv.h"
 #include "services/engine/pool.h"
 
@@ -41,6 +42,9 @@ static const struct opt TABLE[] = {
                 "requests that wait; further ones are refused"),
     OPT_U32_ROW(struct options, step_tokens, "step-tokens", "256", 1, 16384, "N",
                 "tokens in one step: more make prompts faster and running replies less even"),
+    OPT_U32_ROW(struct options, spec_tokens, "spec-tokens", "8", 0, DRAFT_MAX_TOKENS, "N",
+                "tokens of a reply that one step may guess from its own text and check; 0: none. "
+                "The replies are the same, those that repeat themselves or the prompt come faster"),
     OPT_U32_ROW(struct options, lane, "lane", "0", 0, 1, "N", "0 is stable, 1 is the candidate"),
 };
 

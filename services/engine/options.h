@@ -22,6 +22,7 @@ struct options {
     uint32_t max_seqs;
     uint32_t max_waiting;
     uint32_t step_tokens;
+    uint32_t spec_tokens;
     uint32_t lane;
 };
 

@@ -20,6 +20,8 @@ struct scheduler {
     uint64_t n_preemptions;
     uint64_t n_prefix_queries;
     uint64_t n_prefix_hits;
+    uint64_t n_drafted;
+    uint64_t n_accepted;
 
     struct backend_item *items; /* the plan: [max_seqs] */
     struct seq **item_seqs;
@@ -36,6 +38,7 @@ struct scheduler {
 struct scheduler *scheduler_new(const struct scheduler_config *config)
 {
     ASSERT(config->max_seqs >= 1 && config->max_seqs <= config->backend->max_logits);
+    ASSERT(config->spec_tokens <= DRAFT_MAX_TOKENS);
     ASSERT(config->step_tokens >= config->max_seqs);
     ASSERT(config->step_tokens <= config->backend->max_rows);
     ASSERT(config->n_ctx <= (uint64_t)config->backend->n_blocks * KV_BLOCK);
@@ -209,7 +212,7 @@ static uint32_t n_pending(const struct seq *seq)
 
 static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
 {
-    bool wants_logits = n_tokens == n_pending(seq);
+    bool is_last = n_tokens == n_pending(seq);
     s->budget -= n_tokens;
     seq->is_planned = true;
     s->item_seqs[s->n_items] = seq;
@@ -218,8 +221,8 @@ static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
         .n_tokens = n_tokens,
         .pos0 = seq->n_computed,
         .blocks = seq->kv.blocks,
-        .wants_logits = wants_logits,
-        .n_top = wants_logits ? sampler_n_top(seq->sampler, seq_n_reply(seq)) : 0,
+        .n_logits = is_last,
+        .n_top = is_last ? sampler_n_top(seq->sampler, seq_n_reply(seq)) : 0,
     };
 }
 
@@ -342,6 +345,43 @@ static void plan_prefills(struct scheduler *s)
     }
 }
 
+/* Most drafts that may follow the last token of `seq`: the reply's end and the KV blocks. */
+static uint32_t draft_room(struct scheduler *s, struct seq *seq, uint32_t most)
+{
+    uint32_t left = seq->max_tokens - seq_n_reply(seq) - 1;
+    most = most < left ? most : left;
+    left = s->config.n_ctx - seq->n_tokens - 1;
+    most = most < left ? most : left;
+    left = seq->kv.n_blocks * KV_BLOCK - seq->n_tokens;
+    bool is_tight = kv_n_available(s->kv) < s->n_running + most / KV_BLOCK + 1;
+    return most > left && is_tight ? left : most;
+}
+
+/* Drafts for the first n_decodes items, which are the sequences that decode. */
+static void plan_drafts(struct scheduler *s, uint32_t n_decodes)
+{
+    uint32_t rest = s->config.backend->max_logits - s->config.max_seqs;
+    rest = rest < s->budget ? rest : s->budget;
+    for (uint32_t i = 0; i < n_decodes && rest > 0 && s->config.spec_tokens > 0; i++) {
+        struct seq *seq = s->item_seqs[i];
+        struct backend_item *item = &s->items[i];
+        uint32_t share = (rest + n_decodes - i - 1) / (n_decodes - i);
+        share = share < s->config.spec_tokens ? share : s->config.spec_tokens;
+        share = draft_room(s, seq, share);
+        seq_reserve(seq, seq->n_tokens + share);
+        uint32_t n_rows = s->config.step_tokens - s->budget;
+        uint32_t n = draft_propose(&seq->draft, seq->tokens, seq->n_tokens, share, n_rows);
+        ASSERT(kv_grow(s->kv, &seq->kv, seq->n_tokens + n));
+        item->tokens = seq->tokens + seq->n_computed;
+        item->blocks = seq->kv.blocks;
+        item->n_tokens += n;
+        item->n_logits += n;
+        rest -= n;
+        s->budget -= n;
+        s->n_drafted += n;
+    }
+}
+
 /* ---- the results ---- */
 
 static void report_choice(struct scheduler *s, const struct seq *seq,
@@ -362,7 +402,8 @@ static void report_choice(struct scheduler *s, const struct seq *seq,
     t->n_top = c->n_top;
 }
 
-static void take_token(struct scheduler *s, struct seq *seq, float *logits)
+/* Appends the next token, unless there is none; returns how the reply stands. */
+static enum finish take_token(struct scheduler *s, struct seq *seq, float *logits)
 {
     struct rec_token *t = add_event(s, seq->req);
     if (!seq->was_reported)
@@ -374,13 +415,34 @@ static void take_token(struct scheduler *s, struct seq *seq, float *logits)
         t->finish = FINISH_ERROR;
         t->code = (uint32_t)e;
         t->detail = STR_LIT("the model gives no token a probability");
-        finish(s, &s->running, seq);
-        return;
+        return FINISH_ERROR;
     }
     report_choice(s, seq, &choice, t);
     seq_add(seq, choice.id);
-    t->finish = (uint32_t)seq_finish(seq, s->config.n_ctx);
-    if (t->finish != FINISH_NONE)
+    enum finish how = seq_finish(seq, s->config.n_ctx);
+    t->finish = (uint32_t)how;
+    return how;
+}
+
+/* What an item brought: the token after the last known one, and those after drafts that were right. */
+static void take_item(struct scheduler *s, struct seq *seq, const struct backend_item *item)
+{
+    uint32_t n_drafts = seq->draft.n_tokens;
+    uint32_t n_kept = 0;
+    enum finish how = FINISH_NONE;
+    for (uint32_t i = 0; i < item->n_logits && how == FINISH_NONE && n_kept == i; i++) {
+        uint32_t at = seq->n_tokens;
+        uint32_t draft = i < n_drafts ? seq->tokens[at] : UINT32_MAX;
+        how = take_token(s, seq, item->logits + (size_t)i * s->config.model->n_vocab);
+        n_kept += how != FINISH_ERROR && seq->tokens[at] == draft;
+    }
+    seq->is_planned = false;
+    seq->n_computed += item->n_tokens - n_drafts + n_kept;
+    kv_publish(s->kv, &seq->kv, seq->tokens, seq->n_computed);
+    if (n_drafts > 0)
+        draft_settle(&seq->draft, n_kept);
+    s->n_accepted += n_kept;
+    if (how != FINISH_NONE)
         finish(s, &s->running, seq);
 }
 
@@ -398,20 +460,16 @@ enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_tok
     finish_late(s, &s->running, now_ns);
     finish_new(s);
     plan_decodes(s);
+    uint32_t n_decodes = s->n_items;
     plan_prefills(s);
+    plan_drafts(s, n_decodes);
     if (s->n_items > 0) {
         enum err e = backend_step(s->config.backend, s->items, s->n_items);
         if (e)
             return e;
     }
-    for (uint32_t i = 0; i < s->n_items; i++) {
-        struct seq *seq = s->item_seqs[i];
-        seq->is_planned = false;
-        seq->n_computed += s->items[i].n_tokens;
-        kv_publish(s->kv, &seq->kv, seq->tokens, seq->n_computed);
-        if (s->items[i].wants_logits)
-            take_token(s, seq, s->items[i].logits);
-    }
+    for (uint32_t i = 0; i < s->n_items; i++)
+        take_item(s, s->item_seqs[i], &s->items[i]);
     *ret_items = s->events;
     *ret_n = s->n_events;
     return ERR_OK;
@@ -426,5 +484,7 @@ struct frame_engine_load scheduler_load(const struct scheduler *s)
         .preemptions = s->n_preemptions,
         .prefix_queries = s->n_prefix_queries,
         .prefix_hits = s->n_prefix_hits,
+        .draft_tokens = s->n_drafted,
+        .accepted_tokens = s->n_accepted,
     };
 }

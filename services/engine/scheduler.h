@@ -6,6 +6,12 @@
  * others do not need goes to the oldest. So a long prompt delays neither running replies nor a short
  * prompt behind it.
  *
+ * What then is left of the budget may go to drafts (draft.h): guesses at the next tokens of a sequence
+ * that decodes, computed in the same step as its last token. The sampler chooses at each of these
+ * positions as if they had come one by one, and goes on as long as its choice is the guess. Keys and
+ * values of wrong guesses are overwritten, and published never: n_computed does not count them. Drafts
+ * put no other sequence back, nor take the block that one needs next.
+ *
  * Where several sequences begin alike, the first one computes the common blocks and the others wait
  * for them, so replies to one prompt that are asked for together cost one prefill.
  *
@@ -37,6 +43,8 @@ struct scheduler_config {
     struct backend *backend; /* borrowed */
     uint32_t n_ctx; /* at most the positions that all KV blocks hold */
     uint32_t max_seqs; /* sequences in a step; at most the backend's max_logits */
+    uint32_t spec_tokens; /* most drafts of a sequence in a step, up to DRAFT_MAX_TOKENS; all drafts
+                             of a step need as many of max_logits beyond max_seqs */
     uint32_t step_tokens; /* tokens in a step; max_seqs .. the backend's max_rows */
     uint32_t max_waiting; /* further ones end with ERR_FULL; at least 1 */
 };

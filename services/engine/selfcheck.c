@@ -39,7 +39,7 @@ static enum err run_once(const struct model *m, const struct kernels *k, uint32_
     uint32_t n_vocab = m->config.n_vocab;
     const uint32_t tokens[N_TOKENS] = {0, n_vocab - 1, n_vocab / 2, n_vocab / 3, 1};
     struct backend_item item = {
-        .tokens = tokens, .n_tokens = N_TOKENS, .blocks = &(uint32_t){0}, .wants_logits = true};
+        .tokens = tokens, .n_tokens = N_TOKENS, .blocks = &(uint32_t){0}, .n_logits = 1};
     item.n_tokens = m->config.n_ctx < N_TOKENS ? m->config.n_ctx : N_TOKENS;
     e = backend_step(b, &item, 1);
     if (!e)

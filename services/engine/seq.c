@@ -63,6 +63,7 @@ enum err seq_new(const struct frame_submit *f, const struct seq_limits *limits, 
     s->sampler = sampler_new(&f->sampling, limits->config);
     sampler_saw(s->sampler, s->tokens, s->n_prompt, false);
     sampler_saw(s->sampler, s->tokens + s->n_prompt, f->n_resume, true);
+    draft_init(&s->draft);
     *ret_seq = s;
     return ERR_OK;
 }
@@ -76,12 +77,17 @@ void seq_free(struct seq *s)
     free(s);
 }
 
+void seq_reserve(struct seq *s, uint32_t n_tokens)
+{
+    if (n_tokens <= s->cap_tokens)
+        return;
+    s->cap_tokens = n_tokens > s->cap_tokens * 2 ? n_tokens : s->cap_tokens * 2;
+    s->tokens = mem_resize(s->tokens, s->cap_tokens, sizeof *s->tokens);
+}
+
 void seq_add(struct seq *s, uint32_t id)
 {
-    if (s->n_tokens == s->cap_tokens) {
-        s->cap_tokens *= 2;
-        s->tokens = mem_resize(s->tokens, s->cap_tokens, sizeof *s->tokens);
-    }
+    seq_reserve(s, s->n_tokens + 1);
     s->tokens[s->n_tokens++] = id;
     sampler_saw(s->sampler, &id, 1, true);
 }

@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/model_config.h"
 #include "proto/frames.h"
+#include "services/engine/draft.h"
 #include "services/engine/kv.h"
 #include "services/engine/sampler.h"
 
@@ -26,6 +27,7 @@ struct seq {
     uint32_t n_prompt;
     uint32_t n_computed; /* positions whose keys and values are in the cache */
     uint32_t max_tokens; /* of the reply */
+    struct draft draft; /* its tokens stand behind the last one */
     uint32_t n_cached; /* prompt tokens found in the prefix cache before the first reply token */
     bool is_planned; /* for the step in progress */
     bool is_surplus; /* came when the queue was full */
@@ -56,6 +58,9 @@ static inline uint32_t seq_n_reply(const struct seq *s)
 {
     return s->n_tokens - s->n_prompt;
 }
+
+/* Makes room for n_tokens tokens in all. */
+void seq_reserve(struct seq *s, uint32_t n_tokens);
 
 /* Appends a token of the reply. */
 void seq_add(struct seq *s, uint32_t id);

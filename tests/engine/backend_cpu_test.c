@@ -61,7 +61,7 @@ static struct backend_item item_of(const struct bench *t, uint32_t seq, uint32_t
                                  .n_tokens = n,
                                  .pos0 = pos0,
                                  .blocks = blocks_of(seq),
-                                 .wants_logits = true};
+                                 .n_logits = 1};
 }
 
 static uint64_t hash_logits(const struct bench *t, const struct backend_item *item)

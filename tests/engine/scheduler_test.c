@@ -39,9 +39,11 @@ struct bench {
 struct setting {
     uint32_t n_blocks, max_seqs, step_tokens, n_ctx;
     bool has_fast_head;
+    uint32_t n_spec;
 };
 
-static const struct setting WIDE = {100, 8, 256, N_CTX, false};
+static const struct setting PLAIN = {100, 8, 256, N_CTX, false, 0};
+static const struct setting WIDE = {100, 8, 256, N_CTX, false, 8};
 
 struct rig {
     struct backend *backend;
@@ -58,7 +60,7 @@ static struct rig rig_new(const struct bench *t, const struct setting *set)
         .n_threads = 1,
         .n_blocks = set->n_blocks,
         .max_rows = set->step_tokens,
-        .max_logits = set->max_seqs,
+        .max_logits = set->max_seqs + 2 * set->n_spec,
         .has_fast_head = set->has_fast_head,
     };
     assert_int_equal(backend_cpu_new(&config, &r.backend), ERR_OK);
@@ -68,6 +70,7 @@ static struct rig rig_new(const struct bench *t, const struct setting *set)
         .backend = r.backend,
         .n_ctx = set->n_ctx,
         .max_seqs = set->max_seqs,
+        .spec_tokens = set->n_spec,
         .step_tokens = set->step_tokens,
         .max_waiting = 100,
     });
@@ -151,7 +154,7 @@ static int setup(void **state)
                          .logprobs = true,
                          .ignore_eos = i != 5},
         };
-        struct rig r = rig_new(t, &WIDE);
+        struct rig r = rig_new(t, &PLAIN);
         struct reply replies[N_REQS] = {0};
         submit(&r, &t->submits[i]);
         run_out(&r, replies);
@@ -179,8 +182,8 @@ static void batches_and_budgets_do_not_show(void **state)
 {
     const struct bench *t = *state;
     static const struct setting SETTINGS[] = {
-        {100, 8, 256, N_CTX, false}, {100, 2, 33, N_CTX, false}, {100, 6, 6, N_CTX, false},
-        {100, 1, 1, N_CTX, false},   {100, 3, 64, N_CTX, false},
+        {100, 8, 256, N_CTX, false, 6}, {100, 2, 33, N_CTX, false, 6}, {100, 6, 6, N_CTX, false, 6},
+        {100, 1, 1, N_CTX, false, 6},   {100, 3, 64, N_CTX, false, 6},
     };
     for (size_t i = 0; i < sizeof SETTINGS / sizeof SETTINGS[0]; i++) {
         struct rig r = rig_new(t, &SETTINGS[i]);
@@ -214,7 +217,7 @@ static void the_fast_head_does_not_show(void **state)
                                                     .ignore_eos = k < 4};
     }
     for (uint32_t fast = 0; fast < 2; fast++) {
-        struct rig r = rig_new(t, &(struct setting){100, 6, 64, N_CTX, fast == 1});
+        struct rig r = rig_new(t, &(struct setting){100, 6, 64, N_CTX, fast == 1, 6});
         for (uint32_t k = 0; k < N_REQS; k++)
             submit(&r, &submits[k]);
         run_out(&r, replies[fast]);
@@ -228,7 +231,7 @@ static void the_fast_head_does_not_show(void **state)
 static void preemption_does_not_show(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){9, 6, 64, N_CTX, false});
+    struct rig r = rig_new(t, &(struct setting){9, 6, 64, N_CTX, false, 6});
     struct reply replies[N_REQS] = {0};
     for (uint32_t k = 0; k < N_REQS; k++)
         submit(&r, &t->submits[k]);
@@ -305,7 +308,7 @@ static void a_cached_prefix_does_not_show_but_is_reported(void **state)
 static void replies_that_share_a_prefill_are_the_same(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){100, 8, 50, N_CTX, true});
+    struct rig r = rig_new(t, &(struct setting){100, 8, 50, N_CTX, true, 6});
     struct reply replies[8] = {0};
     for (uint32_t i = 0; i < 4; i++) {
         struct frame_submit f = t->submits[i % 2 == 0 ? 1 : 4];
@@ -324,7 +327,7 @@ static void replies_that_share_a_prefill_are_the_same(void **state)
 static void any_traffic_gives_the_same_replies(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){9, 4, 48, N_CTX, false});
+    struct rig r = rig_new(t, &(struct setting){9, 4, 48, N_CTX, false, 6});
     uint64_t rng = 1;
     struct reply replies[N_REQS] = {0};
     bool is_out[N_REQS] = {false};
@@ -349,6 +352,220 @@ static void any_traffic_gives_the_same_replies(void **state)
         }
     }
     assert_true(n_done > 20);
+    assert_true(scheduler_load(r.sched).preemptions > 0);
+    rig_free(&r);
+}
+
+/* ---- drafts ---- */
+
+enum { N_DRAFTED = 7 };
+
+static uint64_t n_accepted(const struct rig *r)
+{
+    return scheduler_load(r->sched).accepted_tokens;
+}
+
+/* Requests that repeat themselves, with every way of choosing tokens. Prompts share their beginnings. */
+static void make_repetitive(const struct bench *t, uint32_t period,
+                            uint32_t prompts[N_DRAFTED][MAX_PROMPT],
+                            struct frame_submit submits[N_DRAFTED])
+{
+    static const struct rec_sampling SAMPLINGS[N_DRAFTED] = {
+        {.temperature = 0.0F},
+        {.temperature = 0.3F, .seed = 3},
+        {.temperature = 1.0F, .top_k = 2, .seed = 4},
+        {.temperature = 0.0F, .frequency_penalty = 0.02F, .presence_penalty = 0.1F},
+        {.temperature = 0.5F, .repetition_penalty = 1.05F, .seed = 5, .top_p = 0.5F},
+        {.temperature = 0.0F, .min_tokens = 60},
+        {.temperature = 0.2F, .min_p = 0.1F, .seed = 6},
+    };
+    for (uint32_t i = 0; i < N_DRAFTED; i++) {
+        for (uint32_t k = 0; k < MAX_PROMPT; k++)
+            prompts[i][k] = t->prompts[1][k % period];
+        submits[i] = (struct frame_submit){
+            .req = i, .prompt = prompts[i], .n_prompt = 70 + 10 * i, .sampling = SAMPLINGS[i]};
+        submits[i].sampling.max_tokens = 120 - 5 * i;
+        submits[i].sampling.logprobs = i % 2 == 1;
+        submits[i].sampling.top_logprobs = i == 3 ? 5 : 0;
+        submits[i].sampling.ignore_eos = i != 5;
+    }
+}
+
+static void run_each_plainly(const struct bench *t, const struct frame_submit *submits,
+                             struct reply *alone)
+{
+    for (uint32_t i = 0; i < N_DRAFTED; i++) {
+        struct rig r = rig_new(t, &PLAIN);
+        submit(&r, &submits[i]);
+        run_out(&r, alone);
+        assert_int_equal(scheduler_load(r.sched).draft_tokens, 0);
+        rig_free(&r);
+    }
+}
+
+static void drafts_do_not_show(void **state)
+{
+    const struct bench *t = *state;
+    static const struct setting SETTINGS[] = {
+        {100, 1, 256, N_CTX, false, 1}, {100, 1, 64, N_CTX, true, 64},
+        {100, 8, 256, N_CTX, true, 8},  {12, 5, 24, N_CTX, false, 8},
+        {8, 2, 9, N_CTX, false, 16},
+    };
+    uint32_t prompts[N_DRAFTED][MAX_PROMPT];
+    struct frame_submit submits[N_DRAFTED];
+    for (uint32_t period = 3; period < 40; period += 9) {
+        struct reply alone[N_DRAFTED] = {0};
+        make_repetitive(t, period, prompts, submits);
+        run_each_plainly(t, submits, alone);
+        for (size_t i = 0; i < sizeof SETTINGS / sizeof SETTINGS[0]; i++) {
+            struct rig r = rig_new(t, &SETTINGS[i]);
+            struct reply replies[N_DRAFTED] = {0};
+            for (uint32_t k = 0; k < N_DRAFTED; k++)
+                submit(&r, &submits[k]);
+            run_out(&r, replies);
+            for (uint32_t k = 0; k < N_DRAFTED; k++)
+                expect_same_from(&replies[k], &alone[k], 0);
+            struct frame_engine_load load = scheduler_load(r.sched);
+            assert_true(load.accepted_tokens > 20);
+            assert_true(load.draft_tokens >= load.accepted_tokens);
+            assert_true(i < 3 || load.preemptions > 0 || SETTINGS[i].max_seqs < 3);
+            rig_free(&r);
+        }
+    }
+}
+
+static void every_kind_of_sampling_accepts_drafts(void **state)
+{
+    const struct bench *t = *state;
+    uint32_t prompts[N_DRAFTED][MAX_PROMPT];
+    struct frame_submit submits[N_DRAFTED];
+    uint64_t n[N_DRAFTED] = {0};
+    for (uint32_t period = 3; period < 40; period += 9) {
+        make_repetitive(t, period, prompts, submits);
+        for (uint32_t k = 0; k < N_DRAFTED; k++) {
+            struct rig r = rig_new(t, &WIDE);
+            struct reply replies[N_DRAFTED] = {0};
+            submit(&r, &submits[k]);
+            run_out(&r, replies);
+            n[k] += n_accepted(&r);
+            rig_free(&r);
+        }
+    }
+    for (uint32_t k = 0; k < N_DRAFTED; k++) {
+        if (n[k] == 0)
+            fail_msg("request %u", k);
+    }
+}
+
+/* Each length and each stop token comes at a time in the middle of a draft that is right. */
+static void a_reply_ends_in_the_middle_of_a_draft(void **state)
+{
+    const struct bench *t = *state;
+    struct rig plain = rig_new(t, &PLAIN);
+    struct rig r = rig_new(t, &WIDE);
+    uint32_t prompts[N_DRAFTED][MAX_PROMPT];
+    struct frame_submit submits[N_DRAFTED];
+    make_repetitive(t, 12, prompts, submits);
+    for (uint32_t n = 1; n < 80; n++) {
+        struct reply want[N_DRAFTED] = {0};
+        struct reply got[N_DRAFTED] = {0};
+        struct frame_submit f = submits[0];
+        f.sampling.max_tokens = n;
+        submit(&plain, &f);
+        run_out(&plain, want);
+        submit(&r, &f);
+        run_out(&r, got);
+        assert_int_equal(got[0].n, n);
+        expect_same_from(&got[0], &want[0], 0);
+        const uint32_t stop = want[0].ids[n - 1];
+        f.sampling = (struct rec_sampling){
+            .max_tokens = 100, .min_tokens = n, .stop_ids = &stop, .n_stop_ids = 1};
+        memset(want, 0, sizeof want);
+        memset(got, 0, sizeof got);
+        submit(&plain, &f);
+        run_out(&plain, want);
+        submit(&r, &f);
+        run_out(&r, got);
+        expect_same_from(&got[0], &want[0], 0);
+    }
+    assert_true(n_accepted(&r) > 100);
+    rig_free(&r);
+    rig_free(&plain);
+}
+
+/* What wrong drafts wrote must never be found in the prefix cache. */
+static void a_second_turn_finds_nothing_of_wrong_drafts(void **state)
+{
+    const struct bench *t = *state;
+    uint32_t prompts[N_DRAFTED][MAX_PROMPT];
+    struct frame_submit submits[N_DRAFTED];
+    struct reply first[N_DRAFTED] = {0};
+    struct reply want[N_DRAFTED] = {0};
+    make_repetitive(t, 12, prompts, submits);
+    struct rig r = rig_new(t, &WIDE);
+    for (uint32_t k = 0; k < N_DRAFTED; k++) {
+        submit(&r, &submits[k]);
+        run_out(&r, first);
+        struct frame_submit f = submits[k];
+        uint32_t again[N_CTX];
+        memcpy(again, f.prompt, f.n_prompt * sizeof *again);
+        memcpy(again + f.n_prompt, first[k].ids, first[k].n * sizeof *again);
+        f.prompt = again;
+        f.n_prompt += first[k].n;
+        f.sampling.max_tokens = 20;
+        f.sampling.min_tokens = 0;
+        struct reply second[N_DRAFTED] = {0};
+        submit(&r, &f);
+        run_out(&r, second);
+        assert_true(second[k].cached >= (f.n_prompt - 1) / KV_BLOCK * KV_BLOCK);
+        struct rig plain = rig_new(t, &PLAIN);
+        submit(&plain, &f);
+        run_out(&plain, want);
+        rig_free(&plain);
+        expect_same_from(&second[k], &want[k], 0);
+    }
+    struct frame_engine_load load = scheduler_load(r.sched);
+    assert_true(load.accepted_tokens > 0 && load.draft_tokens > load.accepted_tokens);
+    rig_free(&r);
+}
+
+/* Replies come, go and are taken up in the middle, on a cache that is too small for them. */
+static void drafts_survive_any_traffic(void **state)
+{
+    const struct bench *t = *state;
+    uint32_t prompts[N_DRAFTED][MAX_PROMPT];
+    struct frame_submit submits[N_DRAFTED];
+    struct reply alone[N_DRAFTED] = {0};
+    struct reply replies[N_DRAFTED] = {0};
+    uint32_t from[N_DRAFTED] = {0};
+    bool is_out[N_DRAFTED] = {false};
+    make_repetitive(t, 21, prompts, submits);
+    run_each_plainly(t, submits, alone);
+    struct rig r = rig_new(t, &(struct setting){11, 4, 48, N_CTX, true, 8});
+    uint64_t rng = 9;
+    uint32_t n_done = 0;
+    for (uint32_t turn = 0; turn < 1200; turn++) {
+        uint32_t k = (uint32_t)(testmodel_random(&rng) % N_DRAFTED);
+        if (!is_out[k] || testmodel_random(&rng) % 16 == 0) { /* the same id replaces the first */
+            struct frame_submit f = submits[k];
+            from[k] = (uint32_t)(testmodel_random(&rng) % alone[k].n);
+            f.resume = alone[k].ids;
+            f.n_resume = from[k];
+            replies[k] = (struct reply){0};
+            submit(&r, &f);
+            is_out[k] = true;
+        }
+        (void)step(&r, replies);
+        for (k = 0; k < N_DRAFTED; k++) {
+            if (!is_out[k] || replies[k].finish == FINISH_NONE)
+                continue;
+            expect_same_from(&replies[k], &alone[k], from[k]);
+            is_out[k] = false;
+            n_done++;
+        }
+    }
+    assert_true(n_done > 20);
+    assert_true(n_accepted(&r) > 50);
     assert_true(scheduler_load(r.sched).preemptions > 0);
     rig_free(&r);
 }
@@ -390,7 +607,7 @@ static void a_stop_token_ends_the_reply_and_is_sent(void **state)
 static void the_context_ends_the_reply(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){8, 2, 64, 140, false});
+    struct rig r = rig_new(t, &(struct setting){8, 2, 64, 140, false, 6});
     struct reply replies[N_REQS] = {0};
     submit(&r, &t->submits[1]);
     run_out(&r, replies);
@@ -402,7 +619,7 @@ static void the_context_ends_the_reply(void **state)
 static void a_deadline_ends_waiting_and_running_replies(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){100, 1, 64, N_CTX, false});
+    struct rig r = rig_new(t, &(struct setting){100, 1, 64, N_CTX, false, 6});
     struct reply replies[N_REQS] = {0};
     char why[200];
     for (uint32_t k = 0; k < 2; k++) {
@@ -423,7 +640,7 @@ static void a_deadline_ends_waiting_and_running_replies(void **state)
 static void cancelled_replies_are_silent(void **state)
 {
     const struct bench *t = *state;
-    struct rig r = rig_new(t, &(struct setting){100, 1, 256, N_CTX, false});
+    struct rig r = rig_new(t, &(struct setting){100, 1, 256, N_CTX, false, 6});
     struct reply replies[N_REQS] = {0};
     submit(&r, &t->submits[1]);
     submit(&r, &t->submits[2]);
@@ -498,12 +715,14 @@ static void bad_requests_are_refused(void **state)
 
 /* ---- plans ---- */
 
+enum { FAKE_ROWS = 64 }; /* most logits of a step */
+
 struct fake {
     struct backend base;
     uint32_t n_tokens[64]; /* of the items of the last step */
     uint32_t n_items;
     enum err result;
-    float logits[64];
+    float logits[FAKE_ROWS][64];
 };
 
 static const struct model_config FAKE_MODEL = {.n_vocab = 64, .n_eos = 1, .eos_ids = {63}};
@@ -514,7 +733,8 @@ static enum err fake_step(struct backend *b, struct backend_item *items, uint32_
     f->n_items = n;
     for (uint32_t i = 0; i < n; i++) {
         f->n_tokens[i] = items[i].n_tokens;
-        items[i].logits = f->logits;
+        assert_true(items[i].n_logits <= FAKE_ROWS);
+        items[i].logits = f->logits[0];
     }
     return f->result;
 }
@@ -524,12 +744,16 @@ static void fake_free(struct backend *b)
     (void)b;
 }
 
-static struct rig fake_rig(struct fake *f, uint32_t max_seqs, uint32_t step_tokens)
+static struct rig fake_rig_drafting(struct fake *f, uint32_t max_seqs, uint32_t step_tokens,
+                                    uint32_t n_spec)
 {
     static const struct backend_ops OPS = {.step = fake_step, .free = fake_free};
-    *f = (struct fake){
-        .base = {.ops = &OPS, .n_blocks = 1000, .max_rows = step_tokens, .max_logits = max_seqs}};
-    f->logits[1] = 1.0F;
+    *f = (struct fake){.base = {.ops = &OPS,
+                                .n_blocks = 1000,
+                                .max_rows = step_tokens,
+                                .max_logits = max_seqs + 2 * n_spec}};
+    for (uint32_t i = 0; i < FAKE_ROWS; i++)
+        f->logits[i][1] = 1.0F;
     return (struct rig){.backend = &f->base,
                         .sched = scheduler_new(&(struct scheduler_config){
                             .model = &FAKE_MODEL,
@@ -537,10 +761,16 @@ static struct rig fake_rig(struct fake *f, uint32_t max_seqs, uint32_t step_toke
                             .backend = &f->base,
                             .n_ctx = 8000,
                             .max_seqs = max_seqs,
+                            .spec_tokens = n_spec,
                             .step_tokens = step_tokens,
                             .max_waiting = 5,
                         }),
                         .limits = {&FAKE_MODEL, "", 8000}};
+}
+
+static struct rig fake_rig(struct fake *f, uint32_t max_seqs, uint32_t step_tokens)
+{
+    return fake_rig_drafting(f, max_seqs, step_tokens, 0);
 }
 
 /* A prompt of n tokens that shares no prefix with other requests. */
@@ -681,6 +911,38 @@ static void a_common_prompt_survives_its_first_sequence(void **state)
     rig_free(&r);
 }
 
+/* Every reply is an endless 1, 1, 1. */
+static void drafts_take_what_decodes_and_prompts_leave(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rig r = fake_rig_drafting(&f, 4, 64, 8);
+    struct reply replies[8] = {0};
+    submit_fake(&r, 0, 5);
+    submit_fake(&r, 1, 5);
+    for (uint32_t i = 0; i < 16; i++)
+        (void)step(&r, replies);
+    assert_int_equal(f.n_items, 2);
+    assert_in_range(f.n_tokens[0], 3, 9);
+    assert_in_range(f.n_tokens[1], 1, 9);
+    submit_fake(&r, 2, 200);
+    uint32_t n = replies[0].n;
+    (void)step(&r, replies);
+    assert_int_equal(f.n_items, 3);
+    assert_int_equal(f.n_tokens[0], 1);
+    assert_int_equal(f.n_tokens[1], 1);
+    assert_int_equal(f.n_tokens[2], 62);
+    assert_int_equal(replies[0].n, n + 1);
+    while (replies[0].finish == FINISH_NONE)
+        (void)step(&r, replies);
+    assert_int_equal(replies[0].n, 100);
+    for (uint32_t i = 0; i < 100; i++)
+        assert_int_equal(replies[0].ids[i], 1);
+    struct frame_engine_load load = scheduler_load(r.sched);
+    assert_int_equal(load.draft_tokens, load.accepted_tokens);
+    rig_free(&r);
+}
+
 static void the_queue_has_an_end(void **state)
 {
     (void)state;
@@ -720,7 +982,7 @@ static void impossible_logits_end_only_that_reply(void **state)
     struct rig r = fake_rig(&f, 2, 64);
     struct reply replies[8] = {0};
     for (uint32_t i = 0; i < 64; i++)
-        f.logits[i] = __builtin_nanf("");
+        f.logits[0][i] = __builtin_nanf("");
     submit_fake(&r, 3, 5);
     assert_int_equal(step(&r, replies), 1);
     assert_int_equal(replies[3].finish, FINISH_ERROR);
@@ -740,6 +1002,11 @@ int main(void)
         cmocka_unit_test(a_cached_prefix_does_not_show_but_is_reported),
         cmocka_unit_test(replies_that_share_a_prefill_are_the_same),
         cmocka_unit_test(any_traffic_gives_the_same_replies),
+        cmocka_unit_test(drafts_do_not_show),
+        cmocka_unit_test(every_kind_of_sampling_accepts_drafts),
+        cmocka_unit_test(a_reply_ends_in_the_middle_of_a_draft),
+        cmocka_unit_test(a_second_turn_finds_nothing_of_wrong_drafts),
+        cmocka_unit_test(drafts_survive_any_traffic),
         cmocka_unit_test(the_first_token_is_part_of_the_reply),
         cmocka_unit_test(a_stop_token_ends_the_reply_and_is_sent),
         cmocka_unit_test(the_context_ends_the_reply),
@@ -753,6 +1020,7 @@ int main(void)
         cmocka_unit_test(places_are_limited_and_given_in_order_of_arrival),
         cmocka_unit_test(one_prompt_asked_for_several_times_is_computed_once),
         cmocka_unit_test(a_common_prompt_survives_its_first_sequence),
+        cmocka_unit_test(drafts_take_what_decodes_and_prompts_leave),
         cmocka_unit_test(the_queue_has_an_end),
         cmocka_unit_test(a_failing_backend_ends_the_step),
         cmocka_unit_test(impossible_logits_end_only_that_reply),

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* draft: guesses at the tokens that a reply goes on with, from its own text (prompt lookup).
+ *
+ * Where the last two to four tokens stood before, what followed them there is proposed: the longest
+ * match wins, the latest among equals. The scheduler computes the proposed tokens in the step of the
+ * reply's next token and keeps those that the sampler chooses, too, so drafts cost and save time and
+ * never show in a reply.
+ *
+ * A draft costs a row of the step. With R rows, a step takes about as long as reading the weights,
+ * which is worth DRAFT_BASE_ROWS rows, and computing R: one more row pays if the chance that its token
+ * is kept is at least R / (R + DRAFT_BASE_ROWS). The chance is estimated for each reply and length of
+ * match, so texts without repetition cost a few rows at their beginning, and full steps draft little.
+ *
+ * Owned by the step thread. */
+#ifndef HALO_ENGINE_DRAFT_H
+#define HALO_ENGINE_DRAFT_H
+
+#include <stdint.h>
+
+enum {
+    DRAFT_MIN_MATCH = 2, /* tokens */
+    DRAFT_MAX_MATCH = 4,
+    DRAFT_BASE_ROWS = 3,
+    DRAFT_MAX_TOKENS = 64, /* of one draft */
+};
+
+/* Of one reply. */
+struct draft {
+    float rates[DRAFT_MAX_MATCH + 1]; /* chance that a token is kept, by length of match */
+    uint32_t n_match; /* of the draft that is out */
+    uint32_t n_tokens; /* in it; 0: none is out */
+};
+
+void draft_init(struct draft *d);
+
+/* Writes at most `most` (up to DRAFT_MAX_TOKENS) tokens behind tokens[0..n_tokens), for a step that
+ * has n_rows rows so far, this reply's own among them. Returns how many; if any, draft_settle is due.
+ */
+uint32_t draft_propose(struct draft *d, uint32_t *tokens, uint32_t n_tokens, uint32_t most,
+                       uint32_t n_rows);
+
+/* The first n_kept tokens of the draft were right. */
+void draft_settle(struct draft *d, uint32_t n_kept);
+
+#endif
