@@ -211,6 +211,7 @@ static void a_full_queue_does_not_stop_what_needs_no_waiting(void **state)
     struct world *w = world_new((const char *const[]){"--queue-limit", "1", NULL});
     struct fake_engine *e = engine_new(w, "1", 4);
     struct fake_tokenizer *t = tokenizer_new(w, "1");
+    UNTIL(w, t->load.engines == 1);
     uint32_t prompt[] = {1};
     struct frame_submit f = {.req = 1,
                              .prompt = prompt,

@@ -80,7 +80,7 @@ def test_a_lost_process_is_started_again_at_once_and_then_with_growing_pauses(sc
 
 
 def test_a_stopped_process_is_killed_by_the_watchdog(scene):
-    p, manager = scene.start("--watchdog-ms", "400")
+    p, manager = scene.start("--watchdog-ms", "2000")
     manager.ready()
     engine = scene.process("engine.1")
     os.kill(engine["pid"], signal.SIGSTOP)
