@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The variant tables. KERNELS_X86 says that the build has the x86 libraries; whether the processor
- * and the operating system do is asked at run time, so one program starts anywhere. */
+/* The variant tables. KERNELS_X86 and KERNELS_ARM say which libraries the build has; whether the
+ * processor and the operating system run them is asked at run time, so one program starts anywhere. */
 #include "kernels/kernels.h"
 
 #include <stddef.h>
@@ -9,8 +9,12 @@
 #if KERNELS_X86
 #include <cpuid.h>
 #endif
+#if KERNELS_ARM
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
-static const char *const isa_names[ISA_COUNT] = {"ref", "avx2", "avxvnni", "avx512"};
+static const char *const isa_names[ISA_COUNT] = {"ref", "avx2", "avxvnni", "avx512", "neon"};
 
 static const struct kernels ref = {
     .isa_name = "ref",
@@ -64,6 +68,20 @@ static bool has_avx512(void)
 }
 #endif
 
+#if KERNELS_ARM
+static const struct kernels neon = {
+    .isa_name = "neon",
+#define KERNEL(name, header) .name = name##_neon,
+#include "kernels/kernels.def"
+#undef KERNEL
+};
+
+static bool has_neon(void)
+{
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
+#endif
+
 const struct kernels *kernels_get(enum isa level)
 {
     switch (level) {
@@ -80,6 +98,13 @@ const struct kernels *kernels_get(enum isa level)
     case ISA_AVX2:
     case ISA_AVXVNNI:
     case ISA_AVX512:
+        return NULL;
+#endif
+#if KERNELS_ARM
+    case ISA_NEON:
+        return has_neon() ? &neon : NULL;
+#else
+    case ISA_NEON:
         return NULL;
 #endif
     case ISA_COUNT:

@@ -38,6 +38,7 @@ enum isa {
     ISA_AVX2, /* AVX2, FMA, F16C */
     ISA_AVXVNNI, /* AVX2 and AVX-VNNI: Intel since Alder Lake, where AVX-512 is off */
     ISA_AVX512, /* AVX-512 F, BW, DQ, VL, VNNI */
+    ISA_NEON, /* AArch64 Advanced SIMD with the dot product instructions (ARMv8.2) */
     ISA_COUNT,
 };
 
@@ -54,7 +55,7 @@ const struct kernels *kernels_get(enum isa level);
 /* The highest level for which kernels_get gives a table. */
 enum isa kernels_best(void);
 
-/* "ref", "avx2", "avxvnni", "avx512". */
+/* "ref", "avx2", "avxvnni", "avx512", "neon". */
 const char *kernels_isa_name(enum isa level);
 
 /* False, and *ret_level untouched, if no level has that name. */

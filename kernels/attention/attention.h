@@ -56,11 +56,11 @@ static inline size_t attention_block_elements(size_t head_dim)
 /* Writes one position's key and value, rounded by f16_from_f32, into slot `slot` of K and V. */
 void attention_store_ref(const float *k, const float *v, size_t head_dim, size_t slot,
                          uint16_t *k_block, uint16_t *v_block);
-__typeof__(attention_store_ref) attention_store_avx2, attention_store_avx512;
+__typeof__(attention_store_ref) attention_store_avx2, attention_store_avx512, attention_store_neon;
 
 /* Positions 0 .. pos0 + n_tokens - 1 must have been stored. Threads split KV heads or tokens; calls
  * with more tokens of a sequence at once read the cache less often. */
 void attention_run_ref(const struct attention *a);
-__typeof__(attention_run_ref) attention_run_avx2, attention_run_avx512;
+__typeof__(attention_run_ref) attention_run_avx2, attention_run_avx512, attention_run_neon;
 
 #endif

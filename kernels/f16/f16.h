@@ -17,10 +17,10 @@ float f16_to_f32(uint16_t x);
 
 /* y[i] = f16_from_f32(x[i]), i < n */
 void f16_encode_ref(const float *x, size_t n, uint16_t *y);
-__typeof__(f16_encode_ref) f16_encode_avx2, f16_encode_avx512;
+__typeof__(f16_encode_ref) f16_encode_avx2, f16_encode_avx512, f16_encode_neon;
 
 /* y[i] = f16_to_f32(x[i]), i < n */
 void f16_decode_ref(const uint16_t *x, size_t n, float *y);
-__typeof__(f16_decode_ref) f16_decode_avx2, f16_decode_avx512;
+__typeof__(f16_decode_ref) f16_decode_avx2, f16_decode_avx512, f16_decode_neon;
 
 #endif

@@ -11,6 +11,6 @@
 #include <stddef.h>
 
 void glu_relu2_ref(const float *gate, const float *up, size_t n, float *y);
-__typeof__(glu_relu2_ref) glu_relu2_avx2, glu_relu2_avx512;
+__typeof__(glu_relu2_ref) glu_relu2_avx2, glu_relu2_avx512, glu_relu2_neon;
 
 #endif

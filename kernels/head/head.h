@@ -20,6 +20,6 @@ struct head_input {
 /* w is [n_rows][n_cols]; y_stride >= n_rows. Threads split the rows. */
 void head_logits_ref(const uint16_t *w, size_t n_cols, const struct head_input *x, size_t row0,
                      size_t row1, float *y, size_t y_stride);
-__typeof__(head_logits_ref) head_logits_avx2, head_logits_avx512;
+__typeof__(head_logits_ref) head_logits_avx2, head_logits_avx512, head_logits_neon;
 
 #endif

@@ -45,7 +45,7 @@ static inline size_t head8_stride(size_t n_cols)
 
 /* Fills row `row` of `to` from w[0..n_cols). */
 void head8_pack_ref(const float *w, const struct head8 *to, size_t row);
-__typeof__(head8_pack_ref) head8_pack_avx2, head8_pack_avx512;
+__typeof__(head8_pack_ref) head8_pack_avx2, head8_pack_avx512, head8_pack_neon;
 
 /* Fills row `token` of `to` from h[0..n_cols). False, and no bounds hold, if h has a value that is not
  * finite, or if max|h| is outside of 1e-20 .. 1e20. */
@@ -54,6 +54,6 @@ bool head8_quantize(const float *h, size_t n_cols, const struct head8_input *to,
 /* lower and upper[t * y_stride + r] for all tokens and rows row0 <= r < row1. Threads split rows. */
 void head8_bounds_ref(const struct head8 *w, const struct head8_input *x, size_t row0, size_t row1,
                       float *lower, float *upper, size_t y_stride);
-__typeof__(head8_bounds_ref) head8_bounds_avx2, head8_bounds_avx512;
+__typeof__(head8_bounds_ref) head8_bounds_avx2, head8_bounds_avx512, head8_bounds_neon;
 
 #endif

@@ -34,6 +34,6 @@ static inline size_t quantize_stride(size_t n)
 
 /* Quantises x[0..out->n_cols) into row `token` of `out`. */
 void quantize_row_ref(const float *x, const struct quantized *out, size_t token);
-__typeof__(quantize_row_ref) quantize_row_avx2, quantize_row_avx512;
+__typeof__(quantize_row_ref) quantize_row_avx2, quantize_row_avx512, quantize_row_neon;
 
 #endif

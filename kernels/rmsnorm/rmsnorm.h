@@ -12,6 +12,6 @@
 #include <stddef.h>
 
 void rmsnorm_row_ref(const float *x, const float *w, size_t n, float eps, float *y);
-__typeof__(rmsnorm_row_ref) rmsnorm_row_avx2, rmsnorm_row_avx512;
+__typeof__(rmsnorm_row_ref) rmsnorm_row_avx2, rmsnorm_row_avx512, rmsnorm_row_neon;
 
 #endif

@@ -21,6 +21,6 @@ void rope_table_fill(size_t head_dim, double theta, size_t pos0, size_t pos1, fl
 /* Rotates n_heads heads that follow each other in x, in place; cos and sin are the position's rows
  * of head_dim / 2 values. head_dim is a multiple of 2. */
 void rope_rotate_ref(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin);
-__typeof__(rope_rotate_ref) rope_rotate_avx2, rope_rotate_avx512;
+__typeof__(rope_rotate_ref) rope_rotate_avx2, rope_rotate_avx512, rope_rotate_neon;
 
 #endif

@@ -13,9 +13,9 @@
 #include <stddef.h>
 
 float softmax_max_ref(const float *x, size_t n);
-__typeof__(softmax_max_ref) softmax_max_avx2, softmax_max_avx512;
+__typeof__(softmax_max_ref) softmax_max_avx2, softmax_max_avx512, softmax_max_neon;
 
 float softmax_exp_ref(const float *x, size_t n, float max, float scale, float *y);
-__typeof__(softmax_exp_ref) softmax_exp_avx2, softmax_exp_avx512;
+__typeof__(softmax_exp_ref) softmax_exp_avx2, softmax_exp_avx512, softmax_exp_neon;
 
 #endif

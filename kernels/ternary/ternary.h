@@ -36,6 +36,7 @@ static inline size_t ternary_row_bytes(size_t n_cols)
  * the tokens. */
 void ternary_matmul_ref(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                         size_t row1, float *y, size_t y_stride);
-__typeof__(ternary_matmul_ref) ternary_matmul_avx2, ternary_matmul_avxvnni, ternary_matmul_avx512;
+__typeof__(ternary_matmul_ref) ternary_matmul_avx2, ternary_matmul_avxvnni, ternary_matmul_avx512,
+    ternary_matmul_neon;
 
 #endif
