@@ -100,7 +100,7 @@ static void compare(const struct kernels *k, const struct kernels *ref)
 {
     static const size_t dims[] = {8, 16, 24, 40, 64, 80, 128, 256};
     struct check_rng rng = {13};
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0, n_rounds = check_rounds(300); round < n_rounds; round++) {
         size_t hd = dims[check_random(&rng) % 8];
         size_t heads = check_between(&rng, 1, 9);
         size_t n_pos = check_between(&rng, 1, round % 4 == 0 ? 900 : 70);

@@ -33,6 +33,9 @@ struct check_rng {
 
 uint32_t check_random(struct check_rng *rng);
 
+/* How many rounds of a long test to run: n, or a fifth where HALO_EMULATED is set, as in neon_run. */
+int check_rounds(int n);
+
 /* Uniform in [lo, hi]. */
 size_t check_between(struct check_rng *rng, size_t lo, size_t hi);
 

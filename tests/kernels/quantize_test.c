@@ -50,6 +50,15 @@ static void infinities_and_nan_have_defined_bytes(void **state)
     assert_true(scale == INFINITY);
 }
 
+/* Values halfway between integers, for the scale is 1. */
+static void fill_with_ties(struct check_rng *rng, size_t n, float *x)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)check_between(rng, 0, 252) - 126.0f + 0.5f;
+    }
+    x[n / 2] = 127.0f;
+}
+
 static void compare(const struct kernels *k, const struct kernels *ref)
 {
     struct check_rng rng = {3};
@@ -57,6 +66,9 @@ static void compare(const struct kernels *k, const struct kernels *ref)
         size_t n = round < 300 ? (size_t)round + 1 : check_between(&rng, 1, 3000);
         size_t stride = quantize_stride(n);
         float *x = check_floats(&rng, n, (enum check_kind)(round % CHECK_KINDS));
+        if (round % 10 == 0) {
+            fill_with_ties(&rng, n, x);
+        }
         int8_t *got = check_alloc(2 * stride);
         int8_t *want = check_alloc(2 * stride);
         float got_scale[2], want_scale[2];
