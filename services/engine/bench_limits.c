@@ -13,6 +13,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 enum {
@@ -143,6 +145,23 @@ __attribute__((target("avx512f,avx512vnni"))) static void int8_task_avx512(void 
     for (int k = 0; k < INT8_CHAINS; k++)
         __asm__ volatile("" : "+v"(sum[k]));
 }
+#elif defined(__aarch64__)
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void int8_task_neon(void *ctx, uint32_t i)
+{
+    (void)ctx;
+    (void)i;
+    int32x4_t sum[INT8_CHAINS];
+    const int8x16_t ones = vdupq_n_s8(1);
+    for (int k = 0; k < INT8_CHAINS; k++)
+        sum[k] = vdupq_n_s32(0);
+    for (int turn = 0; turn < INT8_TURNS; turn++) {
+#pragma GCC unroll 10
+        for (int k = 0; k < INT8_CHAINS; k++) {
+            sum[k] = vdotq_s32(sum[k], ones, ones);
+            __asm__ volatile("" : "+w"(sum[k])); /* the chains are equal: keeps each of them */
+        }
+    }
+}
 #endif
 
 double bench_limits_int8(struct bench_limits *l)
@@ -159,6 +178,11 @@ double bench_limits_int8(struct bench_limits *l)
     } else if (l->isa == ISA_AVX512) {
         task = int8_task_avx512;
         per_instruction = 64;
+    }
+#elif defined(__aarch64__)
+    if (l->isa == ISA_NEON) {
+        task = int8_task_neon;
+        per_instruction = 16;
     }
 #endif
     if (task == NULL)

@@ -17,7 +17,7 @@ void bench_limits_free(struct bench_limits *l);
 double bench_limits_read(struct bench_limits *l);
 
 /* Multiply-adds of int8 per second of all threads, in registers: vpmaddubsw and vpaddw on AVX2,
- * vpdpbusd on AVX-VNNI and AVX-512. 0 where the instruction set has no such thing. About 10 ms. */
+ * vpdpbusd on AVX-VNNI and AVX-512, sdot on NEON. 0 where the instruction set has no such thing. About 10 ms. */
 double bench_limits_int8(struct bench_limits *l);
 
 #endif

@@ -34,7 +34,7 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct asked, model, "model", NULL, "FILE", "model to measure, an .h1b file"),
     OPT_CHOICE_ROW(struct asked, shape, "shape", "2b4t", BENCH_SHAPES,
                    "without --model: random weights of this shape"),
-    OPT_CHOICE_ROW(struct asked, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512",
+    OPT_CHOICE_ROW(struct asked, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512|neon",
                    "instruction set of the kernels"),
     OPT_U32_ROW(struct asked, threads, "threads", "0", 0, POOL_MAX_THREADS, "N",
                 "threads that compute; 0: one per processor, at most 4, as halo-engine does"),

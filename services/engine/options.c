@@ -19,7 +19,7 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE", "model to serve, an .h1b file"),
     OPT_STR_ROW(struct options, name, "name", "1", "NAME",
                 "distinguishes the engines of one router in logs and status"),
-    OPT_CHOICE_ROW(struct options, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512",
+    OPT_CHOICE_ROW(struct options, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512|neon",
                    "instruction set of the kernels; all give the same bits"),
     OPT_CHOICE_ROW(struct options, head, "head", "fast", "fast|full",
                    "LM head: fast keeps an 8-bit copy, half as large again, that lets greedy and "

@@ -54,7 +54,7 @@ def figures_are_plausible():
 
 
 def all_instruction_sets_run_or_refuse():
-    for isa in 'ref', 'avx2', 'avxvnni', 'avx512':
+    for isa in 'ref', 'avx2', 'avxvnni', 'avx512', 'neon':
         r = bench(*TINY, '--isa', isa)
         assert r.returncode == 0 or (r.returncode == 2 and 'lacks' in r.stderr), r.stderr
 
