@@ -109,6 +109,7 @@ static void on_recv(void *arg)
     if (l->state == LINK_GREETING) {
         if (rv == 0 && !l->is_greeting_sent) {
             l->is_greeting_sent = true;
+            nng_aio_set_timeout(l->recv_aio, GREET_MS);
             nng_recv_aio(l->sock, l->recv_aio);
             return;
         }

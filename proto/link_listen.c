@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <nng/protocol/pair0/pair.h>
 #include <nng/protocol/reqrep0/rep.h>
-#include <nng/transport/ipc/ipc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "common/mem.h"
 #include "common/opt.h"
 #include "proto/closer.h"
+#include "proto/door.h"
 
 struct link_server {
     struct link_config config;
@@ -25,6 +25,7 @@ struct link_server {
     struct link *links;
     nng_socket sock;
     bool has_sock;
+    struct door *door;
     nng_aio *aio;
     struct loop_task task; /* one hello is handled at a time */
     struct loop_task free_task;
@@ -46,19 +47,6 @@ void link_server_forget(struct link_server *s, struct link *l)
     while (*p != l)
         p = &(*p)->next;
     *p = l->next;
-}
-
-static enum err listen_private(nng_socket sock, const char *path)
-{
-    char url[320];
-    nng_listener listener;
-    (void)snprintf(url, sizeof url, "ipc://%s", path);
-    int rv = nng_listener_create(&listener, sock, url);
-    if (rv == 0)
-        rv = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
-    if (rv == 0)
-        rv = nng_listener_start(listener, 0);
-    return link_err_from_nng(rv);
 }
 
 static nng_msg *to_msg(struct buf *b)
@@ -100,7 +88,7 @@ static void welcome(struct link_server *s, const struct frame_hello *h)
     s->links = l;
     enum err e = link_open_pair(l);
     if (e == ERR_OK)
-        e = listen_private(l->sock, path);
+        e = door_listen_once(l->sock, path);
     if (e != ERR_OK) {
         link_break(l, e);
         refuse(s, e, "cannot open a socket in the run directory");
@@ -199,7 +187,7 @@ enum err link_listen(const struct link_config *config, const struct link_handler
     if (e == ERR_OK)
         e = link_err_from_nng(nng_socket_set_size(s->sock, NNG_OPT_RECVMAXSZ, 65536));
     if (e == ERR_OK)
-        e = listen_private(s->sock, path);
+        e = door_open(config->loop, s->sock, path, &s->door);
     if (e != ERR_OK)
         goto fail;
     remove_leftovers(config);
@@ -229,7 +217,9 @@ void link_server_close(struct link_server *s)
     s->is_closed = true;
     if (s->aio != NULL)
         nng_aio_stop(s->aio);
-    if (s->has_sock)
+    if (s->door != NULL)
+        door_close(s->door);
+    else if (s->has_sock)
         closer_close(s->sock, NULL, NULL);
     arena_fini(&s->arena);
     buf_fini(&s->scratch);

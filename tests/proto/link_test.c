@@ -211,6 +211,35 @@ static void a_link_may_be_broken_inside_its_own_callback(void **state)
     link_close(l);
 }
 
+/* nng would stop accepting for good. */
+static void a_caller_that_hangs_up_at_once_does_not_lock_the_others_out(void **state)
+{
+    struct world *w = *state;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/router.sock", w->run);
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k <= i; k++) {
+            int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            assert_true(fd >= 0);
+            assert_int_equal(connect(fd, (struct sockaddr *)(void *)&a, sizeof a), 0);
+            assert_int_equal(close(fd), 0);
+        }
+        int up = w->accepted.n_up;
+        struct link *l = dial(w);
+        UNTIL(w, w->accepted.n_up == up + 1 && w->dialed.n_up == up + 1);
+        link_close(l);
+        UNTIL(w, w->accepted.n_down == up + 1);
+    }
+    /* The name is still ours, and still taken. */
+    struct link_handler h = handler_of(&w->accepted);
+    struct link_server *other = NULL;
+    assert_int_equal(link_listen(&w->config, &h, &other), ERR_IN_USE);
+    struct link *l = dial(w);
+    int up = w->accepted.n_up;
+    UNTIL(w, w->accepted.n_up == up + 1);
+    link_close(l);
+}
+
 /* A peer that speaks nng but not our protocol, at both sockets. */
 static void garbage_drops_the_peer_and_not_the_process(void **state)
 {
@@ -371,6 +400,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(bye_delivers_everything_first, setup, teardown),
         cmocka_unit_test_setup_teardown(a_link_may_be_broken_inside_its_own_callback, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_caller_that_hangs_up_at_once_does_not_lock_the_others_out,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_drops_the_peer_and_not_the_process, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_hostile_frame_drops_the_peer, setup, teardown),
