@@ -196,6 +196,21 @@ static void cut(struct world *w, int fd, const bool *is_up)
     UNTIL(w, !*is_up);
 }
 
+/* Waits until the router has heard from all engines that are up, as far as a tokenizer can tell. */
+static void wait_until_known(struct world *w)
+{
+    const struct fake_tokenizer *t = NULL;
+    uint32_t n = 0;
+    for (int i = 0; i < ENDS_MAX; i++) {
+        const struct fake_engine *e = w->engines[i];
+        n += e != NULL && e->is_up && !e->is_mute;
+        if (t == NULL && w->tokenizers[i] != NULL && w->tokenizers[i]->is_up)
+            t = w->tokenizers[i];
+    }
+    if (t != NULL)
+        UNTIL(w, t->load.engines >= n);
+}
+
 static struct link *dial(struct world *w, const char *service, const char *name,
                          struct link_handler h)
 {
@@ -288,6 +303,7 @@ void engine_return(struct fake_engine *e)
     struct link_handler h = {engine_up, engine_frame, engine_down, e};
     e->link = dial(e->world, "engine", e->name, h);
     UNTIL(e->world, e->is_up);
+    wait_until_known(e->world);
 }
 
 struct fake_engine *engine_new_as(struct world *w, const char *name,
@@ -466,6 +482,7 @@ void tokenizer_return(struct fake_tokenizer *t)
 {
     t->link = dial(t->world, "tokenizer", t->name, tokenizer_handler(t));
     UNTIL(t->world, t->is_up);
+    wait_until_known(t->world);
 }
 
 struct fake_tokenizer *tokenizer_new(struct world *w, const char *name)

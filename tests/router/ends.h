@@ -93,7 +93,8 @@ struct fake_engine {
     struct buf last_submit; /* encoded, with its number and deadline as 0 */
 };
 
-/* Dials; `name` is the instance. The rest of `says` is settled: 4096 positions, model "a". */
+/* Dials and waits until the router knows it, if a tokenizer is there to tell. `name` is the instance.
+ * The rest of `says` is settled: 4096 positions, model "a". */
 struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_seqs);
 
 /* The same with a frame of one's own. */

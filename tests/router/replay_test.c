@@ -138,7 +138,8 @@ static void a_replay_keeps_its_model_and_its_end(void **state)
     struct fake_engine *large = engine_new(w, "a", 2); /* 4096 positions */
     struct fake_engine *small = engine_new_as(w, "b", &says);
     struct fake_tokenizer *t = tokenizer_new(w, "1");
-    UNTIL(w, t->n_models == 1);
+    UNTIL(w, t->load.engines == 2);
+    assert_int_equal(t->n_models, 1);
     assert_int_equal(t->model_context, 16);
     ask(t, 1, 5, 100); /* of any model; ends at the shortest context's end: 12 ids */
     UNTIL(w, large->n_seqs == 1);
