@@ -555,6 +555,23 @@ void ask_all_again(struct fake_tokenizer *t)
     }
 }
 
+size_t ask_failed_again(struct fake_tokenizer *t)
+{
+    size_t n = 0;
+    size_t cursor = 0;
+    uint64_t req;
+    for (void *p; map_next(&t->replies, &cursor, &req, &p);) {
+        struct fake_reply *r = p;
+        if (r->finish != FINISH_ERROR)
+            continue;
+        r->finish = FINISH_NONE;
+        t->n_ended--;
+        n++;
+        ask_again(t, r);
+    }
+    return n;
+}
+
 void cancel(struct fake_tokenizer *t, uint64_t req)
 {
     struct frame_cancel f = {.req = req};

@@ -165,6 +165,9 @@ void ask_as(struct fake_tokenizer *t, const struct frame_submit *f);
 void ask_again(struct fake_tokenizer *t, struct fake_reply *r);
 void ask_all_again(struct fake_tokenizer *t);
 
+/* The same for those that ended with an error; gives their number. */
+size_t ask_failed_again(struct fake_tokenizer *t);
+
 void cancel(struct fake_tokenizer *t, uint64_t req);
 
 struct fake_reply *reply(struct fake_tokenizer *t, uint64_t req);

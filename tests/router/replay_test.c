@@ -187,7 +187,8 @@ static bool is_none_at_its_end(const struct fake_engine *e)
 }
 
 /* Hundreds of requests of two tokenizers, three engines of which one dies every few steps, often with
- * tokens on the way. The fake ends compare every id. */
+ * tokens on the way. The fake ends compare every id. On a slow machine a death may hit a request three
+ * times before its first token, whatever settle does: it is asked for again. */
 static void random_deaths_change_no_reply(void **state)
 {
     (void)state;
@@ -198,6 +199,7 @@ static void random_deaths_change_no_reply(void **state)
     struct fake_tokenizer *t[2] = {tokenizer_new(w, "1"), tokenizer_new(w, "2")};
     size_t n_asked = 0;
     size_t n_deaths = 0;
+    size_t n_blamed = 0;
     srand(7);
     while (n_deaths < DEATHS || t[0]->n_ended < n_asked || t[1]->n_ended < n_asked) {
         if (n_deaths < DEATHS && n_asked < t[0]->n_ended + 30) {
@@ -219,7 +221,9 @@ static void random_deaths_change_no_reply(void **state)
         for (int i = 0; i < 3; i++)
             engine_step(e[i]);
         loop_turn(w->loop, 2);
+        n_blamed += ask_failed_again(t[0]) + ask_failed_again(t[1]);
     }
+    assert_true(n_blamed <= DEATHS / 10);
     assert_true(n_asked >= 100);
     for (uint64_t req = 1; req <= n_asked; req++) {
         assert_whole(t[0], req);
