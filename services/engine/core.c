@@ -79,6 +79,7 @@ static bool open_backend(struct core *c, const struct options *o)
         .n_ctx = c->sizes.n_ctx,
         .max_seqs = o->max_seqs,
         .spec_tokens = o->spec_tokens,
+        .stretch_percent = o->stretch,
         .step_tokens = o->step_tokens,
         .max_waiting = o->max_waiting,
     });

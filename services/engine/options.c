@@ -41,7 +41,11 @@ static const struct opt TABLE[] = {
     OPT_U32_ROW(struct options, max_waiting, "max-waiting", "256", 1, 65536, "N",
                 "requests that wait; further ones are refused"),
     OPT_U32_ROW(struct options, step_tokens, "step-tokens", "256", 1, 16384, "N",
-                "tokens in one step: more make prompts faster and running replies less even"),
+                "most tokens in one step: more make prompts faster, and a prompt that comes behind "
+                "them wait longer"),
+    OPT_U32_ROW(struct options, stretch, "stretch", "50", 0, 10000, "PERCENT",
+                "by which prompts may lengthen the steps of running replies: more make prompts "
+                "faster and replies less even; 0: no bound but step-tokens"),
     OPT_U32_ROW(struct options, spec_tokens, "spec-tokens", "8", 0, DRAFT_MAX_TOKENS, "N",
                 "tokens of a reply that one step may guess from its own text and check; 0: none. "
                 "The replies are the same, those that repeat themselves or the prompt come faster"),

@@ -23,6 +23,7 @@ struct options {
     uint32_t max_waiting;
     uint32_t step_tokens;
     uint32_t spec_tokens;
+    uint32_t stretch;
     uint32_t lane;
 };
 

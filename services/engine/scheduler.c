@@ -7,6 +7,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/mem.h"
+#include "services/engine/pace.h"
 
 struct scheduler {
     struct scheduler_config config;
@@ -28,6 +29,9 @@ struct scheduler {
     struct seq **prefills; /* those that get a part of the rest: [max_seqs] */
     uint32_t n_items;
     uint32_t budget; /* tokens that the plan may still take */
+    uint32_t n_decodes; /* of the plan */
+    uint32_t turn; /* who is first when the budget is less than a token for each prompt */
+    struct pace pace;
 
     struct arena *arena; /* of the step in progress */
     struct rec_token *events;
@@ -44,6 +48,7 @@ struct scheduler *scheduler_new(const struct scheduler_config *config)
     ASSERT(config->n_ctx <= (uint64_t)config->backend->n_blocks * KV_BLOCK);
     struct scheduler *s = mem_zalloc(1, sizeof *s);
     s->config = *config;
+    pace_init(&s->pace, config->stretch_percent);
     s->kv = kv_new(config->backend->n_blocks);
     s->bench = sampler_bench_new(config->kernels, config->model->n_vocab);
     s->items = mem_zalloc(config->max_seqs, sizeof *s->items);
@@ -321,28 +326,39 @@ static uint32_t find_prefills(struct scheduler *s)
     return n;
 }
 
-static void plan_prefills(struct scheduler *s)
+/* Divides the budget among the n prefills. */
+static void share_out(struct scheduler *s, uint32_t n)
 {
-    uint32_t n = find_prefills(s);
-    while (s->waiting != NULL && s->n_running < s->config.max_seqs &&
-           (uint64_t)n * KV_BLOCK < s->budget && admit(s, s->waiting))
-        n = find_prefills(s);
-    if (n == 0)
-        return;
     uint32_t share = s->budget / n;
-    share = share > KV_BLOCK ? share : KV_BLOCK;
+    uint32_t first = share == 0 ? s->turn++ % n : 0;
+    share = share > 0 ? share : 1;
     /* What those with little left do not take of their shares goes to the oldest. */
     uint64_t needed = 0;
     for (uint32_t i = 0; i < n; i++)
         needed += n_pending(s->prefills[i]) < share ? n_pending(s->prefills[i]) : share;
     uint32_t spare = needed < s->budget ? s->budget - (uint32_t)needed : 0;
     for (uint32_t i = 0; i < n && s->budget > 0; i++) {
-        struct seq *seq = s->prefills[i];
+        struct seq *seq = s->prefills[(first + i) % n];
         uint32_t most = share + spare < s->budget ? share + spare : s->budget;
         uint32_t n_tokens = n_pending(seq) < most ? n_pending(seq) : most;
         spare -= n_tokens > share ? n_tokens - share : 0;
         plan(s, seq, n_tokens);
     }
+}
+
+static void plan_prefills(struct scheduler *s)
+{
+    uint32_t n = find_prefills(s);
+    while (s->waiting != NULL && s->n_running < s->config.max_seqs &&
+           (uint64_t)n * KV_BLOCK < s->budget && admit(s, s->waiting))
+        n = find_prefills(s);
+    uint32_t paced = pace_budget(&s->pace, s->n_decodes, s->budget);
+    if (n == 0 || paced == 0)
+        return;
+    uint32_t held_back = s->budget - paced;
+    s->budget = paced;
+    share_out(s, n);
+    s->budget += held_back;
 }
 
 /* Most drafts that may follow the last token of `seq`: the reply's end and the KV blocks. */
@@ -446,6 +462,17 @@ static void take_item(struct scheduler *s, struct seq *seq, const struct backend
         finish(s, &s->running, seq);
 }
 
+static enum err compute(struct scheduler *s)
+{
+    uint32_t n_prompt = 0;
+    for (uint32_t i = s->n_decodes; i < s->n_items; i++)
+        n_prompt += s->items[i].n_tokens;
+    uint64_t began_ns = clock_now_ns();
+    enum err e = backend_step(s->config.backend, s->items, s->n_items);
+    pace_note(&s->pace, s->n_decodes, n_prompt, clock_now_ns() - began_ns);
+    return e;
+}
+
 enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_token **ret_items,
                         size_t *ret_n)
 {
@@ -460,11 +487,11 @@ enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_tok
     finish_late(s, &s->running, now_ns);
     finish_new(s);
     plan_decodes(s);
-    uint32_t n_decodes = s->n_items;
+    s->n_decodes = s->n_items;
     plan_prefills(s);
-    plan_drafts(s, n_decodes);
+    plan_drafts(s, s->n_decodes);
     if (s->n_items > 0) {
-        enum err e = backend_step(s->config.backend, s->items, s->n_items);
+        enum err e = compute(s);
         if (e)
             return e;
     }

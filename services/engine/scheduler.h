@@ -2,9 +2,9 @@
 /* scheduler: which tokens the next step computes, and what became of them.
  *
  * A step holds one token of every sequence that decodes, and, with what is left of the budget, parts
- * of prompts: each sequence in prefill gets an equal share, at least one KV block's worth, and what
- * others do not need goes to the oldest. So a long prompt delays neither running replies nor a short
- * prompt behind it.
+ * of prompts: each sequence in prefill gets an equal share, and what others do not need goes to the
+ * oldest. While replies run, pace.h holds the prompts' part down to what lengthens a step by half. So
+ * a long prompt delays neither running replies nor a short prompt behind it; pace.h has figures.
  *
  * What then is left of the budget may go to drafts (draft.h): guesses at the next tokens of a sequence
  * that decodes, computed in the same step as its last token. The sampler chooses at each of these
@@ -46,6 +46,7 @@ struct scheduler_config {
     uint32_t spec_tokens; /* most drafts of a sequence in a step, up to DRAFT_MAX_TOKENS; all drafts
                              of a step need as many of max_logits beyond max_seqs */
     uint32_t step_tokens; /* tokens in a step; max_seqs .. the backend's max_rows */
+    uint32_t stretch_percent; /* by which prompts may lengthen steps that decode, see pace.h */
     uint32_t max_waiting; /* further ones end with ERR_FULL; at least 1 */
 };
 
