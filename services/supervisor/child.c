@@ -68,11 +68,15 @@ static void send_signal(const struct child *c, int sig)
 
 static void back_off(struct child *c)
 {
-    if (c->ready_at_ms > 0 && clock_now_ms() - c->ready_at_ms >= CHILD_HEALTHY_MS)
+    bool was_ready = c->ready_at_ms > 0;
+    if (was_ready && clock_now_ms() - c->ready_at_ms >= CHILD_HEALTHY_MS)
         c->n_failures = 0;
+    /* Clients wait for this process: one that could serve is not kept from it by some bad luck. */
+    unsigned free = was_ready ? CHILD_FREE_RESTARTS : 1;
     uint64_t delay = 0;
-    if (c->n_failures > 0) {
-        unsigned doublings = c->n_failures - 1 < MAX_DOUBLINGS ? c->n_failures - 1 : MAX_DOUBLINGS;
+    if (c->n_failures >= free) {
+        unsigned doublings =
+            c->n_failures - free < MAX_DOUBLINGS ? c->n_failures - free : MAX_DOUBLINGS;
         delay = (uint64_t)CHILD_BACKOFF_FIRST_MS << doublings;
     }
     if (delay > CHILD_BACKOFF_MAX_MS)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* One supervised process and its life: started, ready, lost and started again, stopped.
  *
- * A child that ends is started again: at once the first time, then after 100 ms, doubled up to 5 s;
- * CHILD_HEALTHY_MS of readiness forget that. A ready child that stops feeding its watchdog, or one
+ * A child that ends is started again: at once the first time, or the first CHILD_FREE_RESTARTS times if
+ * it had become ready; then after 100 ms, doubled up to 5 s. CHILD_HEALTHY_MS of readiness forget that. A ready child that stops feeding its watchdog, or one
  * that is not ready in time, is killed and counts as ended. A child that never was ready and ends is
  * `failed` and is left alone: that is for the operator. */
 #ifndef HALO_SUPERVISOR_CHILD_H
@@ -19,8 +19,8 @@
 enum {
     CHILD_BACKOFF_FIRST_MS = 100,
     CHILD_BACKOFF_MAX_MS = 5000,
-    CHILD_HEALTHY_MS =
-        1000, /* who was ready for so long is not in a crash loop: started again at once */
+    CHILD_HEALTHY_MS = 1000,
+    CHILD_FREE_RESTARTS = 8,
 };
 
 enum child_state {
