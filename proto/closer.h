@@ -3,10 +3,9 @@
  *
  * nng_close may wait for ever in nng 1.5.2: when a pipe is closed between the header and the body of
  * an arriving message, nni_aio_begin refuses the second read without completing the user's aio
- * (src/core/aio.c), and nng's only reaper thread waits for it. The window is some microseconds and
- * opens only when we close a pipe on which the peer is just sending; a peer's death does not. So a loop
- * thread never closes by itself. When a close is stuck, later peers' deaths are no longer announced and
- * are found by their silence (LINK_DEAD_MS). */
+ * (src/core/aio.c), and nng's only reaper thread waits for it. The window is some microseconds,
+ * but kills under load hit it within minutes. So a loop thread never closes by itself; and because nng
+ * announces no further peer's death once a close is stuck, links watch the peer's pidfd themselves. */
 #ifndef HALO_PROTO_CLOSER_H
 #define HALO_PROTO_CLOSER_H
 

@@ -6,11 +6,14 @@
  * the meantime are recognised and dropped. */
 #include "proto/link_internal.h"
 
+#include <errno.h>
 #include <nng/protocol/pair0/pair.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -23,7 +26,10 @@
 
 enum {
     SOCKET_BUFFERS = 256, /* messages that nng holds in each direction */
-    GREET_MS = 2000, /* for hello's answer, once it is sent, and for the pipe after it */
+    CONNECT_MIN_MS =
+        250, /* for the pipe after a welcome; doubled while it does not come, since a */
+    CONNECT_MAX_MS = 2000, /* peer killed in between is common and a slow machine is possible */
+    GREET_MS = 2000, /* for the answer to a hello; and after a refusal, until the next one */
     RETRY_MS = 20,
     BYE_MS = 1000,
 };
@@ -133,12 +139,14 @@ static void on_send(void *arg)
 
 static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 {
-    (void)p;
     struct connection *c = arg;
     enum link_event_kind kind = ev == NNG_PIPE_EV_ADD_POST ? EV_PIPE_UP : EV_PIPE_DOWN;
+    uint64_t pid = 0;
+    if (kind == EV_PIPE_UP && nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_PID, &pid) != 0)
+        pid = 0;
     pthread_mutex_lock(&c->mutex);
     if (!c->is_cut)
-        link_post(c->link, c->generation, kind, 0, NULL);
+        link_post(c->link, c->generation, kind, (int)pid, NULL);
     pthread_mutex_unlock(&c->mutex);
 }
 
@@ -186,6 +194,7 @@ struct link *link_new(const struct link_config *config, const struct link_handle
     l->handler = *handler;
     l->n_refs = 1;
     l->generation = 1;
+    l->death.fd = -1;
     l->arena.cap_bytes = (size_t)8 * FRAME_MAX_BYTES;
     l->beat_timer.fire = on_beat_timer;
     l->retry_timer.fire = on_retry_timer;
@@ -250,12 +259,22 @@ static void close_socket(struct link *l)
     l->has_sock = false;
 }
 
+static void unwatch_peer(struct link *l)
+{
+    if (l->death.fd < 0)
+        return;
+    loop_watch_remove(l->config.loop, &l->death);
+    (void)close(l->death.fd);
+    l->death.fd = -1;
+}
+
 /* Back to idle: nothing of the old connection can reach us any more. */
 static void disconnect(struct link *l)
 {
     nng_aio_stop(l->recv_aio);
     nng_aio_stop(l->send_aio);
     (void)__atomic_add_fetch(&l->generation, 1, __ATOMIC_RELEASE);
+    unwatch_peer(l);
     close_socket(l);
     /* A stopped aio stays stopped: take new ones. */
     nng_aio_free(l->recv_aio);
@@ -343,7 +362,10 @@ enum err link_open_pair(struct link *l)
     if (rv == 0)
         rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_REM_POST, on_pipe, l->connection);
     l->state = LINK_CONNECTING;
-    loop_timer_set(l->config.loop, &l->retry_timer, GREET_MS);
+    uint64_t patience = (uint64_t)CONNECT_MIN_MS << l->n_timeouts;
+    if (patience > CONNECT_MAX_MS || l->server != NULL)
+        patience = CONNECT_MAX_MS; /* the listening side waits for the most patient caller */
+    loop_timer_set(l->config.loop, &l->retry_timer, patience);
     return link_err_from_nng(rv);
 }
 
@@ -423,11 +445,38 @@ static void on_greeted(struct link *l, struct event *ev)
     link_break(l, e);
 }
 
-static void on_pipe_up(struct link *l)
+static void on_peer_death(struct loop_watch *w, uint32_t events)
+{
+    (void)events;
+    link_break((struct link *)(void *)((char *)w - offsetof(struct link, death)), ERR_CLOSED);
+}
+
+/* False if the peer is dead already. Without a pidfd (a peer in another pid namespace, an old kernel)
+ * nng and the beats have to do. */
+static bool watch_peer(struct link *l, pid_t pid)
+{
+    if (pid <= 0 || (uint32_t)pid != l->peer_pid)
+        return true;
+    int fd = pidfd_open(pid, 0);
+    if (fd < 0)
+        return errno != ESRCH;
+    l->death.fd = fd;
+    l->death.ready = on_peer_death;
+    if (loop_watch_add(l->config.loop, &l->death, EPOLLIN) != ERR_OK)
+        unwatch_peer(l);
+    return true;
+}
+
+static void on_pipe_up(struct link *l, pid_t pid)
 {
     if (l->state != LINK_CONNECTING)
         return;
+    if (!watch_peer(l, pid)) {
+        link_break(l, ERR_CLOSED);
+        return;
+    }
     l->state = LINK_UP;
+    l->n_timeouts = 0;
     loop_timer_cancel(l->config.loop, &l->retry_timer);
     if (l->peer_path != NULL)
         (void)unlink(l->peer_path); /* one peer only; and no file to be left behind */
@@ -573,7 +622,7 @@ static void run_event(struct loop_task *t)
             on_greeted(l, ev);
             break;
         case EV_PIPE_UP:
-            on_pipe_up(l);
+            on_pipe_up(l, ev->rv);
             break;
         case EV_PIPE_DOWN:
             link_break(l, ERR_CLOSED);
@@ -638,8 +687,11 @@ static void on_retry_timer(struct loop_timer *t)
     case LINK_IDLE:
         start_greeting(l);
         break;
-    case LINK_GREETING:
     case LINK_CONNECTING:
+        l->n_timeouts += l->n_timeouts < 8;
+        link_break(l, ERR_TIMEOUT);
+        break;
+    case LINK_GREETING:
     case LINK_UP: /* bye was not answered */
         link_break(l, ERR_TIMEOUT);
         break;

@@ -6,7 +6,8 @@
  * kind live side by side. A dialing link comes back by itself: `down` is followed by `up` as soon as the
  * service answers again. An accepted link is gone after `down`.
  *
- * A link breaks when the peer dies (within a millisecond), when it sends something malformed, when it is
+ * A link breaks when the peer dies (at once: the kernel's pidfd says so, nng's own word may be late, see
+ * proto/closer.h), when it sends something malformed, when it is
  * silent for dead_ms, when its beat says "busy" for stall_ms without progress, or when more than
  * LINK_QUEUE_BYTES wait to be sent. The peer must run as our user or root.
  *

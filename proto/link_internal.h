@@ -57,8 +57,10 @@ struct link {
     struct queued *last;
     size_t queued_bytes;
 
+    struct loop_watch death; /* pidfd of the peer while up; -1 if there is none */
     struct loop_timer beat_timer;
     struct loop_timer retry_timer; /* also bounds greeting, connecting and bye */
+    unsigned n_timeouts; /* in a row, waiting for the pipe */
     uint64_t beat_due_ms;
     uint64_t heard_ms;
     uint64_t peer_progress;
