@@ -71,12 +71,12 @@ static void back_off(struct child *c)
     bool was_ready = c->ready_at_ms > 0;
     if (was_ready && clock_now_ms() - c->ready_at_ms >= CHILD_HEALTHY_MS)
         c->n_failures = 0;
-    /* Clients wait for this process: one that could serve is not kept from it by some bad luck. */
-    unsigned free = was_ready ? CHILD_FREE_RESTARTS : 1;
     uint64_t delay = 0;
-    if (c->n_failures >= free) {
-        unsigned doublings =
-            c->n_failures - free < MAX_DOUBLINGS ? c->n_failures - free : MAX_DOUBLINGS;
+    if (was_ready) {
+        /* Clients wait for it, and it can serve: the pause only keeps a loop from eating a core. */
+        delay = c->n_failures < CHILD_FREE_RESTARTS ? 0 : CHILD_BACKOFF_FIRST_MS;
+    } else if (c->n_failures > 0) {
+        unsigned doublings = c->n_failures - 1 < MAX_DOUBLINGS ? c->n_failures - 1 : MAX_DOUBLINGS;
         delay = (uint64_t)CHILD_BACKOFF_FIRST_MS << doublings;
     }
     if (delay > CHILD_BACKOFF_MAX_MS)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* One supervised process and its life: started, ready, lost and started again, stopped.
  *
- * A child that ends is started again: at once the first time, or the first CHILD_FREE_RESTARTS times if
- * it had become ready; then after 100 ms, doubled up to 5 s. CHILD_HEALTHY_MS of readiness forget that. A ready child that stops feeding its watchdog, or one
+ * A child that ends is started again. If it had become ready: at once, or after 100 ms when it ended
+ * CHILD_FREE_RESTARTS times in a row within CHILD_HEALTHY_MS of readiness. If it had not: at once the
+ * first time, then after 100 ms, doubled up to 5 s. A ready child that stops feeding its watchdog, or one
  * that is not ready in time, is killed and counts as ended. A child that never was ready and ends is
  * `failed` and is left alone: that is for the operator. */
 #ifndef HALO_SUPERVISOR_CHILD_H
