@@ -42,6 +42,7 @@ struct backend {
     uint32_t n_blocks; /* KV blocks */
     uint32_t max_rows; /* most tokens of one step, all items together */
     uint32_t max_logits; /* most tokens of one step whose logits are wanted */
+    uint32_t base_rows; /* a step of R tokens takes about as long as this + R, in any unit */
 };
 
 MUST_CHECK static inline enum err backend_step(struct backend *b, struct backend_item *items,

@@ -34,6 +34,11 @@ enum {
     OUT_ALIGN = 16, /* matrix rows: where the kernels run fastest */
     TASKS_PER_THREAD = 4, /* so that a thread that starts late costs a quarter of its share */
     MIN_TASK_BYTES = 16384, /* of weights; less is not worth handing to another thread */
+    BIG_MODEL_BYTES = 64 << 20, /* read for each token: does not stay in the last level cache */
+    /* Of AVX-512, from halo-bench --threads 1 --pp 16 --batch 1,2,4,8: 700m 6.5, 8.3, 8.8, 18 ms a
+     * step; demo, which is in cache, 0.56, 0.75, 1.4, 2.9 ms. */
+    BASE_ROWS_BIG = 3,
+    BASE_ROWS_SMALL = 1,
 };
 
 struct row {
@@ -508,7 +513,10 @@ enum err backend_cpu_new(const struct backend_cpu_config *config, struct backend
     c->base = (struct backend){.ops = &OPS,
                                .n_blocks = config->n_blocks,
                                .max_rows = config->max_rows,
-                               .max_logits = config->max_logits};
+                               .max_logits = config->max_logits,
+                               .base_rows = config->model->bytes_per_token > BIG_MODEL_BYTES
+                                                ? BASE_ROWS_BIG
+                                                : BASE_ROWS_SMALL};
     (void)snprintf(c->base.name, sizeof c->base.name, "cpu/%s", config->kernels->isa_name);
     c->model = config->model;
     c->k = config->kernels;

@@ -39,7 +39,7 @@ static uint32_t find_match(const uint32_t *tokens, uint32_t n_tokens, uint32_t *
 }
 
 uint32_t draft_propose(struct draft *d, uint32_t *tokens, uint32_t n_tokens, uint32_t most,
-                       uint32_t n_rows)
+                       uint32_t n_rows, uint32_t base_rows)
 {
     ASSERT(d->n_tokens == 0 && most <= DRAFT_MAX_TOKENS);
     uint32_t at = 0;
@@ -50,7 +50,7 @@ uint32_t draft_propose(struct draft *d, uint32_t *tokens, uint32_t n_tokens, uin
     uint32_t n = 0;
     for (float chance = rate; n < most; chance *= rate) {
         float rows = (float)(n_rows + n);
-        if (chance * (rows + (float)DRAFT_BASE_ROWS) < rows)
+        if (chance * (rows + (float)base_rows) < rows)
             break;
         tokens[n_tokens + n] = tokens[at + n]; /* of the draft itself where it repeats */
         n++;

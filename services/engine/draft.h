@@ -6,9 +6,9 @@
  * reply's next token and keeps those that the sampler chooses, too, so drafts cost and save time and
  * never show in a reply.
  *
- * A draft costs a row of the step. With R rows, a step takes about as long as reading the weights,
- * which is worth DRAFT_BASE_ROWS rows, and computing R: one more row pays if the chance that its token
- * is kept is at least R / (R + DRAFT_BASE_ROWS). The chance is estimated for each reply and length of
+ * A draft costs a row of the step. A step of R rows takes about as long as B + R, where B stands for
+ * what does not depend on the rows, as reading the weights (backend.h: base_rows). So one more row
+ * pays if the chance that its token is kept is at least R / (B + R). The chance is estimated for each reply and length of
  * match, so texts without repetition cost a few rows at their beginning, and full steps draft little.
  *
  * Owned by the step thread. */
@@ -20,7 +20,6 @@
 enum {
     DRAFT_MIN_MATCH = 2, /* tokens */
     DRAFT_MAX_MATCH = 4,
-    DRAFT_BASE_ROWS = 3,
     DRAFT_MAX_TOKENS = 64, /* of one draft */
 };
 
@@ -34,10 +33,10 @@ struct draft {
 void draft_init(struct draft *d);
 
 /* Writes at most `most` (up to DRAFT_MAX_TOKENS) tokens behind tokens[0..n_tokens), for a step that
- * has n_rows rows so far, this reply's own among them. Returns how many; if any, draft_settle is due.
+ * has n_rows rows so far, this reply's own among them, on a backend of base_rows. Returns how many; if any, draft_settle is due.
  */
 uint32_t draft_propose(struct draft *d, uint32_t *tokens, uint32_t n_tokens, uint32_t most,
-                       uint32_t n_rows);
+                       uint32_t n_rows, uint32_t base_rows);
 
 /* The first n_kept tokens of the draft were right. */
 void draft_settle(struct draft *d, uint32_t n_kept);

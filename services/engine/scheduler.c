@@ -386,7 +386,8 @@ static void plan_drafts(struct scheduler *s, uint32_t n_decodes)
         share = draft_room(s, seq, share);
         seq_reserve(seq, seq->n_tokens + share);
         uint32_t n_rows = s->config.step_tokens - s->budget;
-        uint32_t n = draft_propose(&seq->draft, seq->tokens, seq->n_tokens, share, n_rows);
+        uint32_t n = draft_propose(&seq->draft, seq->tokens, seq->n_tokens, share, n_rows,
+                                   s->config.backend->base_rows);
         ASSERT(kv_grow(s->kv, &seq->kv, seq->n_tokens + n));
         item->tokens = seq->tokens + seq->n_computed;
         item->blocks = seq->kv.blocks;

@@ -35,7 +35,7 @@ static void make_sure_of(struct draft *d)
 
 static uint32_t propose(struct text *t, uint32_t most)
 {
-    return draft_propose(&t->draft, t->tokens, t->n, most, 1);
+    return draft_propose(&t->draft, t->tokens, t->n, most, 1, 3);
 }
 
 static void expect_draft(const char *letters, const char *want)
@@ -135,7 +135,7 @@ static void full_steps_draft_only_what_is_nearly_certain(void **state)
     draft_settle(&t.draft, 0);
     for (uint32_t n_rows = 2; n_rows < 200; n_rows += 3) {
         t.draft.rates[DRAFT_MAX_MATCH] = 0.9F;
-        uint32_t n = draft_propose(&t.draft, t.tokens, t.n, MOST, n_rows);
+        uint32_t n = draft_propose(&t.draft, t.tokens, t.n, MOST, n_rows, 3);
         assert_true(n <= before);
         before = n;
         if (n > 0)
