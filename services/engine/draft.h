@@ -8,8 +8,15 @@
  *
  * A draft costs a row of the step. A step of R rows takes about as long as B + R, where B stands for
  * what does not depend on the rows, as reading the weights (backend.h: base_rows). So one more row
- * pays if the chance that its token is kept is at least R / (B + R). The chance is estimated for each reply and length of
- * match, so texts without repetition cost a few rows at their beginning, and full steps draft little.
+ * pays if the chance that its token is kept is at least R / (B + R). The chance is estimated for each
+ * reply and length of match, so texts without repetition cost a few rows at their beginning, and full
+ * steps draft little.
+ *
+ * Processor time of 160 tokens of the demo model, AVX-512, one thread of a shared AMD EPYC, least of 6
+ * runs (HALO_RUNS=6 tests/stack/drafts_test.py): repeated text 60 -> 47, 64 -> 40, sampled 85 -> 79,
+ * penalised with log probabilities 84 -> 68 ms; sampled stories 77 -> 75, 76 -> 77, 76 -> 73. With
+ * drafts of up to 4, 8, 16 tokens 5632, 5802, 5945 of 20 runs' tokens were accepted, so the default of
+ * 8 gets most of what there is.
  *
  * Owned by the step thread. */
 #ifndef HALO_ENGINE_DRAFT_H
