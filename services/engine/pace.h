@@ -10,7 +10,7 @@
  *
  * A stream of the demo model beside 1,800-token prompts, 2 cores with AVX-512, time of a token alone
  * 0.8 ms (tests/stack/latency_test.py prints such figures; there, on two cores that do other work, too,
- * 1.6 to 2.0 times the time alone):
+ * 1.3 to 3 times the time alone):
  *   prompts take                    token, median   95th percentile   prompt's TTFT
  *   all of 256 rows (stretch 0)         52 ms            113 ms        0.5 s
  *   stretch 100                          2.2 ms            3.7 ms      1.1 s
