@@ -106,7 +106,7 @@ def test_one_question_prints_the_answer(chat):
     r = chat.ask("What is the", "capital of France?")
     assert (r.returncode, r.stdout, r.stderr) == (0, PARIS + "\n", ""), r
     q = chat.request()
-    assert q == {"model": "fake-model", "stream": True, "stream_options": {"include_usage": True},
+    assert q == {"model": "fake-model", "stream": True, "temperature": 0.3, "stream_options": {"include_usage": True},
                  "messages": [{"role": "user", "content": "What is the capital of France?"}]}, q
 
 
