@@ -38,34 +38,8 @@ enum prompt_kind {
 
 enum frame_type {
 #define FRAME(name, number, doc) FRAME_##name = number,
-#define RECORD(name, doc)
-#define END(name)
-#define U32(key, name, req, since, doc)
-#define U64(key, name, req, since, doc)
-#define F32(key, name, req, since, doc)
-#define BOOL(key, name, req, since, doc)
-#define STR(key, name, req, since, doc)
-#define TEXT(key, name, req, since, doc)
-#define IDS(key, name, req, since, doc)
-#define STRS(key, name, cap, since, doc)
-#define REC(key, name, record, req, since, doc)
-#define LIST(key, name, record, cap, since, doc)
 #include "proto/frames.def"
 };
-
-#undef FRAME
-#undef RECORD
-#undef END
-#undef U32
-#undef U64
-#undef F32
-#undef BOOL
-#undef STR
-#undef TEXT
-#undef IDS
-#undef STRS
-#undef REC
-#undef LIST
 
 #define FRAME(name, number, doc) struct frame_##name {
 #define RECORD(name, doc) struct rec_##name {
@@ -90,19 +64,6 @@ enum frame_type {
     const struct rec_##record *name;                                                               \
     size_t n_##name;
 #include "proto/frames.def"
-#undef FRAME
-#undef RECORD
-#undef END
-#undef U32
-#undef U64
-#undef F32
-#undef BOOL
-#undef STR
-#undef TEXT
-#undef IDS
-#undef STRS
-#undef REC
-#undef LIST
 
 struct frame {
     enum frame_type type;

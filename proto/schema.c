@@ -10,31 +10,7 @@
 
 #define FRAME(name, number, doc) static const struct schema *schema_##name(void);
 #define RECORD(name, doc) static const struct schema *schema_##name(void);
-#define END(name)
-#define U32(key, name, req, since, doc)
-#define U64(key, name, req, since, doc)
-#define F32(key, name, req, since, doc)
-#define BOOL(key, name, req, since, doc)
-#define STR(key, name, req, since, doc)
-#define TEXT(key, name, req, since, doc)
-#define IDS(key, name, req, since, doc)
-#define STRS(key, name, cap, since, doc)
-#define REC(key, name, record, req, since, doc)
-#define LIST(key, name, record, cap, since, doc)
 #include "proto/frames.def"
-#undef FRAME
-#undef RECORD
-#undef END
-#undef U32
-#undef U64
-#undef F32
-#undef BOOL
-#undef STR
-#undef TEXT
-#undef IDS
-#undef STRS
-#undef REC
-#undef LIST
 
 #define TABLE(name, tag, frame_number, text)                                                       \
     static const struct schema *schema_##name(void)                                                \
@@ -97,34 +73,10 @@
 /* clang-format off */
 #include "proto/frames.def"
 /* clang-format on */
-#undef FRAME
-#undef RECORD
-#undef END
-#undef U32
-#undef U64
-#undef F32
-#undef BOOL
-#undef STR
-#undef TEXT
-#undef IDS
-#undef STRS
-#undef REC
-#undef LIST
 
 static const struct schema *(*const ALL[])(void) = {
 #define FRAME(name, number, doc) schema_##name,
 #define RECORD(name, doc) schema_##name,
-#define END(name)
-#define U32(key, name, req, since, doc)
-#define U64(key, name, req, since, doc)
-#define F32(key, name, req, since, doc)
-#define BOOL(key, name, req, since, doc)
-#define STR(key, name, req, since, doc)
-#define TEXT(key, name, req, since, doc)
-#define IDS(key, name, req, since, doc)
-#define STRS(key, name, cap, since, doc)
-#define REC(key, name, record, req, since, doc)
-#define LIST(key, name, record, cap, since, doc)
 #include "proto/frames.def"
 };
 
