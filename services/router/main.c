@@ -14,6 +14,7 @@ struct options {
     const char *log_level;
     uint32_t queue_limit;
     uint32_t engine_wait_ms;
+    uint32_t dead_ms;
     uint32_t stall_ms;
 };
 
@@ -24,6 +25,10 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, engine_wait_ms, "engine-wait-ms", "60000", 0, 3600000, "MS",
                 "how long a request waits while no engine serves its model; long enough for an "
                 "engine to be restarted and load its model"),
+    OPT_U32_ROW(
+        struct options, dead_ms, "dead-ms", "3000", 500, 600000, "MS",
+        "a peer that is silent this long is taken for dead; only a hang needs this, a death "
+        "is seen at once"),
     OPT_U32_ROW(struct options, stall_ms, "stall-ms", "20000", 1000, 3600000, "MS",
                 "an engine that is busy without progress this long is dropped, and its replies "
                 "go on elsewhere; longer than the slowest step"),
@@ -47,6 +52,7 @@ static bool start(struct loop *loop, const struct options *o, struct router **re
         .run = o->run,
         .queue_limit = o->queue_limit,
         .engine_wait_ms = o->engine_wait_ms,
+        .dead_ms = o->dead_ms,
         .stall_ms = o->stall_ms,
     };
     enum err e = router_new(&config, ret_router);

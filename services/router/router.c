@@ -531,6 +531,7 @@ enum err router_new(const struct router_config *config, struct router **ret_rout
         .service = "router",
         .instance = "",
         .epoch = clock_random_u64(),
+        .dead_ms = config->dead_ms,
         .stall_ms = config->stall_ms,
     };
     struct link_handler handler = {on_up, on_frame, on_down, r};

@@ -38,10 +38,10 @@ struct world {
 /* The id at a position of the reply to a prompt that begins with `first`. */
 uint32_t fake_id(uint32_t first, uint64_t seed, size_t position);
 
-/* Turns the loop until the condition holds; at most 20 s. */
+/* Turns the loop until the condition holds; at most 40 s. */
 #define UNTIL(w, cond)                                                                             \
     do {                                                                                           \
-        uint64_t end_ = clock_now_ms() + 20000;                                                    \
+        uint64_t end_ = clock_now_ms() + 40000;                                                    \
         while (!(cond) && clock_now_ms() < end_)                                                   \
             loop_turn((w)->loop, 50);                                                              \
         assert_true(cond);                                                                         \

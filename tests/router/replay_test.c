@@ -424,7 +424,7 @@ static void an_engine_that_is_busy_without_progress_is_replaced(void **state)
 static void an_engine_that_falls_silent_is_replaced(void **state)
 {
     (void)state;
-    struct world *w = world_new(NULL);
+    struct world *w = world_new((const char *const[]){"--dead-ms=3000", NULL});
     struct fake_tokenizer *t = tokenizer_new(w, "1");
     pid_t stuck = start_stuck_engine(w);
     UNTIL(w, t->n_models == 1);
@@ -441,7 +441,7 @@ static void an_engine_that_falls_silent_is_replaced(void **state)
 static void replies_outlive_the_router(void **state)
 {
     (void)state;
-    enum { N = 40 };
+    enum { N = 100 };
     struct world *w = world_new(NULL);
     struct fake_engine *e = engine_new(w, "a", 8);
     struct fake_tokenizer *t = tokenizer_new(w, "1");
@@ -450,7 +450,7 @@ static void replies_outlive_the_router(void **state)
     for (int life = 0; life < 3; life++) {
         size_t target = t->n_ended + 5;
         run_to_the_end(w, e, t, target);
-        UNTIL(w, e->n_seqs >= 8);
+        UNTIL(w, e->n_seqs > 0);
         engine_step(e);
         engine_step(e);
         size_t downs = t->n_downs;
