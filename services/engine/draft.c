@@ -48,12 +48,14 @@ uint32_t draft_propose(struct draft *d, uint32_t *tokens, uint32_t n_tokens, uin
         return 0;
     float rate = d->rates[n_match];
     uint32_t n = 0;
-    for (float chance = rate; n < most; chance *= rate) {
+    float chance = rate;
+    while (n < most) {
         float rows = (float)(n_rows + n);
         if (chance * (rows + (float)base_rows) < rows)
             break;
         tokens[n_tokens + n] = tokens[at + n]; /* of the draft itself where it repeats */
         n++;
+        chance *= rate;
     }
     if (n == 0)
         d->rates[n_match] += (1.0F - rate) * LIFT;
