@@ -7,8 +7,8 @@
  * - An engine's word counts only for a request that is in flight there under the id it was sent with.
  * - A request ends exactly once: its tokenizer gets a finish, or has cancelled it or is gone.
  *
- * Cost (tests/router/router_bench, two shared vCPUs under load): 5,000 to 10,000 frames of 64 tokens
- * a second with all ends on the same machine, 45 to 85 us of CPU a frame, about 1 us a token; a hop
+ * Cost (tests/router/router_bench, two shared vCPUs under load): 4,300 to 10,200 frames of 64 tokens
+ * a second with all ends on the same machine, 43 to 85 us of CPU a frame, about 1 us a token; a hop
  * through the router takes 75 to 100 us (p50) longer than one direct link. */
 #ifndef HALO_ROUTER_ROUTER_H
 #define HALO_ROUTER_ROUTER_H

@@ -8,8 +8,8 @@
  * do which the models were trained with. At each place the longest token wins.
  *
  * Measured (encode_bench, one thread of a Zen 3 VM, llama-bpe): English 64 MB/s = 14 M tokens/s, 105
- * languages 21 MB/s = 8 M tokens/s; with PCRE2's interpreter 29 and 18 MB/s. A cache of pieces was not
- * worth its memory: most pieces of English are whole tokens, found with one look-up.
+ * languages 21 MB/s = 8 M tokens/s; with PCRE2's interpreter 29 and 18 MB/s. There is no cache of
+ * pieces (not measured): most pieces of English are whole tokens, found with one look-up.
  *
  * An encoder owns scratch memory, so it belongs to one thread; it borrows the vocabulary. */
 #ifndef HALO_TOKENIZER_ENCODE_H
