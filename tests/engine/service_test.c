@@ -26,16 +26,6 @@
 #include "services/engine/core.h"
 #include "tests/engine/testmodel.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
-/* nng 1.5.2 loses the message that a pipe was about to send when it is closed: one for each
- * connection that is broken under load. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libnng.so";
-}
-#endif
-
 /* The context is long, so that a reply lasts longer than a message takes. */
 enum { CONTEXT = 4096, N_REQS = 8 };
 

@@ -47,8 +47,7 @@ class Terminal:
     def __init__(self, argv):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm", LC_ALL="C.UTF-8", NO_COLOR="1",
-                              LSAN_OPTIONS=f"suppressions={HERE / 'libedit.supp'}:print_suppressions=0")
+            os.environ.update(TERM="xterm", LC_ALL="C.UTF-8", NO_COLOR="1")
             os.execv(argv[0], argv)
         self.seen = ""
         self.status = None
