@@ -30,10 +30,15 @@
  *   "config"                u8[n]   JSON object, see struct model_config in common/model_config.h
  *   "chat_template"         u8[n]   Jinja source; absent for base models
  *   "tokenizer.offsets"     u32[V+1]  token i is bytes [offsets[i], offsets[i+1]) of tokenizer.bytes
- *   "tokenizer.bytes"       u8[n]   the tokens' raw bytes (not the GPT-2 printable form)
- *   "tokenizer.types"       u8[V]   1 normal, 3 control, 4 user defined, 5 unused, 6 byte (GGUF's numbers)
- *   "tokenizer.merges"      u32[M,2]  pairs of token ids, best rank first; the result is the token
- *                                   whose bytes are the concatenation
+ *   "tokenizer.bytes"       u8[n]   the tokens' raw bytes: not the GPT-2 printable form; of SentencePiece
+ *                                   models a space for each U+2581 and the one byte for "<0x0A>"
+ *   "tokenizer.types"       u8[V]   1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
+ *                                   (GGUF's numbers)
+ *   "tokenizer.merges"      u32[M,2]  tokenizer_model "bpe": pairs of token ids, best rank first; the
+ *                                   result is the token whose bytes are the concatenation
+ *   "tokenizer.scores"      F32[V]  tokenizer_model "spm": the pair whose concatenation has the highest
+ *                                   score is merged first. Where only merges are known, the token
+ *                                   that merge r is the first to make has the score -r
  *   "model.embed_tokens.weight"   F16 [vocab, hidden]; also the LM head when tie_word_embeddings
  *   "lm_head.weight"              F16 [vocab, hidden], only when not tied
  *   "model.norm.weight"           F32 [hidden]

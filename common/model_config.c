@@ -106,6 +106,20 @@ static void read_shape(struct reader *r, struct model_config *c)
         fail(r, "config: head_dim: expected an even number");
 }
 
+static void read_tokenizer(struct reader *r, struct model_config *c)
+{
+    const json_t *model = json_object_get(r->root, "tokenizer_model");
+    const char *name = model ? json_string_value(model) : "bpe";
+    if (!name || (strcmp(name, "bpe") != 0 && strcmp(name, "spm") != 0)) {
+        fail(r, "config: tokenizer_model: expected \"bpe\" or \"spm\"");
+        return;
+    }
+    c->is_spm = strcmp(name, "spm") == 0;
+    bool has_prefix_key = json_object_get(r->root, "add_space_prefix") != NULL;
+    bool does_add_space = !has_prefix_key || read_bool(r, "add_space_prefix", true);
+    c->does_add_space = c->is_spm && does_add_space;
+}
+
 static void read_tokens(struct reader *r, struct model_config *c)
 {
     const json_t *bos = json_object_get(r->root, "bos_token_id");
@@ -147,6 +161,7 @@ static void read_all(struct reader *r, struct model_config *c)
     if (!(c->rms_eps > 0.0F))
         fail(r, "config: rms_norm_eps: expected a positive 32-bit float");
     c->is_tied = read_bool(r, "tie_word_embeddings", true);
+    read_tokenizer(r, c);
     read_tokens(r, c);
 }
 

@@ -24,7 +24,9 @@
  *   bos_token_id              integer   no, or null: the model has none
  *   add_bos                   boolean   no (false): whether a raw prompt starts with it
  *   eos_token_ids             [integer] yes, 1..8 ids that end a reply
- *   pre_tokenizer             string    yes, 1..31 bytes: how text is split before merging */
+ *   pre_tokenizer             string    yes, 1..31 bytes: how text is split before merging ("bpe")
+ *   tokenizer_model           string    no ("bpe"): "bpe" is byte-level BPE, "spm" SentencePiece's
+ *   add_space_prefix          boolean   no (true): with "spm", text starts with one more space */
 #ifndef HALO_COMMON_MODEL_CONFIG_H
 #define HALO_COMMON_MODEL_CONFIG_H
 
@@ -56,6 +58,8 @@ struct model_config {
     bool is_tied; /* the LM head is the embedding */
     bool has_bos; /* bos_id is valid */
     bool does_add_bos; /* add_bos */
+    bool is_spm; /* tokenizer_model is "spm" */
+    bool does_add_space; /* add_space_prefix; false unless is_spm */
     uint32_t bos_id;
     uint32_t n_eos;
     uint32_t eos_ids[MODEL_EOS_MAX];

@@ -69,6 +69,9 @@ static void every_bad_value_is_refused_by_its_key(void **state)
     expect_refused("halo-demo", "", "name");
     expect_refused("halo-demo", "a\\nb", "name");
     expect_refused("gpt2", "a-name-that-is-longer-than-31-bytes", "pre_tokenizer");
+    expect_refused("\"gpt2\"", "\"x\", \"tokenizer_model\": \"wordpiece\"", "tokenizer_model");
+    expect_refused("\"gpt2\"", "\"x\", \"tokenizer_model\": null", "tokenizer_model");
+    expect_refused("\"gpt2\"", "\"x\", \"add_space_prefix\": 1", "add_space_prefix");
     expect_refused("300", "1", "vocab_size");
     expect_refused("300", "300.0", "vocab_size");
     expect_refused("300", "1e400", "config");
@@ -108,6 +111,30 @@ static void what_is_not_an_object_is_refused(void **state)
     }
 }
 
+static void the_kind_of_tokenizer_may_be_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys;
+        bool is_spm;
+        bool does_add_space;
+    } CASES[] = {
+        {"", false, false},
+        {", \"tokenizer_model\": \"bpe\", \"add_space_prefix\": true", false, false},
+        {", \"tokenizer_model\": \"spm\"", true, true},
+        {", \"tokenizer_model\": \"spm\", \"add_space_prefix\": false", true, false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        char text[1024];
+        char why[200] = "";
+        struct model_config c;
+        (void)snprintf(text, sizeof text, "%.*s%s}", (int)(strlen(GOOD) - 1), GOOD, CASES[i].keys);
+        assert_int_equal(model_config_parse(text, strlen(text), why, sizeof why, &c), ERR_OK);
+        assert_int_equal(c.is_spm, CASES[i].is_spm);
+        assert_int_equal(c.does_add_space, CASES[i].does_add_space);
+    }
+}
+
 static void bos_may_be_absent(void **state)
 {
     (void)state;
@@ -127,6 +154,7 @@ int main(void)
         cmocka_unit_test(a_complete_config_is_read),
         cmocka_unit_test(every_bad_value_is_refused_by_its_key),
         cmocka_unit_test(what_is_not_an_object_is_refused),
+        cmocka_unit_test(the_kind_of_tokenizer_may_be_said),
         cmocka_unit_test(bos_may_be_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
