@@ -132,6 +132,10 @@ static void bind_config(struct binder *b)
     } else if (b->model->config.head_dim % 8 != 0 ||
                b->model->config.head_dim > ATTENTION_MAX_HEAD_DIM) {
         refuse(b, "config: head_dim", "a multiple of 8 up to 256");
+    } else if (b->model->config.arch != MODEL_BITNET || b->model->config.act != MODEL_RELU2 ||
+               b->model->config.rope_scaling.type != MODEL_ROPE_DEFAULT ||
+               b->model->config.hadamard != 0) {
+        refuse(b, "config", "bitnet with relu2, without rope_scaling and hadamard_inputs");
     }
 }
 
