@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -14,69 +12,26 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "common/program.h"
 
 enum { CAPTURE_BYTES = 4096 };
-
-/* Our environment with NOTIFY_SOCKET replaced; the first entry is the caller's. */
-static char **make_environment(char *notify)
-{
-    static const char NAME[] = "NOTIFY_SOCKET=";
-    size_t n = 0;
-    while (environ[n] != NULL)
-        n++;
-    char **env = mem_zalloc(n + 2, sizeof *env);
-    size_t k = 0;
-    if (notify != NULL)
-        env[k++] = notify;
-    for (size_t i = 0; i < n; i++) {
-        if (notify == NULL || strncmp(environ[i], NAME, strlen(NAME)) != 0)
-            env[k++] = environ[i];
-    }
-    return env;
-}
-
-static int run_spawn(const struct process_start *s, char **env, pid_t *ret_pid)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    sigset_t all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int rc = posix_spawn_file_actions_init(&files);
-    if (rc != 0)
-        return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (rc != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return rc;
-    }
-    rc = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&files, s->out_fd, 1);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&files, s->out_fd, 2);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                              POSIX_SPAWN_SETSID);
-    if (rc == 0)
-        rc = posix_spawn(ret_pid, s->program, &files, &attr, s->argv, env);
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&files);
-    return rc;
-}
 
 enum err process_start(const struct process_start *s, pid_t *ret_pid)
 {
     struct buf notify = {0};
     if (s->notify != NULL)
         buf_printf(&notify, "NOTIFY_SOCKET=%s", s->notify);
-    char **env = make_environment(notify.ptr);
-    int rc = run_spawn(s, env, ret_pid);
+    char **env = program_environment(&notify.ptr, s->notify != NULL);
+    enum err e = program_start(&(struct program){.path = s->program,
+                                                 .argv = s->argv,
+                                                 .env = env,
+                                                 .group = PROGRAM_SESSION,
+                                                 .out_fd = s->out_fd,
+                                                 .fd3 = -1},
+                               ret_pid);
     free(env);
     buf_fini(&notify);
-    return rc == 0 ? ERR_OK : err_from_errno(rc);
+    return e;
 }
 
 static void read_all(int fd, struct buf *out)

@@ -2,9 +2,6 @@
 #include "services/supervisor/exec_child.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +10,9 @@
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/check.h"
 #include "common/mem.h"
+#include "common/program.h"
 
 enum {
     EXEC_FIXED_ARGS = 5, /* self, --exec-child, parent, signal, sockets */
@@ -22,36 +21,6 @@ enum {
 };
 
 /* ---- the parent's side ------------------------------------------------------------------------- */
-
-static bool is_ours(const char *entry)
-{
-    static const char *const NAMES[] = {
-        "HALO_RUN=",   "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
-        "LISTEN_FDS=", "LISTEN_PID=",    "LISTEN_FDNAMES="};
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        if (strncmp(entry, NAMES[i], strlen(NAMES[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Our environment with the manager's variables replaced. The first three entries are the caller's. */
-static char **make_environment(char *run, char *notify, char *watchdog)
-{
-    size_t n = 0;
-    while (environ[n] != NULL)
-        n++;
-    char **env = mem_zalloc(n + 4, sizeof *env);
-    size_t k = 0;
-    env[k++] = run;
-    env[k++] = notify;
-    env[k++] = watchdog;
-    for (size_t i = 0; i < n; i++) {
-        if (!is_ours(environ[i]))
-            env[k++] = environ[i];
-    }
-    return env;
-}
 
 static char **make_arguments(const struct exec_child *s, char *self, char *flag, char *parent,
                              char *signal, char *sockets)
@@ -70,42 +39,6 @@ static char **make_arguments(const struct exec_child *s, char *self, char *flag,
     return argv;
 }
 
-static int run_spawn(const struct exec_child *s, char **argv, char **env, pid_t *ret_pid)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    sigset_t all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int rc = posix_spawn_file_actions_init(&files);
-    if (rc != 0)
-        return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (rc != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return rc;
-    }
-    rc = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&files, s->out_fd, 1);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&files, s->out_fd, 2);
-    if (rc == 0 && s->listen_fd >= 0)
-        rc = posix_spawn_file_actions_adddup2(&files, s->listen_fd, FIRST_SOCKET);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setpgroup(&attr, 0);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                              POSIX_SPAWN_SETPGROUP);
-    /* Not our path: an upgrade may have replaced the file under it. */
-    if (rc == 0)
-        rc = posix_spawn(ret_pid, "/proc/self/exe", &files, &attr, argv, env);
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&files);
-    return rc;
-}
-
 enum err exec_child_spawn(const struct exec_child *s, pid_t *ret_pid)
 {
     char self[] = "halo-supervisor";
@@ -114,6 +47,10 @@ enum err exec_child_spawn(const struct exec_child *s, pid_t *ret_pid)
     char signal[] = "9"; /* services keep nothing that a kill could harm */
     char sockets[] = "0";
     char watchdog[48];
+    char no_pid[] = "WATCHDOG_PID";
+    char no_listen_fds[] = "LISTEN_FDS";
+    char no_listen_pid[] = "LISTEN_PID";
+    char no_listen_names[] = "LISTEN_FDNAMES";
     struct buf run = {0};
     struct buf notify = {0};
     (void)snprintf(parent, sizeof parent, "%d", (int)getpid());
@@ -123,14 +60,23 @@ enum err exec_child_spawn(const struct exec_child *s, pid_t *ret_pid)
     buf_printf(&notify, "NOTIFY_SOCKET=%s", s->notify);
     if (s->listen_fd >= 0)
         sockets[0] = '1';
-    char **env = make_environment(run.ptr, notify.ptr, watchdog);
+    char *changes[] = {run.ptr,       notify.ptr,    watchdog,       no_pid,
+                       no_listen_fds, no_listen_pid, no_listen_names};
+    char **env = program_environment(changes, ARRAY_LEN(changes));
     char **argv = make_arguments(s, self, flag, parent, signal, sockets);
-    int rc = run_spawn(s, argv, env, ret_pid);
+    /* Not our path: an upgrade may have replaced the file under it. */
+    enum err e = program_start(&(struct program){.path = "/proc/self/exe",
+                                                 .argv = argv,
+                                                 .env = env,
+                                                 .group = PROGRAM_GROUP,
+                                                 .out_fd = s->out_fd,
+                                                 .fd3 = s->listen_fd},
+                               ret_pid);
     free(argv);
     free(env);
     buf_fini(&run);
     buf_fini(&notify);
-    return rc == 0 ? ERR_OK : err_from_errno(rc);
+    return e;
 }
 
 /* ---- the child's side -------------------------------------------------------------------------- */
