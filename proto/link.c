@@ -30,7 +30,8 @@ enum {
         250, /* for the pipe after a welcome; doubled while it does not come, since a */
     CONNECT_MAX_MS = 2000, /* peer killed in between is common and a slow machine is possible */
     GREET_MS = 2000, /* for the answer to a hello; and after a refusal, until the next one */
-    RETRY_MS = 20,
+    RETRY_MS = 20, /* doubled for each fault of the peer, to GREET_MS at most */
+    FAULT_MEMORY_MS = 10000, /* a link that was up so long has no past */
     BYE_MS = 1000,
 };
 
@@ -313,10 +314,22 @@ static void retire(struct link *l)
     link_unref(l);
 }
 
+/* A dead peer is back in tens of milliseconds; one that speaks wrongly will do so again. */
+static uint64_t redial_delay_ms(struct link *l, enum err why)
+{
+    if (l->state == LINK_UP && clock_now_ms() - l->up_ms > FAULT_MEMORY_MS)
+        l->n_faults = 0;
+    if (why != ERR_OK && why != ERR_CLOSED && why != ERR_IO && why != ERR_TIMEOUT)
+        l->n_faults += l->n_faults < 8;
+    uint64_t delay_ms = (uint64_t)RETRY_MS << l->n_faults;
+    return delay_ms < GREET_MS ? delay_ms : GREET_MS;
+}
+
 void link_break(struct link *l, enum err why)
 {
     bool was_up = l->state == LINK_UP;
     bool is_accepted = l->server != NULL;
+    uint64_t delay_ms = redial_delay_ms(l, why);
     disconnect(l);
     if (was_up)
         l->handler.down(l->handler.ctx, l, l->is_leaving ? ERR_OK : why);
@@ -324,7 +337,7 @@ void link_break(struct link *l, enum err why)
     if (is_accepted)
         retire(l);
     else if (!l->is_leaving && !l->is_closed)
-        loop_timer_set(l->config.loop, &l->retry_timer, RETRY_MS);
+        loop_timer_set(l->config.loop, &l->retry_timer, delay_ms);
 }
 
 void link_close(struct link *l)
@@ -481,6 +494,7 @@ static void on_pipe_up(struct link *l, pid_t pid)
     if (l->peer_path != NULL)
         (void)unlink(l->peer_path); /* one peer only; and no file to be left behind */
     uint64_t now = clock_now_ms();
+    l->up_ms = now;
     l->heard_ms = now;
     l->peer_progress_ms = now;
     l->peer_is_busy = false;

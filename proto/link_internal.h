@@ -61,6 +61,8 @@ struct link {
     struct loop_timer beat_timer;
     struct loop_timer retry_timer; /* also bounds greeting, connecting and bye */
     unsigned n_timeouts; /* in a row, waiting for the pipe */
+    unsigned n_faults; /* of the peer: frames that are none */
+    uint64_t up_ms; /* since when */
     uint64_t beat_due_ms;
     uint64_t heard_ms;
     uint64_t peer_progress;

@@ -211,6 +211,23 @@ static void a_link_may_be_broken_inside_its_own_callback(void **state)
     link_close(l);
 }
 
+static void a_service_that_speaks_wrongly_is_called_less_and_less_often(void **state)
+{
+    struct world *w = *state;
+    struct link *l = dial(w);
+    w->dialed.breaks_in_frame = true;
+    struct frame_cancel m = {.req = 1};
+    uint64_t came_up_ms[5];
+    for (int i = 0; i < 5; i++) {
+        UNTIL(w, w->accepted.n_up == i + 1 && w->dialed.n_up == i + 1);
+        came_up_ms[i] = clock_now_ms();
+        assert_int_equal(link_send(w->accepted.link, FRAME_cancel, &m), ERR_OK);
+    }
+    /* 40, 80, 160 and 320 ms apart; a service that died is called again after 20. */
+    assert_true(came_up_ms[4] - came_up_ms[0] >= 600);
+    link_close(l);
+}
+
 /* nng would stop accepting for good. */
 static void a_caller_that_hangs_up_at_once_does_not_lock_the_others_out(void **state)
 {
@@ -404,6 +421,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_drops_the_peer_and_not_the_process, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_service_that_speaks_wrongly_is_called_less_and_less_often,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_hostile_frame_drops_the_peer, setup, teardown),
         cmocka_unit_test_setup_teardown(another_protocol_version_is_refused_in_words, setup,
                                         teardown),
