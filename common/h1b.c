@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/pack.h"
 #include "common/utf8.h"
 
 enum {
@@ -122,8 +123,10 @@ static bool size_of(uint32_t dtype, uint32_t n_dims, const uint64_t dims[4], uin
             return false;
         break;
     case H1B_T2:
-        if (__builtin_mul_overflow(last / 128 + (last % 128 != 0), 32, &last))
-            return false;
+    case H1B_T5:
+    case H1B_S3:
+    case H1B_B1:
+        last = pack_row_bytes((enum h1b_dtype)dtype, last);
         break;
     default:
         return false;

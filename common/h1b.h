@@ -46,14 +46,27 @@
  *   "model.layers.N.self_attn.attn_sub_norm.weight"   F32 [n_heads*head_dim]
  *   "model.layers.N.mlp.ffn_sub_norm.weight"          F32 [intermediate]
  *   "model.layers.N.self_attn.{q,k,v,o}_proj.weight", "model.layers.N.mlp.{gate,up,down}_proj.weight"
- *                                   T2 [out, in]
+ *                                   T2, T5, S3 or B1 [out, in]: trits t = -1, 0, +1, packed
  *   the same + ".weight_scale" in place of ".weight"  F32 [s], s divides out: row r uses scale
- *                                   r / (out / s); a weight's value is code * scale
+ *                                   r / (out / s); or F32 [out, in / G], G = 64 or 128, G divides
+ *                                   in: column c of row r uses scale [r, c / G]. A weight's value is
+ *                                   t * scale
  *
- * T2: ternary codes c = t + 1 (0, 1, 2 for -1, 0, +1; 3 never occurs), two bits each. A row is padded
- * with code 1 to a multiple of 128 columns and stored as groups of 32 bytes, one per 128 columns:
- * bits 2k..2k+1 of byte m of a group hold column 32k + m of that group (k = 0..3, m = 0..31).
- * Rows follow each other without gaps: a row is 32 * ceil(in / 128) bytes.
+ * Packed rows (common/pack.h packs and unpacks them). Units of 128 columns, of 320 for T5, follow each
+ * other, and rows follow each other without gaps. The last unit of a row is filled up with columns
+ * that count for nothing.
+ * T2: 2 bits a trit; 32 bytes a unit: bits 2k..2k+1 of byte m hold t + 1 of column 32k + m of the
+ *   unit (k = 0..3, m = 0..31). 3 never occurs. Filled up with t = 0.
+ * T5: 1.6 bits a trit; 64 bytes a unit: byte m holds the columns 64k + m (k = 0..4) as the fraction
+ *   ceil(256 v / 243), v = sum of (t[k] + 1) * 3^(4 - k). Read: t[0] + 1 = 3f >> 8, then go on with
+ *   f = 3f & 255. 13 bytes never occur. Filled up with t = 0.
+ * S3: 1.25 bits a trit; one of each four columns 4g..4g+3 is 0, the others are not. 20 bytes a unit
+ *   of 32 such groups: nibble g (bytes 0..15, low nibbles are g = 0..15, high ones 16..31) holds z,
+ *   the place of the zero, in bits 0..1, and in bits 2 and 3 whether the second and the third of the
+ *   other columns differ from the first; bit g of bytes 16..19 (bit g % 8 of byte 16 + g / 8) is set
+ *   if the first is -1. Filled up with zero bits.
+ * B1: 1 bit, t = -1 or +1; 16 bytes a unit: bit j of byte m is set if column 16j + m of the unit
+ *   (j = 0..7, m = 0..15) is +1. Filled up with zero bits.
  *
  * Everything is checked before use: no offset, size or count of a file is trusted. */
 #ifndef HALO_COMMON_H1B_H
@@ -70,6 +83,9 @@ enum h1b_dtype {
     H1B_F32 = 2,
     H1B_F16 = 3,
     H1B_T2 = 16,
+    H1B_T5 = 17,
+    H1B_S3 = 18,
+    H1B_B1 = 19,
 };
 
 struct h1b_section {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/pack.h"
 #include "kernels/attention/attention.h"
 #include "kernels/rope/rope.h"
 
@@ -32,8 +33,6 @@ static void refuse(struct binder *b, const char *name, const char *expected)
 static const void *find(struct binder *b, const char *name, enum h1b_dtype dtype, uint32_t n_dims,
                         uint64_t dim0, uint64_t dim1)
 {
-    static const char *const DTYPES[] = {
-        [H1B_U8] = "U8", [H1B_U32] = "U32", [H1B_F32] = "F32", [H1B_F16] = "F16", [H1B_T2] = "T2"};
     const struct h1b_section *s = h1b_find(b->model->file, name);
     if (s != NULL && s->dtype == dtype && s->n_dims == n_dims && s->dims[0] == dim0 &&
         s->dims[1] == dim1) {
@@ -41,7 +40,7 @@ static const void *find(struct binder *b, const char *name, enum h1b_dtype dtype
         return s->data;
     }
     char expected[80];
-    int n = snprintf(expected, sizeof expected, "a section %s [%llu", DTYPES[dtype],
+    int n = snprintf(expected, sizeof expected, "a section %s [%llu", pack_dtype_name(dtype),
                      (unsigned long long)dim0);
     if (n_dims == 2)
         (void)snprintf(expected + n, sizeof expected - (size_t)n, ", %llu]",
