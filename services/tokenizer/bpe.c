@@ -19,6 +19,7 @@ struct symbol {
 struct bpe {
     const struct vocab *vocab;
     bool ignore_merges;
+    bool is_spm;
     struct symbol *symbols;
     size_t cap_symbols;
     uint64_t *heap; /* rank << 32 | symbol: the order of merging; entries may be out of date */
@@ -32,6 +33,7 @@ enum err bpe_new(const struct vocab *vocab, bool ignore_merges, struct bpe **ret
         return ERR_NOMEM;
     b->vocab = vocab;
     b->ignore_merges = ignore_merges;
+    b->is_spm = vocab_is_spm(vocab);
     *ret_bpe = b;
     return ERR_OK;
 }
@@ -45,15 +47,34 @@ void bpe_free(struct bpe *bpe)
     free(bpe);
 }
 
+/* The first symbol of the rest of a piece. */
+static uint32_t next_symbol(const struct bpe *b, struct str piece, size_t *at)
+{
+    size_t len = 1;
+    uint32_t id = b->is_spm
+                      ? vocab_char(b->vocab, (struct str){piece.ptr + *at, piece.len - *at}, &len)
+                      : vocab_byte(b->vocab, (uint8_t)piece.ptr[*at]);
+    *at += len;
+    return id;
+}
+
+static enum err push_symbol(const struct bpe *b, uint32_t symbol, struct ids *ids)
+{
+    uint32_t spelled[4];
+    if (symbol < VOCAB_FOREIGN)
+        return ids_push(ids, symbol);
+    return ids_append(ids, spelled, vocab_spell(b->vocab, symbol, spelled));
+}
+
 static enum err encode_short(const struct bpe *b, struct str piece, struct ids *ids)
 {
     uint32_t id[BPE_SHORT];
     uint32_t rank[BPE_SHORT];
     uint32_t merged[BPE_SHORT];
     const struct vocab *v = b->vocab;
-    size_t len = piece.len;
-    for (size_t i = 0; i < len; i++)
-        id[i] = vocab_byte(v, (uint8_t)piece.ptr[i]);
+    size_t len = 0;
+    for (size_t at = 0; at < piece.len;)
+        id[len++] = next_symbol(b, piece, &at);
     for (size_t i = 0; i + 1 < len; i++)
         rank[i] = vocab_rank(v, id[i], id[i + 1], &merged[i]);
     for (;;) {
@@ -79,7 +100,12 @@ static enum err encode_short(const struct bpe *b, struct str piece, struct ids *
         if (best > 0)
             rank[best - 1] = vocab_rank(v, id[best - 1], id[best], &merged[best - 1]);
     }
-    return ids_append(ids, id, len);
+    if (!b->is_spm)
+        return ids_append(ids, id, len);
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < len; i++)
+        e = push_symbol(b, id[i], ids);
+    return e;
 }
 
 /* What a usual prompt needs stays; the rest of an unusual one goes back. */
@@ -171,11 +197,11 @@ enum err bpe_encode_by_heap(struct bpe *bpe, struct str piece, struct ids *ids)
     enum err e = reserve(bpe, piece.len);
     if (e != ERR_OK)
         return e;
-    uint32_t n = (uint32_t)piece.len;
-    for (uint32_t i = 0; i < n; i++)
-        bpe->symbols[i] = (struct symbol){.id = vocab_byte(bpe->vocab, (uint8_t)piece.ptr[i]),
-                                          .prev = i > 0 ? i - 1 : VOCAB_NONE,
-                                          .next = i + 1 < n ? i + 1 : VOCAB_NONE};
+    uint32_t n = 0;
+    for (size_t at = 0; at < piece.len; n++)
+        bpe->symbols[n] = (struct symbol){.id = next_symbol(bpe, piece, &at),
+                                          .prev = n > 0 ? n - 1 : VOCAB_NONE,
+                                          .next = at < piece.len ? n + 1 : VOCAB_NONE};
     bpe->n_heap = 0;
     for (uint32_t i = 0; i < n; i++)
         rank_pair(bpe, i);
@@ -186,7 +212,7 @@ enum err bpe_encode_by_heap(struct bpe *bpe, struct str piece, struct ids *ids)
             merge(bpe, at);
     }
     for (uint32_t i = 0; e == ERR_OK && i != VOCAB_NONE; i = bpe->symbols[i].next)
-        e = ids_push(ids, bpe->symbols[i].id);
+        e = push_symbol(bpe, bpe->symbols[i].id, ids);
     shrink(bpe);
     return e;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Byte pair encoding of one piece: start from the tokens of the single bytes and merge the adjacent pair
- * of lowest rank, the leftmost of equals first, until no pair has a rank.
+/* Byte pair encoding of one piece: start from the tokens of the single bytes (spm: of the characters) and
+ * merge the adjacent pair of lowest rank, the leftmost of equals first, until no pair has a rank.
  *
  * Pieces of up to BPE_SHORT bytes look for the lowest rank by walking over the few symbols left; longer
  * ones keep ranks in a heap and symbols in a linked list, O(n log n). Both give the same ids (tested).

@@ -7,9 +7,9 @@
 
 #define REPLACEMENT STR_LIT("\xef\xbf\xbd")
 
-void detok_init(struct detok *d, const struct vocab *vocab)
+void detok_init(struct detok *d, const struct vocab *vocab, bool drops_space)
 {
-    *d = (struct detok){.vocab = vocab};
+    *d = (struct detok){.vocab = vocab, .drops_space = drops_space};
 }
 
 void detok_push(struct detok *d, uint32_t id, struct buf *out)
@@ -17,9 +17,12 @@ void detok_push(struct detok *d, uint32_t id, struct buf *out)
     if (!vocab_has(d->vocab, id))
         return;
     enum vocab_type type = vocab_type_of(d->vocab, id);
-    if (type == VOCAB_CONTROL || type == VOCAB_UNUSED)
-        return;
     struct str bytes = vocab_bytes(d->vocab, id);
+    if (type == VOCAB_CONTROL || type == VOCAB_UNUSED || type == VOCAB_UNKNOWN || bytes.len == 0)
+        return;
+    if (d->drops_space && bytes.ptr[0] == ' ')
+        bytes = (struct str){bytes.ptr + 1, bytes.len - 1};
+    d->drops_space = false;
     char all[sizeof d->tail + VOCAB_MAX_TOKEN_BYTES];
     size_t n = d->n_tail + bytes.len;
     memcpy(all, d->tail, d->n_tail);

@@ -5,6 +5,7 @@
 
 #include "services/tokenizer/bpe.h"
 #include "services/tokenizer/pretoken.h"
+#include "services/tokenizer/spm.h"
 #include "services/tokenizer/tmpl_value.h"
 
 struct special {
@@ -15,8 +16,9 @@ struct special {
 
 struct encoder {
     const struct vocab *vocab;
-    struct pretoken *rule;
+    struct pretoken *rule; /* NULL: spm */
     struct pretoken_scan *scan;
+    struct spm_scan spm;
     struct bpe *bpe;
     struct special *specials; /* in order of their texts */
     size_t n_specials;
@@ -108,18 +110,26 @@ static const struct special *special_at(const struct encoder *e, struct str text
 
 /* ---- encoding ----------------------------------------------------------------------------------- */
 
-enum err encode_new(const struct vocab *vocab, const char *pre_tokenizer, char *why, size_t cap_why,
-                    struct encoder **ret_encoder)
+static enum err open_rule(struct encoder *e, const char *name, char *why, size_t cap_why)
+{
+    enum err err = pretoken_new(name, true, why, cap_why, &e->rule);
+    return err == ERR_OK ? pretoken_scan_new(e->rule, &e->scan) : err;
+}
+
+enum err encode_new(const struct vocab *vocab, const char *pre_tokenizer, bool does_add_space,
+                    char *why, size_t cap_why, struct encoder **ret_encoder)
 {
     struct encoder *e = calloc(1, sizeof *e);
     if (!e)
         return ERR_NOMEM;
     e->vocab = vocab;
-    enum err err = pretoken_new(pre_tokenizer, true, why, cap_why, &e->rule);
+    enum err err = ERR_OK;
+    if (vocab_is_spm(vocab))
+        spm_scan_init(&e->spm, vocab, does_add_space);
+    else
+        err = open_rule(e, pre_tokenizer, why, cap_why);
     if (err == ERR_OK)
-        err = pretoken_scan_new(e->rule, &e->scan);
-    if (err == ERR_OK)
-        err = bpe_new(vocab, pretoken_ignores_merges(e->rule), &e->bpe);
+        err = bpe_new(vocab, e->rule && pretoken_ignores_merges(e->rule), &e->bpe);
     if (err == ERR_OK)
         err = collect_specials(e);
     if (err != ERR_OK)
@@ -136,6 +146,7 @@ void encode_free(struct encoder *e)
     if (!e)
         return;
     bpe_free(e->bpe);
+    spm_scan_fini(&e->spm);
     pretoken_scan_free(e->scan);
     pretoken_free(e->rule);
     free(e->specials);
@@ -144,17 +155,28 @@ void encode_free(struct encoder *e)
 
 bool encode_has_jit(const struct encoder *e)
 {
-    return pretoken_has_jit(e->rule);
+    return e->rule && pretoken_has_jit(e->rule);
+}
+
+static enum err next_piece(struct encoder *e, struct str *ret_piece)
+{
+    if (e->rule)
+        return pretoken_scan_next(e->scan, ret_piece);
+    *ret_piece = spm_scan_next(&e->spm);
+    return ERR_OK;
 }
 
 static enum err encode_plain(struct encoder *e, struct str text, struct ids *ids)
 {
     if (text.len == 0)
         return ERR_OK;
-    pretoken_scan_start(e->scan, text);
+    if (e->rule)
+        pretoken_scan_start(e->scan, text);
+    else
+        spm_scan_start(&e->spm, text);
     for (;;) {
         struct str piece;
-        enum err err = pretoken_scan_next(e->scan, &piece);
+        enum err err = next_piece(e, &piece);
         if (err != ERR_OK || piece.len == 0)
             return err;
         err = bpe_encode(e->bpe, piece, ids);

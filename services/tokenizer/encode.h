@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Text to token ids: special tokens are found first, what lies between them is cut into pieces
- * (pretoken.h) and merged (bpe.h).
+ * (pretoken.h; spm.h for a vocabulary with scores) and merged (bpe.h).
  *
  * A control token is found only where the template wrote all of its bytes (see tmpl_value.h): its name in
  * what a user wrote, whole, in parts or put together across the border of a message, becomes plain text
@@ -26,9 +26,11 @@
 
 struct encoder;
 
-/* `pre_tokenizer` names the rule (pretoken_new, whose errors and `why` these are). */
-MUST_CHECK enum err encode_new(const struct vocab *vocab, const char *pre_tokenizer, char *why,
-                               size_t cap_why, struct encoder **ret_encoder);
+/* `pre_tokenizer` names the rule (pretoken_new, whose errors and `why` these are). A vocabulary with scores
+ * has no use for it; with `does_add_space` each text between special tokens then gets a space in front. */
+MUST_CHECK enum err encode_new(const struct vocab *vocab, const char *pre_tokenizer,
+                               bool does_add_space, char *why, size_t cap_why,
+                               struct encoder **ret_encoder);
 void encode_free(struct encoder *e);
 
 /* Appends the ids of a text. `origins` has an enum tmpl_origin for each byte; NULL: all of it came with

@@ -52,8 +52,8 @@ static void say_ready(const struct tokenizer *t)
     char status[160];
     (void)snprintf(status, sizeof status, "serving the vocabulary of %s", m->config.name);
     log_info("ready", S("model", m->config.name), U("tokens", vocab_size(m->vocab)),
-             S("rule", m->config.pre_tokenizer), U("jit", encode_has_jit(m->encoder)),
-             U("template", m->template != NULL));
+             S("rule", m->config.is_spm ? "spm" : m->config.pre_tokenizer),
+             U("jit", encode_has_jit(m->encoder)), U("template", m->template != NULL));
     notify_watchdog_start(t->loop);
     notify_ready(status);
 }

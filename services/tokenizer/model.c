@@ -52,6 +52,36 @@ static enum err open_config(struct model *m, char *why, size_t cap_why)
     return ERR_OK;
 }
 
+static enum err open_merges(const struct model *m, struct vocab_data *data, char *why,
+                            size_t cap_why)
+{
+    const struct h1b_section *s = need(m, "tokenizer.merges", H1B_U32, 2, why, cap_why);
+    if (!s)
+        return ERR_MODEL_FORMAT;
+    if (s->dims[1] != 2) {
+        (void)snprintf(why, cap_why, "section tokenizer.merges has no pairs");
+        return ERR_MODEL_FORMAT;
+    }
+    data->merges = s->data;
+    data->n_merges = s->dims[0];
+    return ERR_OK;
+}
+
+static enum err open_scores(const struct model *m, struct vocab_data *data, char *why,
+                            size_t cap_why)
+{
+    const struct h1b_section *s = need(m, "tokenizer.scores", H1B_F32, 1, why, cap_why);
+    if (!s)
+        return ERR_MODEL_FORMAT;
+    if (s->dims[0] != data->n_tokens) {
+        (void)snprintf(why, cap_why, "section tokenizer.scores has %llu scores for %zu tokens",
+                       (unsigned long long)s->dims[0], data->n_tokens);
+        return ERR_MODEL_FORMAT;
+    }
+    data->scores = s->data;
+    return ERR_OK;
+}
+
 static enum err open_vocab(struct model *m, char *why, size_t cap_why)
 {
     const struct h1b_section *offsets = need(m, "tokenizer.offsets", H1B_U32, 1, why, cap_why);
@@ -59,27 +89,25 @@ static enum err open_vocab(struct model *m, char *why, size_t cap_why)
         offsets ? need(m, "tokenizer.bytes", H1B_U8, 1, why, cap_why) : NULL;
     const struct h1b_section *types =
         bytes ? need(m, "tokenizer.types", H1B_U8, 1, why, cap_why) : NULL;
-    const struct h1b_section *merges =
-        types ? need(m, "tokenizer.merges", H1B_U32, 2, why, cap_why) : NULL;
-    if (!merges)
+    if (!types)
         return ERR_MODEL_FORMAT;
     uint64_t n = types->dims[0];
-    if (offsets->dims[0] != n + 1 || merges->dims[1] != 2 || n > m->config.n_vocab) {
+    if (offsets->dims[0] != n + 1 || n > m->config.n_vocab) {
         (void)snprintf(
             why, cap_why, "tokenizer: %llu types, %llu offsets and a vocabulary of %u do not agree",
             (unsigned long long)n, (unsigned long long)offsets->dims[0], m->config.n_vocab);
         return ERR_MODEL_FORMAT;
     }
-    const struct vocab_data data = {
+    struct vocab_data data = {
         .offsets = offsets->data,
         .bytes = bytes->data,
         .n_bytes = bytes->size,
         .types = types->data,
         .n_tokens = n,
-        .merges = merges->data,
-        .n_merges = merges->dims[0],
     };
-    return vocab_new(&data, why, cap_why, &m->vocab);
+    enum err e = m->config.is_spm ? open_scores(m, &data, why, cap_why)
+                                  : open_merges(m, &data, why, cap_why);
+    return e == ERR_OK ? vocab_new(&data, why, cap_why, &m->vocab) : e;
 }
 
 static struct str token_text(const struct model *m, uint32_t id)
@@ -117,7 +145,8 @@ enum err model_open(const char *path, char *why, size_t cap_why, struct model **
     if (e == ERR_OK)
         e = open_vocab(m, line, sizeof line);
     if (e == ERR_OK)
-        e = encode_new(m->vocab, m->config.pre_tokenizer, line, sizeof line, &m->encoder);
+        e = encode_new(m->vocab, m->config.pre_tokenizer, m->config.does_add_space, line,
+                       sizeof line, &m->encoder);
     if (e == ERR_OK)
         e = open_template(m, line, sizeof line);
     if (e != ERR_OK) {

@@ -84,7 +84,9 @@ enum err reply_new(struct reply_table *t, const struct vocab *vocab, const struc
     struct reply *r = mem_zalloc(1, sizeof *r);
     enum err e = copy_request(r, f);
     if (e == ERR_OK) {
-        e = stream_init(&r->stream, vocab, f->stops, f->n_stops, f->include_stop);
+        bool is_new_text = f->kind == PROMPT_CHAT && !f->continue_final;
+        e = stream_init(&r->stream, vocab, is_new_text && vocab_is_spm(vocab), f->stops, f->n_stops,
+                        f->include_stop);
         (void)snprintf(why, cap_why, "stop: %s", err_text(e));
     }
     if (e != ERR_OK)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/tokenizer/stream.h"
 
-enum err stream_init(struct stream *s, const struct vocab *vocab, const struct str *stops,
-                     size_t n_stops, bool keep_stop)
+enum err stream_init(struct stream *s, const struct vocab *vocab, bool drops_space,
+                     const struct str *stops, size_t n_stops, bool keep_stop)
 {
     struct stops *made;
     enum err e = stops_new(stops, n_stops, keep_stop, &made);
     if (e != ERR_OK)
         return e;
     *s = (struct stream){.stops = made};
-    detok_init(&s->detok, vocab);
+    detok_init(&s->detok, vocab, drops_space);
     return ERR_OK;
 }
 

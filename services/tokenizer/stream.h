@@ -25,8 +25,8 @@ struct stream {
     struct buf text; /* scratch */
 };
 
-/* Errors of the stop strings as from stops_new. The vocabulary is borrowed. */
-MUST_CHECK enum err stream_init(struct stream *s, const struct vocab *vocab,
+/* Errors of the stop strings as from stops_new. The vocabulary is borrowed. `drops_space`: see detok.h. */
+MUST_CHECK enum err stream_init(struct stream *s, const struct vocab *vocab, bool drops_space,
                                 const struct str *stops, size_t n_stops, bool keep_stop);
 void stream_fini(struct stream *s);
 

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/tokenizer/vocab.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/utf8.h"
+
+/* In a foreign symbol: a byte that is not UTF-8, not a code point. */
+#define FOREIGN_BYTE UINT32_C(0x200000)
 
 struct merge_slot {
     uint32_t left; /* VOCAB_NONE: free */
@@ -21,6 +27,9 @@ struct vocab {
     struct merge_slot *merges;
     size_t merges_mask;
     uint32_t byte_ids[256];
+    uint32_t unknown;
+    uint32_t ascii[128]; /* spm: the symbols of one-byte characters */
+    bool has_inner_space;
 };
 
 static enum err refuse(char *why, size_t cap_why, const char *fmt, ...)
@@ -94,8 +103,7 @@ static enum err check_tokens(const struct vocab_data *d, char *why, size_t cap_w
             return refuse(why, cap_why, "tokenizer.offsets: token %zu has %u bytes, most are %d", i,
                           to - from, VOCAB_MAX_TOKEN_BYTES);
         uint8_t t = d->types[i];
-        if (t != VOCAB_NORMAL && t != VOCAB_CONTROL && t != VOCAB_USER_DEFINED &&
-            t != VOCAB_UNUSED && t != VOCAB_BYTE)
+        if (t < VOCAB_NORMAL || t > VOCAB_BYTE)
             return refuse(why, cap_why, "tokenizer.types: token %zu has the unknown type %u", i, t);
     }
     if (d->offsets[d->n_tokens] != d->n_bytes)
@@ -121,7 +129,7 @@ static bool is_same(const struct vocab *v, uint32_t a, uint32_t b)
     return v->d.types[a] == v->d.types[b] && str_eq(vocab_bytes(v, a), vocab_bytes(v, b));
 }
 
-static enum err index_tokens(struct vocab *v, char *why, size_t cap_why)
+static enum err index_tokens(struct vocab *v)
 {
     size_t size = table_size(v->d.n_tokens);
     v->ids = malloc(size * sizeof *v->ids);
@@ -141,11 +149,33 @@ static enum err index_tokens(struct vocab *v, char *why, size_t cap_why)
         if (v->ids[s] == VOCAB_NONE)
             v->ids[s] = id;
     }
+    return ERR_OK;
+}
+
+static void find_special(struct vocab *v)
+{
+    v->unknown = VOCAB_NONE;
+    for (uint32_t id = 0; id < v->d.n_tokens; id++) {
+        struct str t = vocab_bytes(v, id);
+        if (v->unknown == VOCAB_NONE && v->d.types[id] == VOCAB_UNKNOWN)
+            v->unknown = id;
+        for (size_t i = 1; v->d.types[id] == VOCAB_NORMAL && i < t.len; i++)
+            v->has_inner_space |= t.ptr[i] == ' ' && t.ptr[i - 1] != ' ';
+    }
+}
+
+static enum err index_bytes(struct vocab *v, char *why, size_t cap_why)
+{
     for (unsigned b = 0; b < 256; b++) {
         char byte = (char)b;
-        v->byte_ids[b] = vocab_find(v, (struct str){&byte, 1});
-        if (v->byte_ids[b] == VOCAB_NONE)
+        struct str s = {&byte, 1};
+        v->byte_ids[b] = v->d.scores ? find(v, s, VOCAB_BYTE, VOCAB_BYTE) : vocab_find(v, s);
+        if (v->byte_ids[b] == VOCAB_NONE && !(v->d.scores && v->unknown != VOCAB_NONE))
             return refuse(why, cap_why, "tokenizer.bytes: no token for the byte 0x%02x", b);
+        if (v->d.scores && b < 128) {
+            uint32_t id = vocab_find(v, s);
+            v->ascii[b] = id == VOCAB_NONE ? VOCAB_FOREIGN | b : id;
+        }
     }
     return ERR_OK;
 }
@@ -191,6 +221,132 @@ static enum err index_merges(struct vocab *v, char *why, size_t cap_why)
     return e;
 }
 
+/* ---- merges of an spm vocabulary ---------------------------------------------------------------- */
+
+struct scored {
+    float score;
+    uint32_t id;
+};
+
+static int by_score(const void *a, const void *b)
+{
+    const struct scored *x = a;
+    const struct scored *y = b;
+    return (x->score < y->score) - (x->score > y->score);
+}
+
+/* Ranks of the normal tokens, the highest score first; those of one score share a rank. */
+static enum err rank_tokens(const struct vocab *v, uint32_t *ranks, char *why, size_t cap_why)
+{
+    struct scored *order = malloc(v->d.n_tokens * sizeof *order);
+    if (!order)
+        return ERR_NOMEM;
+    size_t n = 0;
+    size_t bad = v->d.n_tokens;
+    for (uint32_t id = 0; id < v->d.n_tokens; id++) {
+        if (!isfinite(v->d.scores[id]))
+            bad = id;
+        if (v->d.types[id] == VOCAB_NORMAL)
+            order[n++] = (struct scored){v->d.scores[id], id};
+    }
+    if (bad == v->d.n_tokens) {
+        qsort(order, n, sizeof *order, by_score);
+        uint32_t rank = 0;
+        for (size_t i = 0; i < n; i++) {
+            rank += i > 0 && order[i].score < order[i - 1].score;
+            ranks[order[i].id] = rank;
+        }
+    }
+    free(order);
+    return bad == v->d.n_tokens
+               ? ERR_OK
+               : refuse(why, cap_why, "tokenizer.scores: token %zu has no finite score", bad);
+}
+
+struct merge_list {
+    struct merge_slot *v;
+    size_t n;
+    size_t cap;
+};
+
+static enum err add_merge(struct merge_list *l, struct merge_slot m, char *why, size_t cap_why)
+{
+    if (l->n == VOCAB_MAX_MERGES)
+        return refuse(why, cap_why, "tokenizer.bytes: more than %d pairs make tokens",
+                      VOCAB_MAX_MERGES);
+    if (l->n == l->cap) {
+        size_t cap = l->cap > 0 ? 2 * l->cap : 1 << 14;
+        struct merge_slot *grown = realloc(l->v, cap * sizeof *grown);
+        if (!grown)
+            return ERR_NOMEM;
+        l->v = grown;
+        l->cap = cap;
+    }
+    l->v[l->n++] = m;
+    return ERR_OK;
+}
+
+/* A part of a token as a symbol: a character always is one, a longer part when it is a token. */
+static uint32_t symbol_of(const struct vocab *v, struct str part)
+{
+    size_t len;
+    uint32_t first = vocab_char(v, part, &len);
+    return len == part.len ? first : vocab_find(v, part);
+}
+
+static enum err list_pairs_of(const struct vocab *v, uint32_t id, uint32_t rank,
+                              struct merge_list *l, char *why, size_t cap_why)
+{
+    struct str t = vocab_bytes(v, id);
+    size_t len;
+    for (size_t at = 0; at < t.len; at += len) {
+        struct str rest = {t.ptr + at, t.len - at};
+        (void)vocab_char(v, rest, &len);
+        uint32_t left = at > 0 ? symbol_of(v, (struct str){t.ptr, at}) : VOCAB_NONE;
+        uint32_t right = left != VOCAB_NONE ? symbol_of(v, rest) : VOCAB_NONE;
+        if (right == VOCAB_NONE)
+            continue;
+        enum err e = add_merge(l, (struct merge_slot){left, right, rank, id}, why, cap_why);
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static enum err fill_merges(struct vocab *v, const struct merge_list *l)
+{
+    size_t size = table_size(l->n);
+    v->merges = malloc(size * sizeof *v->merges);
+    if (!v->merges)
+        return ERR_NOMEM;
+    memset(v->merges, 0xff, size * sizeof *v->merges);
+    v->merges_mask = size - 1;
+    for (size_t i = 0; i < l->n; i++) {
+        size_t s = hash_pair(l->v[i].left, l->v[i].right) & v->merges_mask;
+        while (v->merges[s].left != VOCAB_NONE)
+            s = (s + 1) & v->merges_mask;
+        v->merges[s] = l->v[i];
+    }
+    return ERR_OK;
+}
+
+static enum err index_scores(struct vocab *v, char *why, size_t cap_why)
+{
+    struct merge_list l = {0};
+    uint32_t *ranks = malloc(v->d.n_tokens * sizeof *ranks);
+    enum err e = ranks ? rank_tokens(v, ranks, why, cap_why) : ERR_NOMEM;
+    for (uint32_t id = 0; e == ERR_OK && id < v->d.n_tokens; id++) {
+        struct str t = vocab_bytes(v, id);
+        if (t.len > 0 && vocab_find(v, t) == id)
+            e = list_pairs_of(v, id, ranks[id], &l, why, cap_why);
+    }
+    if (e == ERR_OK)
+        e = fill_merges(v, &l);
+    free(ranks);
+    free(l.v);
+    return e;
+}
+
 enum err vocab_new(const struct vocab_data *data, char *why, size_t cap_why,
                    struct vocab **ret_vocab)
 {
@@ -203,9 +359,12 @@ enum err vocab_new(const struct vocab_data *data, char *why, size_t cap_why,
     if (!v)
         return ERR_NOMEM;
     v->d = *data;
-    e = index_tokens(v, why, cap_why);
+    e = index_tokens(v);
+    find_special(v);
     if (e == ERR_OK)
-        e = index_merges(v, why, cap_why);
+        e = index_bytes(v, why, cap_why);
+    if (e == ERR_OK)
+        e = v->d.scores ? index_scores(v, why, cap_why) : index_merges(v, why, cap_why);
     if (e != ERR_OK)
         goto fail;
     *ret_vocab = v;
@@ -247,7 +406,7 @@ enum vocab_type vocab_type_of(const struct vocab *v, uint32_t id)
 
 uint32_t vocab_find(const struct vocab *v, struct str bytes)
 {
-    return find(v, bytes, VOCAB_NORMAL, VOCAB_BYTE);
+    return find(v, bytes, VOCAB_NORMAL, v->d.scores ? VOCAB_NORMAL : VOCAB_BYTE);
 }
 
 uint32_t vocab_find_control(const struct vocab *v, struct str bytes)
@@ -258,6 +417,63 @@ uint32_t vocab_find_control(const struct vocab *v, struct str bytes)
 uint32_t vocab_byte(const struct vocab *v, uint8_t byte)
 {
     return v->byte_ids[byte];
+}
+
+uint32_t vocab_unknown(const struct vocab *v)
+{
+    return v->unknown;
+}
+
+bool vocab_is_spm(const struct vocab *v)
+{
+    return v->d.scores != NULL;
+}
+
+bool vocab_has_inner_space(const struct vocab *v)
+{
+    return v->has_inner_space;
+}
+
+uint32_t vocab_char(const struct vocab *v, struct str text, size_t *ret_len)
+{
+    uint8_t first = (uint8_t)text.ptr[0];
+    *ret_len = 1;
+    if (first < 128)
+        return v->ascii[first];
+    int n = utf8_next(text.ptr, text.len);
+    if (n <= 0)
+        return VOCAB_FOREIGN | FOREIGN_BYTE | first;
+    *ret_len = (size_t)n;
+    uint32_t id = vocab_find(v, (struct str){text.ptr, (size_t)n});
+    return id == VOCAB_NONE ? VOCAB_FOREIGN | utf8_decode(text.ptr, n) : id;
+}
+
+static size_t utf8_encode(uint32_t cp, uint8_t out[4])
+{
+    static const uint8_t LEAD[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; cp >>= 6)
+        out[i] = (uint8_t)(0x80 | (cp & 0x3f));
+    out[0] = (uint8_t)(LEAD[n] | cp);
+    return n;
+}
+
+size_t vocab_spell(const struct vocab *v, uint32_t symbol, uint32_t ret_ids[4])
+{
+    uint8_t bytes[4] = {(uint8_t)symbol};
+    uint32_t cp = symbol & ~VOCAB_FOREIGN;
+    size_t n = cp & FOREIGN_BYTE ? 1 : utf8_encode(cp, bytes);
+    ret_ids[0] = symbol;
+    if (symbol < VOCAB_FOREIGN)
+        return 1;
+    for (size_t i = 0; i < n; i++) {
+        ret_ids[i] = v->byte_ids[bytes[i]];
+        if (ret_ids[i] == VOCAB_NONE) {
+            ret_ids[0] = v->unknown;
+            return 1;
+        }
+    }
+    return n;
 }
 
 uint32_t vocab_rank(const struct vocab *v, uint32_t left, uint32_t right, uint32_t *ret_merged)

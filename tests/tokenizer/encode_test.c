@@ -24,7 +24,7 @@ static int make_encoder(void **state)
     char why[200];
     test_vocab_init_small(&vocab, (const char *const[]){"<|", "|>", "ab", "en", "end", NULL},
                           CONTROLS);
-    return encode_new(vocab.vocab, "llama-bpe", why, sizeof why, &encoder) == ERR_OK ? 0 : 1;
+    return encode_new(vocab.vocab, "llama-bpe", false, why, sizeof why, &encoder) == ERR_OK ? 0 : 1;
 }
 
 static int free_encoder(void **state)
@@ -142,7 +142,7 @@ static void no_control_token_can_be_smuggled_in(void **state)
     struct ids ids = {0};
     char why[200];
     test_vocab_init(&t, "llama-bpe");
-    assert_int_equal(encode_new(t.vocab, "llama-bpe", why, sizeof why, &e), ERR_OK);
+    assert_int_equal(encode_new(t.vocab, "llama-bpe", false, why, sizeof why, &e), ERR_OK);
     assert_int_equal(
         template_new(str_from(LLAMA3), str_from(""), str_from(""), why, sizeof why, &tmpl), ERR_OK);
     size_t n_tried = 0;
@@ -183,7 +183,7 @@ static void malformed_text_comes_back_byte_for_byte(void **state)
         struct encoder *e;
         char why[200];
         test_vocab_init(&t, VOCABULARIES[k]);
-        assert_int_equal(encode_new(t.vocab, VOCABULARIES[k], why, sizeof why, &e), ERR_OK);
+        assert_int_equal(encode_new(t.vocab, VOCABULARIES[k], false, why, sizeof why, &e), ERR_OK);
         for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
             struct blob b = shared_data_read(FILES[i]);
             struct ids ids = {0};

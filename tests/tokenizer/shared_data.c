@@ -156,7 +156,41 @@ static size_t unprint(struct text t, uint8_t *out)
     return n;
 }
 
-static void read_tokens(struct test_vocab *t, struct gguf *g)
+/* SentencePiece writes a space as U+2581 and a byte as <0x0A>. */
+static size_t unmark(struct text t, uint8_t *out)
+{
+    unsigned byte;
+    char word[8] = "";
+    if (t.n == 6) {
+        memcpy(word, t.p, 6);
+        if (sscanf(word, "<0x%2X>", &byte) == 1) {
+            out[0] = (uint8_t)byte;
+            return 1;
+        }
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < t.n; n++) {
+        bool is_space = t.n - i >= 3 && memcmp(t.p + i, "\xe2\x96\x81", 3) == 0;
+        out[n] = is_space ? ' ' : t.p[i];
+        i += is_space ? 3 : 1;
+    }
+    return n;
+}
+
+static void read_scores(struct test_vocab *t, struct gguf *g)
+{
+    gguf_uint(g, 4);
+    size_t n = gguf_uint(g, 8);
+    assert_int_equal(n, t->data.n_tokens);
+    t->scores = calloc(n, sizeof *t->scores);
+    assert_non_null(t->scores);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)gguf_uint(g, 4);
+        memcpy(&t->scores[i], &bits, sizeof bits);
+    }
+}
+
+static void read_tokens(struct test_vocab *t, struct gguf *g, bool is_spm)
 {
     assert_int_equal(gguf_uint(g, 4), 8);
     t->data.n_tokens = gguf_uint(g, 8);
@@ -165,7 +199,8 @@ static void read_tokens(struct test_vocab *t, struct gguf *g)
     assert_true(t->offsets && t->bytes);
     for (size_t i = 0; i < t->data.n_tokens; i++) {
         /* Special tokens are kept as they are: printable ASCII maps to itself. */
-        t->data.n_bytes += unprint(gguf_text(g), t->bytes + t->data.n_bytes);
+        uint8_t *to = t->bytes + t->data.n_bytes;
+        t->data.n_bytes += is_spm ? unmark(gguf_text(g), to) : unprint(gguf_text(g), to);
         t->offsets[i + 1] = (uint32_t)t->data.n_bytes;
     }
 }
@@ -210,6 +245,7 @@ static struct vocab *make(struct test_vocab *t)
     t->data.bytes = t->bytes;
     t->data.types = t->types;
     t->data.merges = t->merges;
+    t->data.scores = t->scores;
     enum err e = vocab_new(&t->data, why, sizeof why, &v);
     if (e != ERR_OK)
         fail_msg("%s: %s", err_name(e), why);
@@ -227,6 +263,7 @@ void test_vocab_init(struct test_vocab *t, const char *name)
     assert_int_equal(gguf_uint(&g, 4), 3);
     gguf_uint(&g, 8);
     size_t merges_at = 0;
+    bool is_spm = false;
     for (uint64_t n = gguf_uint(&g, 8); n > 0; n--) {
         struct text key = gguf_text(&g);
         uint64_t type = gguf_uint(&g, 4);
@@ -234,31 +271,70 @@ void test_vocab_init(struct test_vocab *t, const char *name)
         gguf_skip(&g, type);
         size_t end = g.at;
         g.at = at;
-        if (key.n == 21 && memcmp(key.p, "tokenizer.ggml.tokens", 21) == 0)
-            read_tokens(t, &g);
+        if (key.n == 20 && memcmp(key.p, "tokenizer.ggml.model", 20) == 0)
+            is_spm = gguf_text(&g).n == 5; /* llama, not gpt2 */
+        else if (key.n == 21 && memcmp(key.p, "tokenizer.ggml.tokens", 21) == 0)
+            read_tokens(t, &g, is_spm);
+        else if (key.n == 21 && memcmp(key.p, "tokenizer.ggml.scores", 21) == 0)
+            read_scores(t, &g);
         else if (key.n == 25 && memcmp(key.p, "tokenizer.ggml.token_type", 25) == 0)
             read_types(t, &g);
         else if (key.n == 21 && memcmp(key.p, "tokenizer.ggml.merges", 21) == 0)
             merges_at = at;
         g.at = end;
     }
-    struct vocab *tokens = make(t);
-    g.at = merges_at;
-    read_merges(t, &g, tokens);
-    vocab_free(tokens);
     t->vocab = make(t);
+    if (!is_spm) {
+        struct vocab *tokens = t->vocab;
+        g.at = merges_at;
+        read_merges(t, &g, tokens);
+        vocab_free(tokens);
+        t->vocab = make(t);
+    }
     free(b.p);
 }
 
 /* ---- small vocabularies ------------------------------------------------------------------------ */
 
-static void add(struct test_vocab *t, const char *text, uint8_t type)
+static void add_bytes(struct test_vocab *t, const char *text, size_t n, uint8_t type)
 {
-    size_t n = strlen(text);
     memcpy(t->bytes + t->data.n_bytes, text, n);
     t->data.n_bytes += n;
     t->types[t->data.n_tokens++] = type;
     t->offsets[t->data.n_tokens] = (uint32_t)t->data.n_bytes;
+}
+
+static void add(struct test_vocab *t, const char *text, uint8_t type)
+{
+    add_bytes(t, text, strlen(text), type);
+}
+
+enum { CAP_SMALL = 2048 };
+
+static void reserve_small(struct test_vocab *t)
+{
+    *t = (struct test_vocab){0};
+    t->offsets = calloc(CAP_SMALL, sizeof *t->offsets);
+    t->bytes = malloc(1 << 16);
+    t->types = malloc(CAP_SMALL);
+    assert_true(t->offsets && t->bytes && t->types);
+}
+
+void test_vocab_init_spm(struct test_vocab *t, const char *const *texts, const float *scores)
+{
+    reserve_small(t);
+    t->scores = calloc(CAP_SMALL, sizeof *t->scores);
+    assert_non_null(t->scores);
+    add(t, "<unk>", VOCAB_UNKNOWN);
+    add(t, "<s>", VOCAB_CONTROL);
+    add(t, "</s>", VOCAB_CONTROL);
+    for (unsigned b = 0; b < 256; b++)
+        add_bytes(t, &(char){(char)b}, 1, VOCAB_BYTE);
+    for (; *texts; texts++, scores++) {
+        t->scores[t->data.n_tokens] = *scores;
+        add(t, *texts, VOCAB_NORMAL);
+    }
+    t->vocab = make(t);
 }
 
 static uint32_t lookup(const struct test_vocab *t, const char *text, size_t n)
@@ -274,18 +350,11 @@ static uint32_t lookup(const struct test_vocab *t, const char *text, size_t n)
 void test_vocab_init_small(struct test_vocab *t, const char *const *texts,
                            const char *const *controls)
 {
-    enum { CAP = 2048 };
-    *t = (struct test_vocab){0};
-    t->offsets = calloc(CAP, sizeof *t->offsets);
-    t->bytes = malloc(1 << 16);
-    t->types = malloc(CAP);
-    t->merges = calloc(2 * (size_t)CAP, sizeof *t->merges);
-    assert_true(t->offsets && t->bytes && t->types && t->merges);
-    for (uint32_t b = 0; b < 256; b++) {
-        t->bytes[t->data.n_bytes++] = (uint8_t)b;
-        t->types[t->data.n_tokens++] = VOCAB_NORMAL;
-        t->offsets[t->data.n_tokens] = (uint32_t)t->data.n_bytes;
-    }
+    reserve_small(t);
+    t->merges = calloc(2 * (size_t)CAP_SMALL, sizeof *t->merges);
+    assert_non_null(t->merges);
+    for (unsigned b = 0; b < 256; b++)
+        add_bytes(t, &(char){(char)b}, 1, VOCAB_NORMAL);
     for (; *texts; texts++) {
         size_t n = strlen(*texts);
         size_t cut = n - 1;
@@ -309,4 +378,5 @@ void test_vocab_fini(struct test_vocab *t)
     free(t->bytes);
     free(t->types);
     free(t->merges);
+    free(t->scores);
 }

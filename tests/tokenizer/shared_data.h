@@ -35,11 +35,16 @@ struct test_vocab {
     uint8_t *bytes;
     uint8_t *types;
     uint32_t *merges;
+    float *scores; /* SentencePiece only */
 };
 
-/* tokenizers/<name>.gguf.xz with byte-level BPE. Fails the test when it cannot be read. */
+/* tokenizers/<name>.gguf.xz. Fails the test when it cannot be read. */
 void test_vocab_init(struct test_vocab *t, const char *name);
 void test_vocab_fini(struct test_vocab *t);
+
+/* A SentencePiece vocabulary: <unk> (0), <s>, </s>, the 256 byte tokens from 3 on, then `texts` (ended by
+ * NULL) from 259 on, normal tokens with these scores. */
+void test_vocab_init_spm(struct test_vocab *t, const char *const *texts, const float *scores);
 
 /* A vocabulary of the 256 bytes (ids 0..255), then `texts` (ended by NULL), each a normal token that is
  * merged from its longest known prefix and the rest, then `controls` (ended by NULL). Each text must be

@@ -54,7 +54,7 @@ static void text_is_that_of_decoding_all_at_once(void **state)
         struct buf bytes = {0};
         struct buf got = {0};
         struct buf want = {0};
-        detok_init(&d, vocab.vocab);
+        detok_init(&d, vocab.vocab, false);
         for (int n = test_random() % 12; n > 0; n--) {
             /* Mostly bytes that can stand in UTF-8 sequences, and all the longer tokens. */
             uint32_t id = (uint32_t)(test_random() % 3 ? 0x80 + test_random() % 0x80
@@ -84,7 +84,7 @@ static void every_file_comes_back_byte_for_byte(void **state)
         struct detok d;
         struct buf got = {0};
         struct buf want = {0};
-        detok_init(&d, vocab.vocab);
+        detok_init(&d, vocab.vocab, false);
         for (size_t k = 0; k < b.n; k++)
             detok_push(&d, b.p[k], &got);
         detok_finish(&d, &got);
@@ -101,7 +101,7 @@ static void control_tokens_and_unknown_ids_give_no_text(void **state)
     (void)state;
     struct detok d;
     struct buf out = {0};
-    detok_init(&d, vocab.vocab);
+    detok_init(&d, vocab.vocab, false);
     uint32_t end = vocab_find_control(vocab.vocab, STR_LIT("<|end|>"));
     detok_push(&d, 0xc3, &out);
     detok_push(&d, end, &out);
@@ -292,7 +292,7 @@ static void resumed_text_goes_on_byte_for_byte(void **state)
         struct stream whole;
         struct buf text = {0};
         bool is_stopped;
-        assert_int_equal(stream_init(&whole, vocab.vocab, stops, 3, false), ERR_OK);
+        assert_int_equal(stream_init(&whole, vocab.vocab, false, stops, 3, false), ERR_OK);
         size_t n_used = run(&whole, ids, n, &text, ends, &is_stopped);
         bool has_late_stop = !is_stopped && stream_finish(&whole, &text);
 
@@ -302,7 +302,7 @@ static void resumed_text_goes_on_byte_for_byte(void **state)
         struct buf tail = {0};
         size_t n_bytes;
         bool is_over;
-        assert_int_equal(stream_init(&rest, vocab.vocab, stops, 3, false), ERR_OK);
+        assert_int_equal(stream_init(&rest, vocab.vocab, false, stops, 3, false), ERR_OK);
         assert_int_equal(stream_replay(&rest, ids, cut, &n_bytes, &is_over), ERR_OK);
         assert_int_equal(n_bytes, cut > 0 ? ends[cut - 1] : 0);
         assert_int_equal(is_over, is_stopped && cut == n_used);

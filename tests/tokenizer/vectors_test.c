@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "services/tokenizer/bpe.h"
+#include "services/tokenizer/encode.h"
 #include "services/tokenizer/pretoken.h"
 #include "tests/tokenizer/shared_data.h"
 
@@ -22,6 +23,7 @@ struct model {
     struct pretoken *rule;
     struct pretoken_scan *scan;
     struct bpe *bpe;
+    struct encoder *spm; /* instead of the three */
     struct ids ids;
 };
 
@@ -30,6 +32,10 @@ static void open_model(struct model *m, const char *name, bool jit)
     char why[200] = "";
     *m = (struct model){.name = name};
     test_vocab_init(&m->t, name);
+    if (vocab_is_spm(m->t.vocab)) {
+        assert_int_equal(encode_new(m->t.vocab, "", true, why, sizeof why, &m->spm), ERR_OK);
+        return;
+    }
     assert_int_equal(pretoken_new(name, jit, why, sizeof why, &m->rule), ERR_OK);
     assert_int_equal(pretoken_scan_new(m->rule, &m->scan), ERR_OK);
     assert_int_equal(bpe_new(m->t.vocab, pretoken_ignores_merges(m->rule), &m->bpe), ERR_OK);
@@ -38,6 +44,7 @@ static void open_model(struct model *m, const char *name, bool jit)
 static void close_model(struct model *m)
 {
     ids_fini(&m->ids);
+    encode_free(m->spm);
     bpe_free(m->bpe);
     pretoken_scan_free(m->scan);
     pretoken_free(m->rule);
@@ -46,6 +53,10 @@ static void close_model(struct model *m)
 
 static void encode(struct model *m, struct str text)
 {
+    if (m->spm) {
+        assert_int_equal(encode_text(m->spm, text, NULL, &m->ids), ERR_OK);
+        return;
+    }
     pretoken_scan_start(m->scan, text);
     for (;;) {
         struct str piece;
@@ -165,6 +176,12 @@ static void qwen2_gives_the_reference_ids(void **state)
     check_model("qwen2", true);
 }
 
+static void llama_spm_gives_the_reference_ids(void **state)
+{
+    (void)state;
+    check_model("llama-spm", true);
+}
+
 static void the_interpreter_gives_the_reference_ids(void **state)
 {
     (void)state;
@@ -177,6 +194,7 @@ int main(void)
         cmocka_unit_test(llama_bpe_gives_the_reference_ids),
         cmocka_unit_test(gpt_2_gives_the_reference_ids),
         cmocka_unit_test(qwen2_gives_the_reference_ids),
+        cmocka_unit_test(llama_spm_gives_the_reference_ids),
         cmocka_unit_test(the_interpreter_gives_the_reference_ids),
     };
     if (!shared_data_is_here())

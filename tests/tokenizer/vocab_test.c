@@ -129,8 +129,11 @@ static void refuses_damaged_tokens(void **state)
     f.d.n_bytes++;
     refuses(&f, "last offset");
     fill(&f);
-    f.types[3] = 2;
-    refuses(&f, "token 3 has the unknown type 2");
+    f.types[3] = 7;
+    refuses(&f, "token 3 has the unknown type 7");
+    fill(&f);
+    f.types[3] = 0;
+    refuses(&f, "token 3 has the unknown type 0");
     fill(&f);
     f.types[0x41] = VOCAB_CONTROL;
     refuses(&f, "no token for the byte 0x41");
