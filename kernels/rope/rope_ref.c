@@ -5,18 +5,23 @@
 
 #include "kernels/math/math.h"
 
-void rope_table_fill(size_t head_dim, double theta, size_t pos0, size_t pos1, float *cos,
-                     float *sin)
+void rope_inv_freq(size_t head_dim, double theta, double *inv_freq)
 {
-    size_t h = head_dim / 2;
     double log_theta = math_log_f64(theta);
+    for (size_t i = 0; i < head_dim / 2; i++) {
+        inv_freq[i] = math_exp_f64(-2.0 * (double)i / (double)head_dim * log_theta);
+    }
+}
+
+void rope_table_fill(const double *inv_freq, size_t h, double factor, size_t pos0, size_t pos1,
+                     float *cos, float *sin)
+{
     for (size_t i = 0; i < h; i++) {
-        double inv_freq = math_exp_f64(-2.0 * (double)i / (double)head_dim * log_theta);
         for (size_t p = pos0; p < pos1; p++) {
             double s, c;
-            math_sincos_f64((double)p * inv_freq, &s, &c);
-            cos[p * h + i] = (float)c;
-            sin[p * h + i] = (float)s;
+            math_sincos_f64((double)p * inv_freq[i], &s, &c);
+            cos[p * h + i] = (float)(factor * c);
+            sin[p * h + i] = (float)(factor * s);
         }
     }
 }

@@ -10,7 +10,7 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "kernels/f16/f16.h"
-#include "kernels/rope/rope.h"
+#include "services/engine/rope_tables.h"
 
 struct shape {
     const char *name;
@@ -168,7 +168,7 @@ enum err bench_model_make(struct bench_model *b, const char *shape)
     size_t n_rope = (size_t)s->n_ctx * (s->head_dim / 2);
     m->rope_cos = mem_zalloc(n_rope, sizeof *m->rope_cos);
     m->rope_sin = mem_zalloc(n_rope, sizeof *m->rope_sin);
-    rope_table_fill(s->head_dim, m->config.rope_theta, 0, s->n_ctx, m->rope_cos, m->rope_sin);
+    rope_tables_fill(&m->config, m->rope_cos, m->rope_sin);
 
     struct maker mk = {0};
     make_weights(&mk, m);

@@ -11,7 +11,7 @@
 #include "common/check.h"
 #include "common/pack.h"
 #include "kernels/attention/attention.h"
-#include "kernels/rope/rope.h"
+#include "services/engine/rope_tables.h"
 
 /* Where the first error is noted; later look-ups are skipped once `is_bad` is set. */
 struct binder {
@@ -163,7 +163,7 @@ static void bind_all(struct binder *b)
     for (uint32_t i = 0; i < c->n_layers && !b->is_bad; i++)
         bind_layer(b, i, &m->layers[i]);
     if (!b->is_bad)
-        rope_table_fill(c->head_dim, c->rope_theta, 0, c->n_ctx, m->rope_cos, m->rope_sin);
+        rope_tables_fill(c, m->rope_cos, m->rope_sin);
 }
 
 enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,

@@ -466,6 +466,22 @@ static void glu_run(void *arg)
     }
 }
 
+static void silu_run(void *arg)
+{
+    struct rows *r = arg;
+    for (int i = 0; i < ROW_LOOPS; i++) {
+        r->k->glu_silu(r->x, r->w, 6912, r->y);
+    }
+}
+
+static void hadamard_run(void *arg)
+{
+    struct rows *r = arg;
+    for (int i = 0; i < ROW_LOOPS; i++) {
+        r->k->hadamard_rotate(r->y, 6912, 256);
+    }
+}
+
 static void rope_run(void *arg)
 {
     struct rows *r = arg;
@@ -496,6 +512,8 @@ static void bench_rows(const struct kernels *k)
         {"rmsnorm 2560", rmsnorm_run, ROW_LOOPS},
         {"quantize 6912", quantize_run, ROW_LOOPS},
         {"glu 6912", glu_run, ROW_LOOPS},
+        {"silu glu 6912", silu_run, ROW_LOOPS},
+        {"hadamard 6912 by 256", hadamard_run, ROW_LOOPS},
         {"rope 25 heads of 128", rope_run, ROW_LOOPS},
         {"softmax max and exp 128256", softmax_run, 1},
     };

@@ -54,7 +54,9 @@ static void rope_table_keeps_its_bits(void **state)
     enum { N = 4096, H = 64 };
     float *c = check_alloc((size_t)N * H * sizeof *c);
     float *s = check_alloc((size_t)N * H * sizeof *s);
-    rope_table_fill((size_t)2 * H, 500000.0, 0, N, c, s);
+    double inv_freq[H];
+    rope_inv_freq((size_t)2 * H, 500000.0, inv_freq);
+    rope_table_fill(inv_freq, H, 1.0, 0, N, c, s);
     assert_int_equal(hash_floats(c, (size_t)N * H), 0x2f658c30823a7f17);
     assert_int_equal(hash_floats(s, (size_t)N * H), 0x8bc435e1cb70d230);
     free(c);
@@ -90,6 +92,27 @@ static uint64_t hash_rows(const struct kernels *k, struct check_rng *rng)
         free(x);
         free(w);
         free(y);
+    }
+    return h;
+}
+
+/* Kernels that models other than BitNet's own need. */
+static uint64_t hash_others(const struct kernels *k, struct check_rng *rng)
+{
+    enum { N = 3 * 512 };
+    uint64_t h = SEED;
+    for (int kind = 0; kind < CHECK_FINITE; kind++) {
+        float *x = check_floats(rng, N, (enum check_kind)kind);
+        float *w = check_floats(rng, N, CHECK_NORMAL);
+        k->glu_silu(x, w, ROW, w);
+        h = hash_bytes(h, w, ROW * sizeof *w);
+        if (kind != CHECK_HUGE && kind != CHECK_WIDE) { /* inf - inf */
+            k->hadamard_rotate(x, N, 512);
+            k->hadamard_rotate(x, N, 2);
+            h = hash_bytes(h, x, N * sizeof *x);
+        }
+        free(x);
+        free(w);
     }
     return h;
 }
@@ -169,6 +192,7 @@ static void every_variant_has_the_golden_bits(void **state)
             assert_int_equal(hash_rows(k, &rng), 0x3ec34daedb4eadc6);
             assert_int_equal(hash_layers(k, &rng), 0xeb6ccd442c91e51);
             assert_int_equal(hash_attention(k, &rng), 0x8c3bc6b5a7ba4315);
+            assert_int_equal(hash_others(k, &rng), 0x665b723758b5d4b9);
         }
     }
 }

@@ -12,8 +12,10 @@ static void table_is_within_an_ulp_of_libm_up_to_131072_positions(void **state)
     enum { D = 128, H = D / 2, P0 = 131000, P1 = 131072 };
     float *c = check_alloc((size_t)P1 * H * sizeof *c);
     float *s = check_alloc((size_t)P1 * H * sizeof *s);
-    rope_table_fill(D, 500000.0, 0, 40, c, s);
-    rope_table_fill(D, 500000.0, P0, P1, c, s);
+    double inv_freq[H];
+    rope_inv_freq(D, 500000.0, inv_freq);
+    rope_table_fill(inv_freq, H, 1.0, 0, 40, c, s);
+    rope_table_fill(inv_freq, H, 1.0, P0, P1, c, s);
     for (size_t p = 0; p < P1; p = p == 39 ? P0 : p + 1) {
         for (size_t i = 0; i < H; i++) {
             double a = (double)p * pow(500000.0, -2.0 * (double)i / D);
@@ -23,6 +25,17 @@ static void table_is_within_an_ulp_of_libm_up_to_131072_positions(void **state)
     }
     free(c);
     free(s);
+}
+
+static void the_factor_scales_the_table(void **state)
+{
+    (void)state;
+    const double inv_freq[2] = {1.0, 0.25};
+    float c[6], s[6];
+    rope_table_fill(inv_freq, 2, 1.5, 0, 3, c, s);
+    assert_true(c[0] == 1.5f && s[0] == 0.0f);
+    assert_true(fabs((double)c[5] - 1.5 * cos(0.5)) < 1e-7);
+    assert_true(fabs((double)s[5] - 1.5 * sin(0.5)) < 1e-7);
 }
 
 static void rotation_turns_the_pair_of_both_halves(void **state)
@@ -67,6 +80,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_is_within_an_ulp_of_libm_up_to_131072_positions),
+        cmocka_unit_test(the_factor_scales_the_table),
         cmocka_unit_test(rotation_turns_the_pair_of_both_halves),
         cmocka_unit_test(every_variant_gives_the_bits_of_ref),
     };
