@@ -94,22 +94,31 @@ static struct ternary_weights find_linear(struct binder *b, const char *prefix, 
     return w;
 }
 
+static const float *find_layer_norm(struct binder *b, const char *prefix, const char *part,
+                                    uint32_t n)
+{
+    char name[96];
+    (void)snprintf(name, sizeof name, "%s.%s.weight", prefix, part);
+    return find_norm(b, name, n);
+}
+
 static void bind_layer(struct binder *b, uint32_t i, struct model_layer *l)
 {
     const struct model_config *c = &b->model->config;
     uint32_t n_q = c->n_heads * c->head_dim;
     uint32_t n_kv = c->n_kv_heads * c->head_dim;
     char prefix[48];
-    char name[96];
     (void)snprintf(prefix, sizeof prefix, "model.layers.%u", i);
-    (void)snprintf(name, sizeof name, "%s.input_layernorm.weight", prefix);
-    l->input_norm = find_norm(b, name, c->n_hidden);
-    (void)snprintf(name, sizeof name, "%s.post_attention_layernorm.weight", prefix);
-    l->post_attn_norm = find_norm(b, name, c->n_hidden);
-    (void)snprintf(name, sizeof name, "%s.self_attn.attn_sub_norm.weight", prefix);
-    l->attn_sub_norm = find_norm(b, name, n_q);
-    (void)snprintf(name, sizeof name, "%s.mlp.ffn_sub_norm.weight", prefix);
-    l->ffn_sub_norm = find_norm(b, name, c->n_ffn);
+    l->input_norm = find_layer_norm(b, prefix, "input_layernorm", c->n_hidden);
+    l->post_attn_norm = find_layer_norm(b, prefix, "post_attention_layernorm", c->n_hidden);
+    if (c->arch == MODEL_BITNET) {
+        l->attn_sub_norm = find_layer_norm(b, prefix, "self_attn.attn_sub_norm", n_q);
+        l->ffn_sub_norm = find_layer_norm(b, prefix, "mlp.ffn_sub_norm", c->n_ffn);
+    }
+    if (c->arch == MODEL_QWEN3) {
+        l->q_norm = find_layer_norm(b, prefix, "self_attn.q_norm", c->head_dim);
+        l->k_norm = find_layer_norm(b, prefix, "self_attn.k_norm", c->head_dim);
+    }
     l->q = find_linear(b, prefix, "self_attn.q_proj", n_q, c->n_hidden);
     l->k = find_linear(b, prefix, "self_attn.k_proj", n_kv, c->n_hidden);
     l->v = find_linear(b, prefix, "self_attn.v_proj", n_kv, c->n_hidden);
@@ -131,10 +140,6 @@ static void bind_config(struct binder *b)
     } else if (b->model->config.head_dim % 8 != 0 ||
                b->model->config.head_dim > ATTENTION_MAX_HEAD_DIM) {
         refuse(b, "config: head_dim", "a multiple of 8 up to 256");
-    } else if (b->model->config.arch != MODEL_BITNET || b->model->config.act != MODEL_RELU2 ||
-               b->model->config.rope_scaling.type != MODEL_ROPE_DEFAULT ||
-               b->model->config.hadamard != 0) {
-        refuse(b, "config", "bitnet with relu2, without rope_scaling and hadamard_inputs");
     }
 }
 

@@ -16,9 +16,10 @@
 
 struct model_layer {
     const float *input_norm; /* [hidden], before q, k, v */
-    const float *attn_sub_norm; /* [heads * head_dim], before o */
+    const float *q_norm, *k_norm; /* [head_dim], of each head before RoPE, or NULL */
+    const float *attn_sub_norm; /* [heads * head_dim], before o, or NULL */
     const float *post_attn_norm; /* [hidden], before gate and up */
-    const float *ffn_sub_norm; /* [ffn], before down */
+    const float *ffn_sub_norm; /* [ffn], before down, or NULL */
     struct ternary_weights q, k, v, o, gate, up, down;
 };
 

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* cpu_graph: the forward pass of one step over the memory of backend_cpu.
+ *
+ *   x = embedding[token]
+ *   per layer:  h = q8(norm(x));        q, k, v = W h;  rope(q, k);  a = attention(q; K, V)
+ *               x += W_o q8(a')
+ *               h = q8(norm(x));        x += W_down q8(g'),  g = act(W_gate h) * (W_up h)
+ *   logits = head * norm(x)
+ *
+ * BitNet (transformers' modeling_bitnet, arXiv 2504.12285) normalises a and g into a' and g'; Llama
+ * takes them as they are, and so does Qwen3, which normalises each head of q and k before RoPE. Each
+ * q8 may be preceded by a Hadamard rotation. Which of these a layer has, its pointers in struct
+ * model_layer and the model's config say.
+ *
+ * A step is a list of rows (tokens of any sequences). Each operation runs over all rows before the
+ * next one starts, shared among the pool's threads by rows, by output rows of a matrix, or by KV
+ * heads; each output value is computed by one thread in the kernel's own order, so the split does not
+ * show in the bits.
+ *
+ * A KV block holds for each layer and KV head K[head_dim][32] and V[32][head_dim] in f16. */
+#ifndef HALO_ENGINE_CPU_GRAPH_H
+#define HALO_ENGINE_CPU_GRAPH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "services/engine/backend.h"
+#include "services/engine/fast_head.h"
+#include "services/engine/model.h"
+#include "services/engine/pool.h"
+
+enum { CPU_ATTENTION_TOKENS = 16 }; /* most rows of a group: each task reads the cache once */
+
+struct cpu_row {
+    uint32_t token;
+    uint32_t pos;
+    uint16_t *block; /* of its own position */
+};
+
+/* Consecutive rows of one item: one task of attention for each KV head. */
+struct cpu_group {
+    const uint16_t *const *blocks;
+    uint32_t row0;
+    uint32_t n_rows;
+    uint32_t pos0;
+};
+
+struct cpu {
+    struct backend base;
+    const struct model *model;
+    const struct kernels *k;
+    struct pool *pool;
+    uint16_t *cache;
+    size_t cache_bytes;
+    size_t block_elements;
+
+    struct cpu_row *rows;
+    uint32_t n_rows;
+    struct cpu_group *groups;
+    uint32_t n_groups;
+    const uint16_t **block_ptrs; /* all items' blocks, one list after the other */
+    size_t cap_block_ptrs;
+
+    size_t n_q, n_kv; /* values per row of queries, of keys */
+    float *x; /* [rows][hidden] residual stream */
+    float *proj; /* [rows][hidden] output of o and down */
+    float *normed; /* [rows][widest] */
+    float *q, *key, *value, *attn;
+    float *gate, *up;
+    float *last; /* [max_logits][hidden] normed rows that go to the head */
+    float *logits; /* [max_logits][vocab] */
+    struct quantized act;
+    struct fast_head *fast_head; /* NULL: none */
+    uint32_t *wanted; /* rows whose logits are wanted */
+    uint32_t *n_top; /* and how many of them */
+    uint32_t n_wanted;
+
+    uint32_t layer; /* being computed */
+};
+
+/* Computes the rows, groups and wanted logits that were set up. */
+void cpu_graph_run(struct cpu *c);
+
+#endif
