@@ -26,10 +26,26 @@ struct rule {
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" SP                \
     "\\p{L}\\p{N}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+"
 
+/* GPT-2's rule between two others, as Microsoft's fork of llama.cpp runs it for the models of the Falcon-E
+ * family: text is cut at runs of [\p{P}$+<=>^~|`], what is left by GPT-2's rule, those pieces at each
+ * [0-9]. The three passes are folded into one pattern: a run of the first pass is a piece, since the
+ * other two leave it whole; GPT-2's rule sees each such run as an end of text, so white space in front
+ * of one is not parted; and a digit is a piece, as is the space that GPT-2 takes along with it. */
+#define PUNCTUATION "\\p{P}$+<=>\\^~|`"
+#define FALCON_E                                                                                   \
+    "[" PUNCTUATION "]+| ?\\p{L}+|[0-9]| (?=[0-9])| ?[^\\P{N}0-9]+| ?[^" SP PUNCTUATION            \
+    "\\p{L}\\p{N}]+|" SPACE "+(?![^" SP PUNCTUATION "])|" SPACE "+"
+
+/* The names are those of `tokenizer.ggml.pre` in GGUF files. Of Falcon3 there are two readings: llama.cpp
+ * takes Llama 3's rule, Microsoft's fork the one of Falcon-E; the model's own tokenizer.json decides
+ * which of the two names a model file gets. */
 static const struct rule RULES[] = {
     {"llama-bpe", true, LLAMA3_LIKE("\\p{N}{1,3}")},
     {"llama-3", true, LLAMA3_LIKE("\\p{N}{1,3}")},
     {"qwen2", false, LLAMA3_LIKE("\\p{N}")},
+    {"falcon3", true, LLAMA3_LIKE("\\p{N}{1,3}")},
+    {"falcon-e", false, FALCON_E},
+    {"falcon_e", false, FALCON_E},
     {"gpt-2", false,
      "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SP "\\p{L}\\p{N}]+|" SPACE "+(?!" NOT_SPACE
      ")|" SPACE "+"},

@@ -23,8 +23,9 @@
 
 struct pretoken;
 
-/* The rule of that name (tokenizer.ggml.pre of GGUF files; llama-3 is another name of llama-bpe). An unknown one gives ERR_UNKNOWN and a line
- * that lists the known ones in `why`. `jit` = false asks for the interpreter. */
+/* The rule of that name (tokenizer.ggml.pre of GGUF files; llama-3 is another name of llama-bpe). An
+ * unknown one gives ERR_UNKNOWN and a line that lists the known ones in `why`. `jit` = false asks for
+ * the interpreter. */
 MUST_CHECK enum err pretoken_new(const char *name, bool jit, char *why, size_t cap_why,
                                  struct pretoken **ret_rule);
 void pretoken_free(struct pretoken *rule);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/tokenizer/pretoken.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -59,6 +61,92 @@ static void cuts_by_the_named_rule(void **state)
     check("llama-bpe", "", "");
 }
 
+/* ---- Falcon-E: three passes one after the other -------------------------------------------------- */
+
+static void cut_by(pcre2_code *const *passes, const char *text, size_t n, struct buf *out)
+{
+    if (n == 0)
+        return;
+    if (!*passes) {
+        buf_add(out, text, n);
+        buf_add_char(out, '|');
+        return;
+    }
+    pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+    size_t at = 0;
+    while (at < n && pcre2_match(*passes, (PCRE2_SPTR)text, n, at, 0, match, NULL) >= 0) {
+        const PCRE2_SIZE *found = pcre2_get_ovector_pointer(match);
+        cut_by(passes + 1, text + at, found[0] - at, out);
+        cut_by(passes + 1, text + found[0], found[1] - found[0], out);
+        at = found[1];
+    }
+    cut_by(passes + 1, text + at, n - at, out);
+    pcre2_match_data_free(match);
+}
+
+static void falcon_e_cuts_as_its_three_passes_do(void **state)
+{
+    (void)state;
+    static const char *const PATTERNS[] = {
+        "[\\p{P}\\$\\+<=>\\^~\\|`]+",
+        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+        "[0-9]"};
+    static const char *const UNITS[] = {"a",
+                                        "Zz",
+                                        "'s",
+                                        " ",
+                                        " ",
+                                        "  ",
+                                        "\n",
+                                        "\t",
+                                        "1",
+                                        "23",
+                                        "\xd9\xa3",
+                                        "\xc2\xbd",
+                                        "$",
+                                        "+-",
+                                        "!",
+                                        "\xc3\xa9",
+                                        "`|",
+                                        "\xe2\x82\xac",
+                                        "\xe2\x80\xa6",
+                                        "\xf0\x9f\x98\x80"};
+    pcre2_code *passes[4] = {NULL};
+    for (size_t i = 0; i < 3; i++) {
+        int code;
+        PCRE2_SIZE at;
+        passes[i] = pcre2_compile((PCRE2_SPTR)PATTERNS[i], PCRE2_ZERO_TERMINATED,
+                                  PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        assert_non_null(passes[i]);
+    }
+    struct pretoken *rule = open_rule("falcon-e", true);
+    test_random_start(9);
+    for (int round = 0; round < 20000; round++) {
+        struct buf text = {0};
+        struct buf want = {0};
+        struct buf got = {0};
+        for (int n = test_random() % 12; n > 0; n--)
+            buf_add_cstr(&text, UNITS[(size_t)test_random() % (sizeof UNITS / sizeof UNITS[0])]);
+        cut_by(passes, buf_str(&text).ptr, text.len, &want);
+        cut(rule, buf_str(&text), &got);
+        assert_string_equal(buf_str(&got).ptr, buf_str(&want).ptr);
+        buf_fini(&text);
+        buf_fini(&want);
+        buf_fini(&got);
+    }
+    pretoken_free(rule);
+    for (size_t i = 0; i < 3; i++)
+        pcre2_code_free(passes[i]);
+}
+
+static void falcon3_and_falcon_e_differ(void **state)
+{
+    (void)state;
+    check("falcon3", "It's 1234  $5.\n\nOk", "It|'s| |123|4| | $|5|.\n\n|Ok|");
+    check("falcon-e", "It's 1234  $5.\n\nOk", "It|'|s| |1|2|3|4|  |$|5|.|\n|\n|Ok|");
+    check("falcon_e", "It's 1234  $5.\n\nOk", "It|'|s| |1|2|3|4|  |$|5|.|\n|\n|Ok|");
+}
+
 static void takes_white_space_as_unicode_defines_it(void **state)
 {
     (void)state;
@@ -76,7 +164,8 @@ static void an_unknown_name_is_answered_with_the_known_ones(void **state)
     assert_int_equal(pretoken_new("falcon", true, why, sizeof why, &rule), ERR_UNKNOWN);
     assert_null(rule);
     assert_string_equal(
-        why, "pre-tokenizer \"falcon\" is not known; known are llama-bpe, llama-3, qwen2, gpt-2");
+        why, "pre-tokenizer \"falcon\" is not known; known are llama-bpe, llama-3, qwen2, falcon3, "
+             "falcon-e, falcon_e, gpt-2");
     char small[8];
     assert_int_equal(pretoken_new("falcon", true, small, sizeof small, &rule), ERR_UNKNOWN);
     assert_int_equal(strlen(small), 7);
@@ -138,8 +227,9 @@ static void long_runs_cost_linear_time(void **state)
 {
     (void)state;
     static const char *const UNITS[] = {"a", " ", "\n", " \n", "   x", "'", "1", "!", "\t\t\t\r"};
-    for (int jit = 0; jit < 2; jit++) {
-        struct pretoken *rule = open_rule("llama-bpe", jit != 0);
+    static const char *const NAMES[] = {"llama-bpe", "qwen2", "falcon-e", "gpt-2"};
+    for (size_t k = 0; k < 2 * sizeof NAMES / sizeof NAMES[0]; k++) {
+        struct pretoken *rule = open_rule(NAMES[k / 2], k % 2 != 0);
         for (size_t i = 0; i < sizeof UNITS / sizeof UNITS[0]; i++) {
             /* Under 0.2 s everywhere; a quadratic rule takes minutes. */
             uint64_t took = time_of(rule, UNITS[i]);
@@ -154,6 +244,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_by_the_named_rule),
+        cmocka_unit_test(falcon_e_cuts_as_its_three_passes_do),
+        cmocka_unit_test(falcon3_and_falcon_e_differ),
         cmocka_unit_test(takes_white_space_as_unicode_defines_it),
         cmocka_unit_test(an_unknown_name_is_answered_with_the_known_ones),
         cmocka_unit_test(malformed_bytes_are_pieces_of_their_own),
