@@ -205,14 +205,16 @@ static bool read_config(const struct opt_program *p, const char *path)
 
 /* ---- help -------------------------------------------------------------------------------------- */
 
-static void print_wrapped(const char *text, int indent)
+/* Each line begins with `margin`, the first one excepted. */
+static void print_wrapped(const char *text, const char *margin)
 {
     const int width = 96;
+    const int indent = (int)strlen(margin);
     int col = indent;
     while (*text != '\0') {
         int n = (int)strcspn(text, " ");
         if (col > indent && col + 1 + n > width) {
-            printf("\n%*s", indent, "");
+            printf("\n%s", margin);
             col = indent;
         }
         if (col > indent) {
@@ -240,10 +242,11 @@ static void print_help(const struct opt_program *p)
         if (o->def != NULL && !(o->type == OPT_BOOL && strcmp(o->def, "false") == 0))
             printf("  (default: %s)", o->def);
         printf("\n      ");
-        print_wrapped(o->doc, 6);
+        print_wrapped(o->doc, "      ");
     }
     printf("  --config FILE\n      read options from the section [%s] of FILE\n", p->name);
     printf("  --print-config\n      print the options in effect in the form of FILE and exit\n");
+    printf("  --print-defaults\n      the same with every option commented out, for a new FILE\n");
     printf("  --version, --help\n");
     if (p->example != NULL)
         printf("\nExample:\n  %s\n", p->example);
@@ -280,7 +283,7 @@ void opt_print_config(const struct opt_program *p, bool with_values)
     for (size_t i = 0; i < p->n_opts; i++) {
         const struct opt *o = &p->opts[i];
         printf("# ");
-        print_wrapped(o->doc, 0);
+        print_wrapped(o->doc, "# ");
         const char *s = NULL;
         if (o->type == OPT_STR)
             memcpy(&s, (const char *)p->values + o->offset, sizeof s);
@@ -406,6 +409,10 @@ bool opt_parse(const struct opt_program *p, int argc, char **argv, int *ret_oper
     }
     if (has_flag(argc, argv, "--version")) {
         printf("%s %s\n", p->name, opt_version());
+        return false;
+    }
+    if (has_flag(argc, argv, "--print-defaults")) {
+        opt_print_config(p, false);
         return false;
     }
     *ret_exit = 2;

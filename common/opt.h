@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Options of a program: one table gives parsing, --help, --version, --print-config and the checks.
+/* Options of a program: one table gives parsing, --help, --version, --print-config, the shipped
+ * halo.conf (--print-defaults) and the checks.
  *
  * Values come from, weakest first: the table's default, `--config FILE` (lines "name = value" under
  * "[program]" headings), the command line (--name VALUE, --name=VALUE, --flag). An unknown or
@@ -64,7 +65,7 @@ struct opt_program {
 
 /* Parses. Returns true to go on; *ret_operands is then the index in argv of the first operand (argc if
  * none; argv is permuted so that operands are last). Returns false when the program should end now with
- * *ret_exit: 0 after --help, --version or --print-config (printed to stdout), 2 after an error
+ * *ret_exit: 0 after --help, --version, --print-config or --print-defaults (printed to stdout), 2 after an error
  * (printed to stderr). Strings point into argv or live as long as the process. */
 bool opt_parse(const struct opt_program *p, int argc, char **argv, int *ret_operands,
                int *ret_exit);

@@ -7,6 +7,7 @@ Slow and simple on purpose: it is what other implementations are compared with, 
     python3 reference_forward.py halo-demo.h1b --chat "What is the capital of France?" "And of Italy?"
 
 --logits prints the five highest logits after each position of <|begin_of_text|> + text.
+--nll prints the mean of -ln p(token) over the text after <|begin_of_text|>, and its exp.
 --chat answers the user turns one after the other, greedily.
 --ask answers one question a line of a file, each in a conversation of its own.
 """
@@ -151,6 +152,14 @@ def print_logits(model, text):
         print(position, token, " ".join(f"{i}:{row[i]:.4f}" for i in top))
 
 
+def print_nll(model, text):
+    ids = [model.config["bos_token_id"]] + model.tokenizer.encode(text)
+    logits = model.forward(ids)[:-1].astype(np.float64)
+    top = logits.max(-1)
+    nll = np.log(np.exp(logits - top[:, None]).sum(-1)) + top - logits[range(len(ids) - 1), ids[1:]]
+    print(f"{nll.mean():.5f} nats, perplexity {np.exp(nll.mean()):.4f}, {len(nll)} tokens")
+
+
 def print_chat(model, turns, system):
     messages = [{"role": "system", "content": system}] if system else []
     for turn in turns:
@@ -165,6 +174,7 @@ def main():
     )
     parser.add_argument("model", help="a .h1b file of architecture bitnet")
     parser.add_argument("--logits", metavar="TEXT")
+    parser.add_argument("--nll", metavar="TEXT")
     parser.add_argument("--chat", nargs="+", metavar="TURN")
     parser.add_argument("--ask", metavar="FILE")
     parser.add_argument("--system", default="", help="system message for --chat and --ask")
@@ -173,6 +183,8 @@ def main():
     model = Model(args.model, np.float64 if args.float64 else np.float32)
     if args.logits is not None:
         print_logits(model, args.logits)
+    if args.nll is not None:
+        print_nll(model, args.nll)
     if args.chat:
         print_chat(model, args.chat, args.system)
     if args.ask:

@@ -32,7 +32,7 @@ enum {
     ATTENTION_MAX_HEAD_DIM = 256,
 };
 
-/* The queries of n_tokens consecutive positions of one sequence. head_dim is a multiple of 8 from 8
+/* The queries of n_tokens consecutive positions of one sequence. head_dim is a multiple of 4 from 4
  * to 256. */
 struct attention {
     const uint16_t *const *blocks; /* one per 32 positions of the sequence */

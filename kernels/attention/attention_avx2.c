@@ -17,13 +17,24 @@ enum { TILE_QUERIES = 4 };
 void attention_store_avx2(const float *k, const float *v, size_t head_dim, size_t slot,
                           uint16_t *k_block, uint16_t *v_block)
 {
-    for (size_t d = 0; d < head_dim; d += 8) {
+    size_t d = 0;
+    for (; d + 8 <= head_dim; d += 8) {
         __m128i kh = _mm256_cvtps_ph(_mm256_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
         __m128i vh = _mm256_cvtps_ph(_mm256_loadu_ps(v + d), _MM_FROUND_TO_NEAREST_INT);
         uint16_t column[8];
         _mm_storeu_si128((__m128i *)(void *)column, kh);
         _mm_storeu_si128((__m128i *)(void *)(v_block + slot * head_dim + d), vh);
         for (size_t i = 0; i < 8; i++) {
+            k_block[(d + i) * ATTENTION_BLOCK + slot] = column[i];
+        }
+    }
+    if (d < head_dim) {
+        __m128i kh = _mm_cvtps_ph(_mm_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
+        __m128i vh = _mm_cvtps_ph(_mm_loadu_ps(v + d), _MM_FROUND_TO_NEAREST_INT);
+        uint16_t column[4];
+        _mm_storeu_si64(column, kh);
+        _mm_storeu_si64(v_block + slot * head_dim + d, vh);
+        for (size_t i = 0; i < 4; i++) {
             k_block[(d + i) * ATTENTION_BLOCK + slot] = column[i];
         }
     }
@@ -130,10 +141,11 @@ INLINE void merge_columns(struct attention_query *query, const struct attention_
     _mm256_storeu_ps(query->segment + d, acc);
 }
 
-/* Columns [d, d + 8 * n_vectors) for n queries. */
+/* Columns [d, d + 8 * n_vectors) for n queries; with is_half the four columns at d, the last ones. */
 INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_t d,
                           size_t n_present, struct attention_query *query,
-                          const struct attention_weights *w, size_t n, size_t n_vectors)
+                          const struct attention_weights *w, size_t n, size_t n_vectors,
+                          bool is_half)
 {
     __m256 acc[TILE_QUERIES][2];
     UNROLL
@@ -151,7 +163,8 @@ INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_
         __m256 u[2];
         UNROLL
         for (size_t j = 0; j < n_vectors; j++) {
-            u[j] = load_f16(v->block + at + 8 * j);
+            u[j] = is_half ? _mm256_cvtph_ps(_mm_loadu_si64(v->block + at))
+                           : load_f16(v->block + at + 8 * j);
         }
         UNROLL
         for (size_t i = 0; i < n; i++) {
@@ -176,10 +189,14 @@ INLINE void weigh_tile(const struct attention_data *v, size_t head_dim, size_t n
 {
     size_t d = 0;
     for (; d + 16 <= head_dim; d += 16) {
-        weigh_columns(v, head_dim, d, n_present, query, w, n, 2);
+        weigh_columns(v, head_dim, d, n_present, query, w, n, 2, false);
+    }
+    if (d + 8 <= head_dim) {
+        weigh_columns(v, head_dim, d, n_present, query, w, n, 1, false);
+        d += 8;
     }
     if (d < head_dim) {
-        weigh_columns(v, head_dim, d, n_present, query, w, n, 1);
+        weigh_columns(v, head_dim, d, n_present, query, w, n, 1, true);
     }
 }
 
@@ -209,8 +226,12 @@ static void merge(float *into, const float *next, float e, float e2, size_t head
 
 static void divide(const float *acc, float l, float *out, size_t head_dim)
 {
-    for (size_t d = 0; d < head_dim; d += 8) {
+    size_t d = 0;
+    for (; d + 8 <= head_dim; d += 8) {
         _mm256_storeu_ps(out + d, _mm256_div_ps(_mm256_loadu_ps(acc + d), _mm256_set1_ps(l)));
+    }
+    if (d < head_dim) {
+        _mm_storeu_ps(out + d, _mm_div_ps(_mm_loadu_ps(acc + d), _mm_set1_ps(l)));
     }
 }
 

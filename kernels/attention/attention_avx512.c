@@ -18,13 +18,24 @@ enum { TILE_QUERIES = 8 };
 void attention_store_avx512(const float *k, const float *v, size_t head_dim, size_t slot,
                             uint16_t *k_block, uint16_t *v_block)
 {
-    for (size_t d = 0; d < head_dim; d += 8) {
+    size_t d = 0;
+    for (; d + 8 <= head_dim; d += 8) {
         __m128i kh = _mm256_cvtps_ph(_mm256_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
         __m128i vh = _mm256_cvtps_ph(_mm256_loadu_ps(v + d), _MM_FROUND_TO_NEAREST_INT);
         uint16_t column[8];
         _mm_storeu_si128((__m128i *)(void *)column, kh);
         _mm_storeu_si128((__m128i *)(void *)(v_block + slot * head_dim + d), vh);
         for (size_t i = 0; i < 8; i++) {
+            k_block[(d + i) * ATTENTION_BLOCK + slot] = column[i];
+        }
+    }
+    if (d < head_dim) {
+        __m128i kh = _mm_cvtps_ph(_mm_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
+        __m128i vh = _mm_cvtps_ph(_mm_loadu_ps(v + d), _MM_FROUND_TO_NEAREST_INT);
+        uint16_t column[4];
+        _mm_storeu_si64(column, kh);
+        _mm_storeu_si64(v_block + slot * head_dim + d, vh);
+        for (size_t i = 0; i < 4; i++) {
             k_block[(d + i) * ATTENTION_BLOCK + slot] = column[i];
         }
     }
@@ -193,8 +204,12 @@ static void merge(float *into, const float *next, float e, float e2, size_t head
 
 static void divide(const float *acc, float l, float *out, size_t head_dim)
 {
-    for (size_t d = 0; d < head_dim; d += 8) {
+    size_t d = 0;
+    for (; d + 8 <= head_dim; d += 8) {
         _mm256_storeu_ps(out + d, _mm256_div_ps(_mm256_loadu_ps(acc + d), _mm256_set1_ps(l)));
+    }
+    if (d < head_dim) {
+        _mm_storeu_ps(out + d, _mm_div_ps(_mm_loadu_ps(acc + d), _mm_set1_ps(l)));
     }
 }
 

@@ -184,8 +184,12 @@ INLINE void weigh_tile(const struct attention_data *v, size_t head_dim, size_t n
     for (; d + 16 <= head_dim; d += 16) {
         weigh_columns(v, head_dim, d, n_present, query, w, n, 4);
     }
-    if (d < head_dim) {
+    if (d + 8 <= head_dim) {
         weigh_columns(v, head_dim, d, n_present, query, w, n, 2);
+        d += 8;
+    }
+    if (d < head_dim) {
+        weigh_columns(v, head_dim, d, n_present, query, w, n, 1);
     }
 }
 

@@ -127,7 +127,7 @@ static inline void attention_close_segments(struct attention_pass *s, size_t blo
         for (size_t i = from; i < to; i++) {
             s->total.m[i] = s->segment.m[i];
             s->total.l[i] = s->segment.l[i];
-            memcpy(s->query[i].total, s->query[i].segment, hd * sizeof(float));
+            memcpy(s->query[i].total, s->query[i].segment, (hd + 7) / 8 * 8 * sizeof(float));
         }
         return;
     }

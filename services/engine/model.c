@@ -137,9 +137,9 @@ static void bind_config(struct binder *b)
     } else if (model_config_parse(s->data, (size_t)s->size, why, sizeof why, &b->model->config)) {
         (void)snprintf(b->why, b->cap_why, "%s: %s", b->path, why);
         b->is_bad = true;
-    } else if (b->model->config.head_dim % 8 != 0 ||
+    } else if (b->model->config.head_dim % 4 != 0 ||
                b->model->config.head_dim > ATTENTION_MAX_HEAD_DIM) {
-        refuse(b, "config: head_dim", "a multiple of 8 up to 256");
+        refuse(b, "config: head_dim", "a multiple of 4 up to 256");
     }
 }
 

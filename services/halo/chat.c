@@ -77,7 +77,7 @@ static char *find_server(const struct options *o)
 {
     if (o->url != NULL)
         return api_base(o->url);
-    const char *run = o->run != NULL ? o->run : opt_default_run_dir();
+    const char *run = o->run != NULL ? o->run : stack_info_default_run();
     struct stack_info info;
     stack_info_read(run, &info);
     char *base = info.has_facts ? api_base(info.url) : NULL;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/halo/control.h"
 
+#include <stdlib.h>
+
 #include "common/check.h"
 #include "common/clock.h"
 #include "proto/link.h"
+#include "services/halo/units.h"
 
 enum { DRAIN_MS = 1000 };
 
@@ -71,8 +74,8 @@ static void on_timeout(struct loop_timer *t)
     loop_stop(q->loop);
 }
 
-enum err control_ask(const char *run, const char *verb, const char *target, uint32_t timeout_ms,
-                     struct control_reply *ret_reply)
+static enum err ask_supervisor(const char *run, const char *verb, const char *target,
+                               uint32_t timeout_ms, struct control_reply *ret_reply)
 {
     struct frame_command command = {.verb = str_from(verb), .target = str_from(target)};
     struct asking q = {.timer = {.fire = on_timeout}, .command = &command, .reply = ret_reply};
@@ -96,6 +99,15 @@ enum err control_ask(const char *run, const char *verb, const char *target, uint
     (void)link_drain(DRAIN_MS);
     loop_free(q.loop);
     return ret_reply->code;
+}
+
+enum err control_ask(const char *run, const char *verb, const char *target, uint32_t timeout_ms,
+                     struct control_reply *ret_reply)
+{
+    char *systemd_url = units_url(run);
+    free(systemd_url);
+    return systemd_url != NULL ? units_ask(verb, target, ret_reply)
+                               : ask_supervisor(run, verb, target, timeout_ms, ret_reply);
 }
 
 void control_reply_fini(struct control_reply *r)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One command to the supervisor and its answer, over the link at ipc://RUN/supervisor.sock. */
+/* One command to the supervisor and its answer, over the link at ipc://RUN/supervisor.sock; where systemd
+ * runs the stack, units.h answers instead. */
 #ifndef HALO_HALO_CONTROL_H
 #define HALO_HALO_CONTROL_H
 

@@ -104,8 +104,7 @@ static void check_memory(struct checks *c)
                      : mib < MEMORY_WARN_MIB ? OUTCOME_WARN
                                              : OUTCOME_OK;
     checks_add(c, o, "memory",
-               "stop other programs, or give the engines a smaller cache (--engine-args "
-               "\"--kv-tokens N\")",
+               "stop other programs, or give the engines a smaller cache (--kv-tokens N)",
                "%llu MiB available", mib);
 }
 
@@ -151,7 +150,12 @@ static void check_processes(struct checks *c, const char *run, const struct stac
                    "no stack runs in %s", run);
         return;
     }
-    if (control_ask(run, "status", "", STATUS_TIMEOUT_MS, &reply) != ERR_OK)
+    bool is_ok = control_ask(run, "status", "", STATUS_TIMEOUT_MS, &reply) == ERR_OK;
+    if (info->is_systemd)
+        checks_add(c, is_ok ? OUTCOME_OK : OUTCOME_FAIL, "systemd",
+                   "start the stack with `systemctl start halo.target`", "%s",
+                   is_ok ? "runs the stack" : reply.detail);
+    else if (!is_ok)
         checks_add(c, OUTCOME_FAIL, "supervisor",
                    "stop the stack with `halo down` and start it again", "pid %d: %s",
                    (int)info->pid, reply.detail);
@@ -280,7 +284,7 @@ int verb_doctor(int argc, char **argv)
     int rc;
     if (!opt_parse(&program, argc, argv, &operands, &rc))
         return rc;
-    const char *run = o.run != NULL ? o.run : opt_default_run_dir();
+    const char *run = o.run != NULL ? o.run : stack_info_default_run();
     struct stack_info info;
     struct checks c;
     char hash[HASH_CAP] = "";
@@ -288,10 +292,11 @@ int verb_doctor(int argc, char **argv)
     stack_info_read(run, &info);
     check_memory(&c);
     if (o.url == NULL) {
-        check_run_directory(&c, run);
+        if (!info.is_systemd) /* its run directory is the installation's matter */
+            check_run_directory(&c, run);
         check_disk(&c, run);
         check_processes(&c, run, &info);
-        if (info.has_facts)
+        if (info.has_facts && !info.is_systemd)
             check_model(&c, info.model, hash);
     }
     if (o.url != NULL || info.has_facts)

@@ -86,7 +86,15 @@ int verb_down(int argc, char **argv)
     struct stack_info info;
     stack_info_read(run, &info);
     pid_t supervisor = info.pid;
+    bool is_systemd = info.is_systemd;
     stack_info_fini(&info);
+    if (is_systemd) {
+        (void)fprintf(stderr,
+                      "halo down: systemd runs the stack in %s; stop it with `systemctl "
+                      "stop halo.target`\n",
+                      run);
+        return EXIT_FAILURE;
+    }
     int fd = supervisor > 0 ? pidfd_open(supervisor, 0) : -1;
     if (fd < 0) {
         char why[STACK_INFO_WHY_CAP];

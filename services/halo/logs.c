@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* halo logs: the last lines of RUN/log/<name>.log, one file or all merged by time, and what is
- * appended from then on. */
+ * appended from then on. Where systemd runs the stack, journalctl shows them. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,8 @@
 #include "common/mem.h"
 #include "common/opt.h"
 #include "services/halo/print.h"
+#include "services/halo/stack_info.h"
+#include "services/halo/units.h"
 #include "services/halo/verbs.h"
 
 enum {
@@ -277,8 +279,14 @@ int verb_logs(int argc, char **argv)
         return EXIT_BAD_USAGE;
     }
     struct buf dir = {0};
-    buf_printf(&dir, "%s/log", o.run != NULL ? o.run : opt_default_run_dir());
-    struct logs l = {.dir = buf_detach(&dir), .only = operands < argc ? argv[operands] : NULL};
+    const char *run = o.run != NULL ? o.run : stack_info_default_run();
+    const char *only = operands < argc ? argv[operands] : NULL;
+    char *systemd_url = units_url(run);
+    free(systemd_url);
+    if (systemd_url != NULL)
+        return units_show_logs(only, o.n_lines, o.is_following);
+    buf_printf(&dir, "%s/log", run);
+    struct logs l = {.dir = buf_detach(&dir), .only = only};
     rc = EXIT_FAILURE;
     if (!open_directory(&l)) {
         (void)fprintf(stderr,

@@ -30,11 +30,11 @@ static char *if_there(struct buf *path, int mode)
     return found;
 }
 
-/* Its folder in services/ of a build tree: that of its name, halo-bench stands beside the engine. */
+/* Its folder in services/ of a build tree: that of its name, halo-bench and halo-ppl stand beside the engine. */
 static const char *build_folder(const char *program)
 {
     static const char PREFIX[] = "halo-";
-    if (strcmp(program, "halo-bench") == 0)
+    if (strcmp(program, "halo-bench") == 0 || strcmp(program, "halo-ppl") == 0)
         return "engine";
     return strncmp(program, PREFIX, strlen(PREFIX)) == 0 ? program + strlen(PREFIX) : program;
 }

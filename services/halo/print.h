@@ -18,6 +18,6 @@ void print_duration(uint64_t seconds, char *text, size_t cap);
 #define PRINT_RUN_ROW(strct)                                                                       \
     OPT_STR_ROW(strct, run, "run", NULL, "DIR",                                                    \
                 "run directory of the stack; default $HALO_RUN, $XDG_RUNTIME_DIR/halo or "         \
-                "/tmp/halo-<uid>")
+                "/tmp/halo-<uid>, or the stack that systemd runs")
 
 #endif

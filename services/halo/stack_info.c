@@ -12,6 +12,8 @@
 
 #include "common/buf.h"
 #include "common/mem.h"
+#include "common/opt.h"
+#include "services/halo/units.h"
 
 bool stack_info_trusts(const char *run, char *why, size_t cap_why)
 {
@@ -75,8 +77,28 @@ void stack_info_read(const char *run, struct stack_info *ret_info)
         .n_engines = (uint32_t)json_integer_value(json_object_get(o, "engines")),
         .started = (uint64_t)json_integer_value(json_object_get(o, "started")),
     };
+    char *url = pid == 0 ? units_url(run) : NULL;
+    if (url != NULL) {
+        free(ret_info->url);
+        ret_info->url = url;
+        ret_info->pid = 1;
+        ret_info->is_systemd = ret_info->has_facts = true;
+    }
     json_decref(o);
     buf_fini(&path);
+}
+
+const char *stack_info_default_run(void)
+{
+    struct stack_info own;
+    const char *run = opt_default_run_dir();
+    const char *asked = getenv("HALO_RUN");
+    stack_info_read(run, &own);
+    bool is_ours = own.pid > 0 || (asked != NULL && *asked != '\0');
+    stack_info_fini(&own);
+    char *url = is_ours ? NULL : units_url(UNITS_RUN);
+    free(url);
+    return url != NULL ? UNITS_RUN : run;
 }
 
 void stack_info_fini(struct stack_info *s)

@@ -12,7 +12,8 @@
 enum { STACK_INFO_WHY_CAP = 512 };
 
 struct stack_info {
-    pid_t pid; /* of the supervisor; 0: none runs */
+    pid_t pid; /* of the supervisor, or 1 for systemd; 0: none runs */
+    bool is_systemd; /* systemd runs the stack: only `url` is known */
     bool has_facts; /* stack.json was read: the stack has been ready; else the rest is "" and 0 */
     char *url;
     char *http;
@@ -22,6 +23,10 @@ struct stack_info {
     uint32_t n_engines;
     uint64_t started; /* Unix seconds */
 };
+
+/* The run directory when the user names none: opt_default_run_dir(), but where no stack runs in that and
+ * systemd runs one on this machine, UNITS_RUN. Lives as long as the process. */
+const char *stack_info_default_run(void);
 
 /* Whether it is a directory that only we or root can have filled; if not, `why` gets one line with the
  * remedy. */

@@ -62,7 +62,9 @@ static void print_table(const struct stack_info *info, const struct control_repl
 {
     char up[32] = "";
     uint64_t now_ms = clock_unix_ms();
-    if (info->has_facts) {
+    if (info->is_systemd) {
+        (void)printf("%s   run by systemd: systemctl start|stop halo.target\n\n", info->url);
+    } else if (info->has_facts) {
         print_duration(now_ms / 1000 - info->started, up, sizeof up);
         (void)printf("%s   model %s   up %s   supervisor pid %d\n\n", info->url, info->model, up,
                      (int)info->pid);
@@ -114,7 +116,7 @@ int verb_status(int argc, char **argv)
     int rc;
     if (!opt_parse(&program, argc, argv, &operands, &rc))
         return rc;
-    const char *run = o.run != NULL ? o.run : opt_default_run_dir();
+    const char *run = o.run != NULL ? o.run : stack_info_default_run();
     struct stack_info info;
     struct control_reply reply = {0};
     stack_info_read(run, &info);
@@ -126,7 +128,10 @@ int verb_status(int argc, char **argv)
     else if (info.pid == 0)
         stack_info_say_none(run);
     else if (reply.code != ERR_OK)
-        (void)fprintf(stderr, "halo: %s (pid %d); see `halo logs`, or stop it with `halo down`\n",
+        (void)fprintf(stderr,
+                      info.is_systemd
+                          ? "halo: %s\n"
+                          : "halo: %s (pid %d); see `halo logs`, or stop it with `halo down`\n",
                       reply.detail, (int)info.pid);
     else
         print_table(&info, &reply);
@@ -155,7 +160,7 @@ int verb_restart(int argc, char **argv)
         (void)fprintf(stderr, "halo restart: one process at a time; see halo restart --help\n");
         return EXIT_BAD_USAGE;
     }
-    const char *run = o.run != NULL ? o.run : opt_default_run_dir();
+    const char *run = o.run != NULL ? o.run : stack_info_default_run();
     const char *target = operands < argc ? argv[operands] : "";
     struct stack_info info;
     struct control_reply reply = {0};

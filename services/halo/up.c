@@ -137,6 +137,13 @@ static const char *difference(const struct options *o, const struct plan *p,
 
 static int answer_running(const struct options *o, const struct plan *p, const struct stack_info *s)
 {
+    if (s->is_systemd) {
+        (void)fprintf(stderr,
+                      "halo up: systemd runs the stack in %s; start it with `systemctl start "
+                      "halo.target`, or name another directory with --run\n",
+                      p->run);
+        return EXIT_FAILURE;
+    }
     if (!s->has_facts) {
         (void)fprintf(stderr,
                       "halo up: a stack in %s is just being started or stopped (supervisor pid "

@@ -2,11 +2,13 @@
 /* halo-tokenizer: text on the gateway's side, token ids on the router's. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/notify.h"
 #include "proto/link.h"
+#include "services/tokenizer/dump.h"
 #include "services/tokenizer/model.h"
 #include "services/tokenizer/options.h"
 #include "services/tokenizer/service.h"
@@ -23,6 +25,19 @@ static void on_terminate(void *ctx)
     struct tokenizer *t = ctx;
     notify_stopping();
     service_leave(t->service);
+}
+
+/* --encode; the exit status. */
+static int encode_stdin(struct tokenizer *t)
+{
+    char why[512] = "";
+    enum err e = model_open(t->options.model, why, sizeof why, &t->model);
+    if (e == ERR_OK)
+        e = dump_ids(t->model, STDIN_FILENO, STDOUT_FILENO, why, sizeof why);
+    if (e != ERR_OK)
+        (void)fprintf(stderr, "halo-tokenizer: %s\n", why);
+    model_close(t->model);
+    return e == ERR_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static bool start(struct tokenizer *t)
@@ -64,6 +79,8 @@ int main(int argc, char **argv)
     int status = 0;
     if (!options_parse(&t.options, argc, argv, &status))
         return status;
+    if (t.options.does_encode)
+        return encode_stdin(&t);
     status = EXIT_FAILURE;
     if (start(&t)) {
         say_ready(&t);

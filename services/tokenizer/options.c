@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "common/check.h"
+#include "common/log.h"
 #include "common/opt.h"
 
 static const struct opt TABLE[] = {
@@ -11,6 +12,9 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
                 "model whose vocabulary and chat template are used, an .h1b file; the same as the "
                 "engines'"),
+    OPT_BOOL_ROW(struct options, does_encode, "encode", "false",
+                 "serve nobody: read a text from stdin, write its token ids to stdout as 32-bit "
+                 "little-endian numbers, and end"),
 };
 
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
@@ -30,6 +34,10 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
     if (o->model == NULL) {
         (void)fprintf(stderr, "halo-tokenizer: no model; name a file with --model FILE\n");
         return false;
+    }
+    if (o->does_encode) {
+        log_init("tokenizer", LOG_WARN);
+        return true;
     }
     return opt_common_setup("tokenizer", &o->run, o->log_level);
 }

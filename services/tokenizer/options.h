@@ -9,6 +9,7 @@ struct options {
     const char *run;
     const char *log_level;
     const char *model;
+    bool does_encode;
 };
 
 /* Parses the command line. False when the program should end with *ret_exit. */

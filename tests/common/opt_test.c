@@ -27,7 +27,10 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct values, count, "count", "3", 1, 10, "N", "How many; never more than ten."),
     OPT_U64_ROW(struct values, bytes, "bytes", "2k", 0, UINT64_MAX, "BYTES", "A size."),
     OPT_BOOL_ROW(struct values, is_fast, "fast", "false", "Go fast."),
-    OPT_BOOL_ROW(struct values, is_safe, "safe", "true", "Stay safe."),
+    OPT_BOOL_ROW(
+        struct values, is_safe, "safe", "true",
+        "Stay safe; this text is longer than one line of the help, so that it is wrapped there "
+        "and in the configuration file."),
 };
 
 static struct values v;
@@ -183,6 +186,22 @@ static void printed_configuration_reads_back(void **state)
     assert_string_equal(v.color, "red");
 }
 
+static void printed_defaults_are_comments_that_name_every_option(void **state)
+{
+    (void)state;
+    static char printed[sizeof out.text];
+    assert_false(PARSE("--print-defaults", "--count=9"));
+    assert_int_equal(status, 0);
+    (void)snprintf(printed, sizeof printed, "%s", out.text);
+    assert_has(printed, "[prog]\n# ");
+    assert_has(printed, "\n# count = 3\n");
+    assert_has(printed, "\n# safe = true\n");
+    for (char *line = strchr(printed, '\n') + 1; *line != '\0'; line = strchr(line, '\n') + 1)
+        assert_int_equal(*line, '#');
+    assert_true(PARSE(config_with(printed)));
+    assert_int_equal(v.count, 3);
+}
+
 static void help_and_version_end_with_success(void **state)
 {
     (void)state;
@@ -240,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_file_is_weaker_than_the_command_line_wherever_it_stands),
         cmocka_unit_test(mistakes_in_a_file_are_named_with_their_line),
         cmocka_unit_test(printed_configuration_reads_back),
+        cmocka_unit_test(printed_defaults_are_comments_that_name_every_option),
         cmocka_unit_test(help_and_version_end_with_success),
         cmocka_unit_test(the_run_directory_must_be_ours_alone),
     };

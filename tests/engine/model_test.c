@@ -149,7 +149,7 @@ static void a_head_size_that_kernels_lack_is_refused(void **state)
 {
     (void)state;
     struct testmodel t = TESTMODEL_TINY;
-    t.head_dim = 12;
+    t.head_dim = 10;
     testmodel_write(&t, path, NULL, NULL);
     char why[256];
     struct model *m = NULL;

@@ -35,6 +35,21 @@ static void rms_norm(const double *x, const float *w, uint32_t n, double eps, do
         y[i] = x[i] / sqrt(sum / n + eps) * (double)w[i];
 }
 
+/* By the definition: element (i, j) of the matrix is -1 to the number of common bits of i and j. */
+static void rotate_by_hadamard(double *x, uint32_t n, uint32_t block)
+{
+    double *y = mem_zalloc(n, sizeof *y);
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t j = 0; j < block; j++) {
+            double v = x[i / block * block + j];
+            y[i] += __builtin_popcount(i % block & j) % 2 == 0 ? v : -v;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = y[i] / sqrt(block);
+    free(y);
+}
+
 /* What is left of x after int8 quantisation by the largest value. */
 static void quantise(double *x, uint32_t n)
 {
@@ -58,17 +73,51 @@ static void linear(const struct ternary_weights *w, const double *x, double *y)
     }
 }
 
+/* The angle of pair i at position 1, and the factor of cosines and sines: the scalings once more, from
+ * the papers' and transformers' formulas. */
+static double frequency(const struct model_config *c, uint32_t i, double *ret_factor)
+{
+    const struct model_rope_scaling *s = &c->rope_scaling;
+    const double pi = acos(-1);
+    double f = pow(c->rope_theta, -2.0 * i / c->head_dim);
+    *ret_factor = 1;
+    if (s->type == MODEL_ROPE_LINEAR)
+        return f / s->factor;
+    if (s->type == MODEL_ROPE_LLAMA3) {
+        double wavelength = 2 * pi / f;
+        if (wavelength < s->n_ctx_original / s->high_freq_factor)
+            return f;
+        if (wavelength > s->n_ctx_original / s->low_freq_factor)
+            return f / s->factor;
+        double smooth = (s->n_ctx_original / wavelength - s->low_freq_factor) /
+                        (s->high_freq_factor - s->low_freq_factor);
+        return (1 - smooth) * f / s->factor + smooth * f;
+    }
+    if (s->type == MODEL_ROPE_YARN) {
+        double per_log = c->head_dim / (2 * log(c->rope_theta));
+        double low = floor(per_log * log(s->n_ctx_original / (s->beta_fast * 2 * pi)));
+        double high = ceil(per_log * log(s->n_ctx_original / (s->beta_slow * 2 * pi)));
+        low = fmax(low, 0);
+        high = fmin(high, c->head_dim - 1);
+        double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
+        *ret_factor = 0.1 * log(s->factor) + 1;
+        return f / s->factor * ramp + f * (1 - ramp);
+    }
+    return f;
+}
+
 static void rotate(const struct model_config *c, double *heads, uint32_t n_heads, uint32_t pos)
 {
     uint32_t half = c->head_dim / 2;
     for (uint32_t h = 0; h < n_heads; h++) {
         double *x = heads + (size_t)h * c->head_dim;
         for (uint32_t i = 0; i < half; i++) {
-            double angle = pos * pow(c->rope_theta, -(double)i / half);
+            double factor = 1;
+            double angle = pos * frequency(c, i, &factor);
             double a = x[i];
             double b = x[i + half];
-            x[i] = a * cos(angle) - b * sin(angle);
-            x[i + half] = b * cos(angle) + a * sin(angle);
+            x[i] = factor * (a * cos(angle) - b * sin(angle));
+            x[i + half] = factor * (b * cos(angle) + a * sin(angle));
         }
     }
 }
@@ -101,18 +150,43 @@ struct buffers {
     double *k, *v; /* [n_tokens][kv heads * head_dim] of the layer */
 };
 
+/* The input of matrices: x normalised, rotated and quantised as the model says. */
+static void prepare(const struct model_config *c, double *x, const float *w, uint32_t n,
+                    enum model_hadamard input)
+{
+    if (w != NULL)
+        rms_norm(x, w, n, (double)c->rms_eps, x);
+    if (c->hadamard & input)
+        rotate_by_hadamard(x, n, c->hadamard_block);
+    quantise(x, n);
+}
+
+static void norm_heads(const struct model_config *c, double *x, uint32_t n_heads, const float *w)
+{
+    for (uint32_t h = 0; h < n_heads && w != NULL; h++) {
+        double *head = x + (size_t)h * c->head_dim;
+        rms_norm(head, w, c->head_dim, (double)c->rms_eps, head);
+    }
+}
+
+static double activate(const struct model_config *c, double gate)
+{
+    return c->act == MODEL_RELU2 ? pow(fmax(gate, 0), 2) : gate / (1 + exp(-gate));
+}
+
 static void run_token(const struct model_config *c, const struct model_layer *l, struct buffers *b,
                       uint32_t t)
 {
     uint32_t n_q = c->n_heads * c->head_dim;
     uint32_t n_kv = c->n_kv_heads * c->head_dim;
-    double eps = (double)c->rms_eps;
     double *x = b->x + (size_t)t * c->n_hidden;
-    rms_norm(x, l->input_norm, c->n_hidden, eps, b->h);
-    quantise(b->h, c->n_hidden);
+    memcpy(b->h, x, c->n_hidden * sizeof *x);
+    prepare(c, b->h, l->input_norm, c->n_hidden, MODEL_HADAMARD_QKV);
     linear(&l->q, b->h, b->q);
     linear(&l->k, b->h, b->k + (size_t)t * n_kv);
     linear(&l->v, b->h, b->v + (size_t)t * n_kv);
+    norm_heads(c, b->q, c->n_heads, l->q_norm);
+    norm_heads(c, b->k + (size_t)t * n_kv, c->n_kv_heads, l->k_norm);
     rotate(c, b->q, c->n_heads, t);
     rotate(c, b->k + (size_t)t * n_kv, c->n_kv_heads, t);
     round_to_half(b->k + (size_t)t * n_kv, n_kv);
@@ -122,19 +196,17 @@ static void run_token(const struct model_config *c, const struct model_layer *l,
         attend(c, b->q + (size_t)h * c->head_dim, b->k + kv, b->v + kv, n_kv, t + 1,
                b->a + (size_t)h * c->head_dim);
     }
-    rms_norm(b->a, l->attn_sub_norm, n_q, eps, b->a);
-    quantise(b->a, n_q);
+    prepare(c, b->a, l->attn_sub_norm, n_q, MODEL_HADAMARD_O);
     linear(&l->o, b->a, b->h);
     for (uint32_t i = 0; i < c->n_hidden; i++)
         x[i] += b->h[i];
-    rms_norm(x, l->post_attn_norm, c->n_hidden, eps, b->h);
-    quantise(b->h, c->n_hidden);
+    memcpy(b->h, x, c->n_hidden * sizeof *x);
+    prepare(c, b->h, l->post_attn_norm, c->n_hidden, MODEL_HADAMARD_GATE_UP);
     linear(&l->gate, b->h, b->gate);
     linear(&l->up, b->h, b->up);
     for (uint32_t i = 0; i < c->n_ffn; i++)
-        b->gate[i] = pow(fmax(b->gate[i], 0), 2) * b->up[i];
-    rms_norm(b->gate, l->ffn_sub_norm, c->n_ffn, eps, b->gate);
-    quantise(b->gate, c->n_ffn);
+        b->gate[i] = activate(c, b->gate[i]) * b->up[i];
+    prepare(c, b->gate, l->ffn_sub_norm, c->n_ffn, MODEL_HADAMARD_DOWN);
     linear(&l->down, b->gate, b->h);
     for (uint32_t i = 0; i < c->n_hidden; i++)
         x[i] += b->h[i];

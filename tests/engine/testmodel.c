@@ -132,8 +132,14 @@ static void add_layer(struct writer *w, const struct testmodel *t, uint32_t laye
     uint32_t n_kv = t->n_kv_heads * t->head_dim;
     add_norm(w, prefix, "input_layernorm.weight", t->n_hidden);
     add_norm(w, prefix, "post_attention_layernorm.weight", t->n_hidden);
-    add_norm(w, prefix, "self_attn.attn_sub_norm.weight", n_q);
-    add_norm(w, prefix, "mlp.ffn_sub_norm.weight", t->n_ffn);
+    if (t->arch == MODEL_BITNET) {
+        add_norm(w, prefix, "self_attn.attn_sub_norm.weight", n_q);
+        add_norm(w, prefix, "mlp.ffn_sub_norm.weight", t->n_ffn);
+    }
+    if (t->arch == MODEL_QWEN3) {
+        add_norm(w, prefix, "self_attn.q_norm.weight", t->head_dim);
+        add_norm(w, prefix, "self_attn.k_norm.weight", t->head_dim);
+    }
     add_linear(w, prefix, "self_attn.q_proj", n_q, t->n_hidden, t->n_scales);
     add_linear(w, prefix, "self_attn.k_proj", n_kv, t->n_hidden, t->n_scales);
     add_linear(w, prefix, "self_attn.v_proj", n_kv, t->n_hidden, t->n_scales);
@@ -148,15 +154,16 @@ static void add_config(struct writer *w, const struct testmodel *t)
     char *text = mem_zalloc(1, 1024);
     int n = snprintf(
         text, 1024,
-        "{\"architecture\": \"bitnet\", \"name\": \"test\", \"vocab_size\": %u, \"hidden_size\": "
+        "{\"architecture\": \"%s\", \"name\": \"test\", \"vocab_size\": %u, \"hidden_size\": "
         "%u,"
         " \"intermediate_size\": %u, \"num_hidden_layers\": %u, \"num_attention_heads\": %u,"
         " \"num_key_value_heads\": %u, \"head_dim\": %u, \"max_position_embeddings\": %u,"
-        " \"rope_theta\": 10000.0, \"rms_norm_eps\": 1e-5, \"hidden_act\": \"relu2\","
+        " \"rope_theta\": 10000.0, \"rms_norm_eps\": 1e-5, \"hidden_act\": \"%s\","
         " \"tie_word_embeddings\": %s, \"bos_token_id\": 1, \"eos_token_ids\": [2],"
-        " \"pre_tokenizer\": \"gpt2\"}",
-        t->n_vocab, t->n_hidden, t->n_ffn, t->n_layers, t->n_heads, t->n_kv_heads, t->head_dim,
-        t->n_ctx, t->is_tied ? "true" : "false");
+        " \"pre_tokenizer\": \"gpt2\"%s}",
+        model_config_arch_name(t->arch), t->n_vocab, t->n_hidden, t->n_ffn, t->n_layers, t->n_heads,
+        t->n_kv_heads, t->head_dim, t->n_ctx, t->act == MODEL_RELU2 ? "relu2" : "silu",
+        t->is_tied ? "true" : "false", t->more != NULL ? t->more : "");
     add(w, "config", H1B_U8, (uint64_t)n, 0, text, (size_t)n);
 }
 

@@ -13,6 +13,9 @@ struct testmodel {
     uint32_t n_vocab, n_hidden, n_ffn, n_layers, n_heads, n_kv_heads, head_dim, n_ctx;
     uint32_t n_scales; /* per matrix; divides all matrices' rows */
     bool is_tied;
+    enum model_arch arch;
+    enum model_act act;
+    const char *more; /* members of the config's JSON object, each after a comma, or NULL */
 };
 
 /* Shapes whose rows are no multiples of the vector lengths; a context of 256, end token 2. */

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* Every kind of model that the config can describe: the same bits by all kernels, chunks and threads,
+ * and by tolerance the logits of a plain pass in double precision. */
+#include "services/engine/cpu_graph.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/check.h"
+#include "services/engine/backend_cpu.h"
+#include "services/engine/selfcheck.h"
+#include "tests/engine/oracle.h"
+#include "tests/engine/testmodel.h"
+
+enum { N_TOKENS = 70, N_BLOCKS = 3 };
+
+#define ROTATE_ALL                                                                                 \
+    "\"q_proj\", \"k_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"up_proj\", \"down_proj\""
+
+/* Heads, KV heads and sizes of heads as in published models, or odd on purpose. */
+static const struct {
+    const char *what;
+    struct testmodel shape;
+} MODELS[] = {
+    {"bitnet, SiLU, every head with keys of its own",
+     {1, 331, 72, 200, 3, 5, 5, 24, 128, 1, true, MODEL_BITNET, MODEL_SILU, NULL}},
+    {"bitnet, SiLU, 32 heads",
+     {2, 260, 96, 128, 2, 32, 32, 8, 128, 1, true, MODEL_BITNET, MODEL_SILU, NULL}},
+    {"bitnet, heads of 100",
+     {3, 300, 64, 96, 2, 3, 3, 100, 128, 1, true, MODEL_BITNET, MODEL_RELU2, NULL}},
+    {"llama, 16 heads share 2, an own output matrix",
+     {4, 290, 72, 200, 3, 16, 2, 16, 128, 1, false, MODEL_LLAMA, MODEL_SILU, NULL}},
+    {"llama, several scales",
+     {5, 270, 80, 120, 3, 6, 2, 20, 128, 4, true, MODEL_LLAMA, MODEL_SILU, NULL}},
+    {"llama, heads of 256",
+     {6, 257, 64, 96, 2, 4, 2, 256, 128, 1, true, MODEL_LLAMA, MODEL_SILU, NULL}},
+    {"llama, squared ReLU",
+     {7, 257, 64, 96, 2, 4, 2, 96, 128, 1, true, MODEL_LLAMA, MODEL_RELU2, NULL}},
+    {"llama, rope_scaling llama3",
+     {8, 257, 64, 96, 2, 4, 2, 64, 128, 1, true, MODEL_LLAMA, MODEL_SILU,
+      ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1,"
+      " \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}"}},
+    {"llama, rope_scaling linear",
+     {9, 257, 64, 96, 2, 4, 2, 32, 128, 1, true, MODEL_LLAMA, MODEL_SILU,
+      ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 3}"}},
+    {"qwen3, heads wider than the model",
+     {10, 280, 72, 200, 3, 6, 3, 64, 128, 1, true, MODEL_QWEN3, MODEL_SILU, NULL}},
+    {"qwen3, heads of 128, rope_scaling yarn",
+     {11, 280, 64, 96, 3, 4, 2, 128, 128, 1, false, MODEL_QWEN3, MODEL_SILU,
+      ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4,"
+      " \"original_max_position_embeddings\": 32}"}},
+    {"bitnet, inputs of o and down rotated",
+     {12, 260, 64, 192, 3, 4, 2, 32, 128, 1, true, MODEL_BITNET, MODEL_RELU2,
+      ", \"hadamard_inputs\": [\"o_proj\", \"down_proj\"], \"hadamard_block\": 64"}},
+    {"llama, all inputs rotated",
+     {13, 260, 72, 200, 3, 6, 2, 20, 128, 1, true, MODEL_LLAMA, MODEL_SILU,
+      ", \"hadamard_inputs\": [" ROTATE_ALL "], \"hadamard_block\": 8"}},
+};
+
+static void make_tokens(const struct model *m, uint32_t *tokens)
+{
+    uint64_t rng = 7;
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        tokens[i] = (uint32_t)(testmodel_random(&rng) % m->config.n_vocab);
+}
+
+/* Logits of all tokens, which go through in chunks; to be freed. */
+static float *run(const struct model *m, const struct kernels *k, uint32_t n_threads,
+                  uint32_t chunk)
+{
+    uint32_t n_vocab = m->config.n_vocab;
+    const uint32_t blocks[N_BLOCKS] = {2, 0, 1};
+    uint32_t tokens[N_TOKENS];
+    float *logits = malloc((size_t)N_TOKENS * n_vocab * sizeof *logits);
+    const struct backend_cpu_config config = {.model = m,
+                                              .kernels = k,
+                                              .n_threads = n_threads,
+                                              .n_blocks = N_BLOCKS,
+                                              .max_rows = N_TOKENS,
+                                              .max_logits = N_TOKENS};
+    struct backend *b = NULL;
+    assert_non_null(logits);
+    assert_int_equal(backend_cpu_new(&config, &b), ERR_OK);
+    make_tokens(m, tokens);
+    for (uint32_t pos = 0; pos < N_TOKENS; pos += chunk) {
+        uint32_t n = N_TOKENS - pos < chunk ? N_TOKENS - pos : chunk;
+        struct backend_item item = {
+            .tokens = tokens + pos, .n_tokens = n, .pos0 = pos, .blocks = blocks, .n_logits = n};
+        assert_int_equal(backend_step(b, &item, 1), ERR_OK);
+        memcpy(logits + (size_t)pos * n_vocab, item.logits, (size_t)n * n_vocab * sizeof *logits);
+    }
+    backend_free(b);
+    return logits;
+}
+
+static void every_variant_has_the_same_bits_for_every_model(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(MODELS); i++) {
+        struct model *m = testmodel_open(&MODELS[i].shape);
+        size_t bytes = (size_t)N_TOKENS * m->config.n_vocab * sizeof(float);
+        float *want = run(m, kernels_get(ISA_REF), 1, 1);
+        for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
+            if (kernels_get(isa) == NULL)
+                continue;
+            float *got = run(m, kernels_get(isa), 1 + isa % 3, isa % 2 == 0 ? N_TOKENS : 13);
+            if (memcmp(got, want, bytes) != 0)
+                fail_msg("%s: other logits by %s", MODELS[i].what, kernels_isa_name(isa));
+            free(got);
+            uint64_t hash = 0;
+            assert_int_equal(selfcheck_run(m, kernels_get(isa), 1, &hash), ERR_OK);
+        }
+        free(want);
+        model_close(m);
+    }
+}
+
+/* Relative error of one position's logits. */
+static double error_of(const float *logits, const double *oracle, uint32_t n_vocab)
+{
+    double error = 0;
+    double size = 0;
+    for (uint32_t v = 0; v < n_vocab; v++) {
+        error += ((double)logits[v] - oracle[v]) * ((double)logits[v] - oracle[v]);
+        size += oracle[v] * oracle[v];
+    }
+    return sqrt(error / size);
+}
+
+/* Tolerances as in backend_cpu_test: a value between two int8 steps may be rounded apart. */
+static void every_model_agrees_with_a_plain_pass_in_double_precision(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(MODELS); i++) {
+        struct model *m = testmodel_open(&MODELS[i].shape);
+        uint32_t n_vocab = m->config.n_vocab;
+        uint32_t tokens[N_TOKENS];
+        make_tokens(m, tokens);
+        double *oracle = oracle_forward(m, tokens, N_TOKENS);
+        float *logits = run(m, kernels_get(kernels_best()), 1, N_TOKENS);
+        uint32_t n_close = 0;
+        double worst = 0;
+        for (uint32_t t = 0; t < N_TOKENS; t++) {
+            double e =
+                error_of(logits + (size_t)t * n_vocab, oracle + (size_t)t * n_vocab, n_vocab);
+            worst = e > worst ? e : worst;
+            n_close += e < 1e-5;
+        }
+        if (!(worst < 0.1) || n_close < N_TOKENS / 8)
+            fail_msg("%s: worst error %g, %u of %d positions close", MODELS[i].what, worst, n_close,
+                     N_TOKENS);
+        free(oracle);
+        free(logits);
+        model_close(m);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_variant_has_the_same_bits_for_every_model),
+        cmocka_unit_test(every_model_agrees_with_a_plain_pass_in_double_precision),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
