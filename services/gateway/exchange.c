@@ -342,8 +342,10 @@ static void add_cors(struct exchange *x)
     if (!is_any && !str_is(origin, allowed))
         return;
     exchange_add_header(x, "access-control-allow-origin", str_from(allowed));
-    exchange_add_header(x, "access-control-expose-headers",
-                        STR_LIT("x-request-id, x-halo-seed, retry-after"));
+    exchange_add_header(
+        x, "access-control-expose-headers",
+        STR_LIT("x-request-id, x-halo-seed, retry-after, x-ratelimit-remaining-requests, "
+                "x-ratelimit-remaining-tokens"));
     if (!is_any)
         exchange_add_header(x, "vary", STR_LIT("origin"));
 }

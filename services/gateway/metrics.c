@@ -163,7 +163,8 @@ static void add_head(struct buf *out, const char *type, const char *name, const 
 void metrics_write_one(struct buf *out, const char *type, const char *name, const char *labels,
                        double value, const char *doc)
 {
-    add_head(out, type, name, doc);
+    if (doc != NULL)
+        add_head(out, type, name, doc);
     buf_printf(out, "%s%s%s%s %.17g\n", name, labels[0] != '\0' ? "{" : "", labels,
                labels[0] != '\0' ? "}" : "", value);
 }

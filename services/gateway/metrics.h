@@ -44,7 +44,7 @@ void metrics_observe(struct metrics_model *mm, enum metric_histogram which, doub
 /* Appends everything. */
 void metrics_write(const struct metrics *m, struct buf *out);
 
-/* Appends one metric of another owner, with its HELP and TYPE. `labels` is "" or 'a="b",c="d"'. */
+/* Appends one metric of another owner, with its HELP and TYPE unless doc is NULL: further rows of one name. `labels` is "" or 'a="b",c="d"'. */
 void metrics_write_one(struct buf *out, const char *type, const char *name, const char *labels,
                        double value, const char *doc);
 

@@ -8,7 +8,7 @@ static const struct opt OPTS[] = {
     OPT_STR_ROW(struct options, listen, "listen", "127.0.0.1:8180", "HOST:PORT",
                 "where to accept HTTP/1.1 and h2c, unless systemd or the supervisor hands sockets "
                 "over; port 0 takes a free one, which the log names; "
-                "\"none\" listens on the Unix socket only. There is no TLS and no authentication "
+                "\"none\" listens on the Unix socket only. There is no TLS "
                 "here: beyond loopback put a proxy in front"),
     OPT_STR_ROW(struct options, unix_path, "unix", NULL, "PATH",
                 "Unix socket to accept HTTP on as well"),
@@ -16,6 +16,10 @@ static const struct opt OPTS[] = {
                    "permissions of the Unix socket"),
     OPT_BOOL_ROW(struct options, is_h2c, "h2c", "true",
                  "accept HTTP/2 without TLS (prior knowledge and Upgrade)"),
+    OPT_STR_ROW(
+        struct options, keys, "keys", NULL, "FILE",
+        "API keys, made by `halo key add`: requests to /v1 and /v2 must carry one. By default "
+        "everyone who reaches the socket may ask"),
     OPT_STR_ROW(struct options, cors_origin, "cors-origin", NULL, "ORIGIN",
                 "let web pages of this origin (https://chat.example, or *) call the API; by "
                 "default browsers refuse that"),

@@ -12,6 +12,7 @@ struct options {
     const char *listen; /* HOST:PORT, or "none" */
     const char *unix_path; /* NULL: none */
     const char *unix_mode; /* "0600" or "0660" */
+    const char *keys; /* NULL: no key is needed */
     const char *cors_origin; /* NULL: none */
     uint64_t max_body;
     uint64_t max_pending;

@@ -133,6 +133,8 @@ void pages_metrics(struct gateway *g, struct exchange *take_x)
     struct buf out = {0};
     add_own_gauges(g, &out);
     add_engine_load(g, &out);
+    if (g->keys != NULL)
+        keys_write_metrics(g->keys, &out);
     metrics_write(g->metrics, &out);
     exchange_answer(take_x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
     buf_fini(&out);

@@ -37,6 +37,7 @@ struct reply {
     struct request request;
     const struct shape *shape;
     struct metrics_model *metrics;
+    struct key *key; /* whose it is, or NULL */
     struct str model; /* the served name */
     char fingerprint[16];
     char id[80]; /* of the answer: the exchange's with another prefix */
@@ -89,6 +90,8 @@ static void note_end(const struct reply *r, const char *how)
     uint32_t n_tokens = count_tokens(r);
     count_prompt(r, &n_prompt, &n_cached);
     metrics_add(r->metrics, MODEL_COUNT_prompt_tokens, n_prompt);
+    if (r->key != NULL)
+        key_spend(r->key, (uint64_t)n_prompt + n_tokens);
     if (r->n_over == r->n_choices) {
         metrics_observe(r->metrics, HISTOGRAM_e2e, seconds(r->start_ns, now));
         metrics_observe(r->metrics, HISTOGRAM_prompt_length, n_prompt);
@@ -98,9 +101,9 @@ static void note_end(const struct reply *r, const char *how)
     }
     /* Requests that are reset before anything came of them must not flood the log. */
     enum log_level level = n_prompt > 0 || r->n_over > 0 ? LOG_INFO : LOG_DEBUG;
-    LOG_(level, "reply", S("req", r->id), S("end", how), U("prompt_tokens", n_prompt),
-         U("cached", n_cached), U("tokens", n_tokens), U("choices", r->n_choices),
-         F("s", seconds(r->start_ns, now)),
+    LOG_(level, "reply", S("req", r->id), S("key", r->key != NULL ? key_name(r->key) : ""),
+         S("end", how), U("prompt_tokens", n_prompt), U("cached", n_cached), U("tokens", n_tokens),
+         U("choices", r->n_choices), F("s", seconds(r->start_ns, now)),
          F("ttft_s", r->first_ns > 0 ? seconds(r->start_ns, r->first_ns) : 0));
 }
 
@@ -118,6 +121,7 @@ static void reply_free(struct reply *r)
     buf_fini(&r->head);
     buf_fini(&r->out);
     request_fini(&r->request);
+    key_unref(r->key);
     *r->link = r->next;
     if (r->next != NULL)
         r->next->link = r->link;
@@ -226,6 +230,8 @@ static void add_headers(struct reply *r)
     /* Signed, as the field is, so that it can be sent back. */
     (void)snprintf(seed, sizeof seed, "%lld", (long long)r->request.sampling.seed);
     exchange_add_header(r->exchange, "x-halo-seed", str_from(seed));
+    if (r->key != NULL)
+        key_add_headers(r->key, r->exchange);
 }
 
 /* Appends the chunks that stand before all others. */
@@ -460,12 +466,16 @@ static void identify(struct reply *r, const struct upstream_model *m)
 }
 
 static void begin(struct gateway *g, struct exchange *x, const struct request *take_request,
-                  const struct upstream_model *m)
+                  const struct upstream_model *m, struct key *key)
 {
     struct reply *r = mem_zalloc(1, sizeof *r);
     r->gateway = g;
     r->exchange = x;
     r->request = *take_request;
+    if (key != NULL) {
+        r->key = key_ref(key);
+        r->request.tenant ^= key_salt(key);
+    }
     r->shape = r->request.endpoint == ENDPOINT_CHAT ? &shape_chat : &shape_completions;
     r->start_ns = clock_now_ns();
     r->next = g->replies;
@@ -536,7 +546,8 @@ static bool admit(struct gateway *g, struct exchange *x, struct request *q, enum
     return request_fit(q, *ret_model, e);
 }
 
-void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpoint, uint32_t lane)
+void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpoint, uint32_t lane,
+                 struct key *key)
 {
     struct request q = {0};
     struct api_error e;
@@ -550,13 +561,15 @@ void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpo
         exchange_refuse(take_x, &e);
         return;
     }
-    if (!admit(g, take_x, &q, endpoint, &m, &e)) {
+    if (!admit(g, take_x, &q, endpoint, &m, &e) || (key != NULL && !key_admit(key, &e))) {
         request_fini(&q);
+        if (key != NULL)
+            key_add_headers(key, take_x);
         exchange_refuse(take_x, &e);
         return;
     }
     q.lane = lane;
-    begin(g, take_x, &q, m);
+    begin(g, take_x, &q, m, key);
 }
 
 void reply_fail_all(struct gateway *g, enum err why, const char *detail)

@@ -10,8 +10,9 @@
 #include "services/gateway/gateway.h"
 #include "services/gateway/request.h"
 
-/* Answers the exchange, now or later. */
-void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpoint, uint32_t lane);
+/* Answers the exchange, now or later. key is whose request it is, or NULL. */
+void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpoint, uint32_t lane,
+                 struct key *key);
 
 /* Fails every reply in flight: the time for draining is over. */
 void reply_fail_all(struct gateway *g, enum err why, const char *detail);

@@ -12,6 +12,7 @@ enum match { EXACT, LANE, LANE_PREFIX };
 /* A request on its way to a handler. */
 struct visit {
     uint32_t lane;
+    struct key *key; /* who asks; NULL: nobody needs to say */
     struct str rest; /* of the path, after a prefix */
 };
 
@@ -27,12 +28,12 @@ struct route {
 
 static void on_chat(struct gateway *g, struct exchange *take_x, const struct visit *v)
 {
-    reply_start(g, take_x, ENDPOINT_CHAT, v->lane);
+    reply_start(g, take_x, ENDPOINT_CHAT, v->lane, v->key);
 }
 
 static void on_completions(struct gateway *g, struct exchange *take_x, const struct visit *v)
 {
-    reply_start(g, take_x, ENDPOINT_COMPLETIONS, v->lane);
+    reply_start(g, take_x, ENDPOINT_COMPLETIONS, v->lane, v->key);
 }
 
 static void on_models(struct gateway *g, struct exchange *take_x, const struct visit *v)
@@ -129,6 +130,22 @@ static void refuse(struct exchange *x, const char *wanted_method)
     exchange_refuse(x, &e);
 }
 
+/* Lanes need a key where the gateway has keys; what tells that the process lives does not. */
+static void visit(struct gateway *g, struct exchange *take_x, const struct route *route,
+                  struct visit *v)
+{
+    struct api_error e;
+    if (g->keys != NULL && route->match != EXACT) {
+        v->key = keys_identify(g->keys, take_x, &e);
+        if (v->key == NULL) {
+            exchange_add_header(take_x, "www-authenticate", STR_LIT("Bearer"));
+            exchange_refuse(take_x, &e);
+            return;
+        }
+    }
+    route->handle(g, take_x, v);
+}
+
 void routes_dispatch(struct gateway *g, struct exchange *take_x)
 {
     struct str path = exchange_path(take_x);
@@ -141,7 +158,7 @@ void routes_dispatch(struct gateway *g, struct exchange *take_x)
         wanted_method = ROUTES[i].method;
         if (is_method(&ROUTES[i], method)) {
             exchange_set_route(take_x, ROUTES[i].path);
-            ROUTES[i].handle(g, take_x, &v);
+            visit(g, take_x, &ROUTES[i], &v);
             return;
         }
     }

@@ -19,6 +19,7 @@ enum {
     MODELS_TIMEOUT_MS = 10000,
     BODY_CAP = 1024 * 1024, /* of an answer that is not a stream */
     HTTP_OK = 200,
+    HTTP_UNAUTHORIZED = 401,
 };
 
 void api_init(void)
@@ -123,6 +124,10 @@ char *api_first_model(const char *base, char *error)
     char *name = id != NULL ? mem_strndup(id, strlen(id)) : NULL;
     if (a.status == 0)
         (void)snprintf(error, API_ERROR_CAP, "%s: %.400s", base, a.error);
+    else if (a.status == HTTP_UNAUTHORIZED)
+        (void)snprintf(error, API_ERROR_CAP,
+                       "%s wants an API key: put it into the environment variable HALO_API_KEY",
+                       base);
     else if (a.status != HTTP_OK)
         (void)snprintf(error, API_ERROR_CAP, "%s/v1/models answers %ld", base, a.status);
     else

@@ -73,6 +73,7 @@ void stack_info_read(const char *run, struct stack_info *ret_info)
         .http = copy(o, "http"),
         .model = copy(o, "model"),
         .engine_args = copy(o, "engine_args"),
+        .gateway_args = copy(o, "gateway_args"),
         .build = copy(o, "build"),
         .n_engines = (uint32_t)json_integer_value(json_object_get(o, "engines")),
         .started = (uint64_t)json_integer_value(json_object_get(o, "started")),
@@ -107,6 +108,7 @@ void stack_info_fini(struct stack_info *s)
     free(s->http);
     free(s->model);
     free(s->engine_args);
+    free(s->gateway_args);
     free(s->build);
     *s = (struct stack_info){0};
 }

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/buf.h"
 #include "common/check.h"
+#include "common/keyfile.h"
 #include "common/mem.h"
 #include "common/opt.h"
 #include "services/halo/api.h"
@@ -25,6 +27,8 @@ struct options {
     const char *http;
     const char *model;
     const char *engine_args;
+    const char *gateway_args;
+    const char *keys;
     const char *bin;
     const char *log_level;
     uint32_t n_engines;
@@ -42,6 +46,10 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, n_engines, "engines", "1", 1, 64, "N", "number of engines"),
     OPT_STR_ROW(struct options, engine_args, "engine-args", "", "WORDS",
                 "further arguments for each engine, separated by blanks; see halo-engine --help"),
+    OPT_STR_ROW(struct options, gateway_args, "gateway-args", "", "WORDS",
+                "further arguments for the gateway, separated by blanks; see halo-gateway --help"),
+    OPT_STR_ROW(struct options, keys, "keys", NULL, "FILE",
+                "demand an API key of this file from every client; see halo key --help"),
     OPT_BOOL_ROW(struct options, is_detached, "detach", "false",
                  "return when the stack is ready and leave it running"),
     OPT_STR_ROW(struct options, bin, "bin", NULL, "DIR",
@@ -55,6 +63,7 @@ static const struct opt OPTS[] = {
 struct plan {
     char run[PATH_MAX];
     char model[PATH_MAX];
+    char *gateway_args; /* with --keys */
     char *supervisor;
 };
 
@@ -89,6 +98,30 @@ static bool settle_model(const struct options *o, struct plan *p)
                       strerrordesc_np(errno));
     free(found);
     return ok;
+}
+
+static bool settle_keys(const struct options *o, struct plan *p)
+{
+    char why[KEYFILE_WHY_CAP];
+    char path[PATH_MAX];
+    struct keyfile file;
+    struct buf words = {0};
+    if (o->keys != NULL) {
+        if (keyfile_read(o->keys, why, &file) != ERR_OK) {
+            (void)fprintf(stderr, "halo up: %s\n", why);
+            return false;
+        }
+        keyfile_fini(&file);
+        if (realpath(o->keys, path) == NULL || strpbrk(path, " \t") != NULL) {
+            (void)fprintf(stderr, "halo up: the path of the key file %s may not have blanks\n",
+                          o->keys);
+            return false;
+        }
+        buf_printf(&words, "--keys %s%s", path, o->gateway_args[0] != '\0' ? " " : "");
+    }
+    buf_add_cstr(&words, o->gateway_args);
+    p->gateway_args = buf_detach(&words);
+    return true;
 }
 
 static bool settle_supervisor(const struct options *o, struct plan *p)
@@ -132,6 +165,8 @@ static const char *difference(const struct options *o, const struct plan *p,
         return "--engines";
     if (strcmp(o->engine_args, s->engine_args) != 0)
         return "--engine-args";
+    if (strcmp(p->gateway_args, s->gateway_args) != 0)
+        return o->keys != NULL ? "--keys" : "--gateway-args";
     return NULL;
 }
 
@@ -212,8 +247,8 @@ static int start_stack(const struct options *o, const struct plan *p)
     (void)snprintf(engines, sizeof engines, "%u", o->n_engines);
     const char *words[] = {"halo-supervisor", "--run",         p->run,         "--model",
                            p->model,          "--http",        o->http,        "--engines",
-                           engines,           "--engine-args", o->engine_args, "--log-level",
-                           o->log_level};
+                           engines,           "--engine-args", o->engine_args, "--gateway-args",
+                           p->gateway_args,   "--log-level",   o->log_level};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         push(argv, &n, words[i]);
     if (o->bin != NULL) {
@@ -257,11 +292,13 @@ int verb_up(int argc, char **argv)
     if (!opt_parse(&program, argc, argv, &operands, &rc))
         return rc;
     rc = EXIT_FAILURE;
-    if (settle_run(&o, &p) && settle_model(&o, &p) && settle_supervisor(&o, &p)) {
+    if (settle_run(&o, &p) && settle_model(&o, &p) && settle_keys(&o, &p) &&
+        settle_supervisor(&o, &p)) {
         stack_info_read(p.run, &info);
         rc = info.pid > 0 ? answer_running(&o, &p, &info) : start_stack(&o, &p);
     }
     stack_info_fini(&info);
     free(p.supervisor);
+    free(p.gateway_args);
     return rc;
 }

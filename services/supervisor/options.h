@@ -13,6 +13,7 @@ struct options {
     const char *model;
     const char *http;
     const char *engine_args;
+    const char *gateway_args;
     uint32_t n_engines;
     uint32_t watchdog_ms;
     uint32_t start_timeout_ms;

@@ -141,6 +141,8 @@ static bool expand(const struct row *row, const struct plan_values *v, const cha
         struct str word = {a, strcspn(a, " ")};
         if (str_is(word, "{engine-args}"))
             fits = push_words(c, v->engine_args);
+        else if (str_is(word, "{gateway-args}"))
+            fits = push_words(c, v->gateway_args);
         else
             fits = push_filled(c, places, word);
         a += word.len;
@@ -167,8 +169,10 @@ static enum err add_spec(struct plan *p, const struct row *row, const struct pla
     s->argv = mem_zalloc(c.n + 1, sizeof *s->argv);
     memcpy(s->argv, c.words, c.n * sizeof *s->argv);
     if (!fits) {
-        (void)snprintf(why, cap_why, "%s would get more than %d arguments; shorten --engine-args",
-                       s->name, PLAN_MAX_ARGS);
+        (void)snprintf(
+            why, cap_why,
+            "%s would get more than %d arguments; shorten --engine-args or --gateway-args", s->name,
+            PLAN_MAX_ARGS);
         return ERR_TOO_LARGE;
     }
     s->program = plan_find_binary(v->bin, row->program);

@@ -29,6 +29,7 @@ struct plan_values {
     const char *model;
     const char *http;
     const char *engine_args;
+    const char *gateway_args;
     uint32_t n_engines;
 };
 

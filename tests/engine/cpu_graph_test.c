@@ -135,8 +135,7 @@ static double error_of(const float *logits, const double *oracle, uint32_t n_voc
     return sqrt(error / size);
 }
 
-/* Tolerances as in backend_cpu_test: a value between two int8 steps may be rounded apart, which most
- * positions of these models meet somewhere. */
+/* Tolerances as in backend_cpu_test: a value between two int8 steps may be rounded apart. */
 static void every_model_agrees_with_a_plain_pass_in_double_precision(void **state)
 {
     (void)state;
@@ -155,7 +154,7 @@ static void every_model_agrees_with_a_plain_pass_in_double_precision(void **stat
             worst = e > worst ? e : worst;
             n_close += e < 1e-5;
         }
-        if (!(worst < 0.05) || n_close < 3)
+        if (!(worst < 0.1) || n_close < N_TOKENS / 8)
             fail_msg("%s: worst error %g, %u of %d positions close", MODELS[i].what, worst, n_close,
                      N_TOKENS);
         free(oracle);

@@ -295,21 +295,24 @@ static json_t *sampling_as_json(const struct rec_sampling *s)
 
 static char *dump(const struct frame_generate *g)
 {
+    char tenant[24];
+    (void)snprintf(tenant, sizeof tenant, "%llx", (unsigned long long)g->tenant);
     json_t *stops = json_array();
     for (size_t i = 0; i < g->n_stops; i++)
         (void)json_array_append_new(stops, json_stringn(g->stops[i].ptr, g->stops[i].len));
     json_t *root = json_pack(
-        "{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:b,s:o,s:o,s:b,s:b,s:b,s:I}", "kind", (json_int_t)g->kind,
-        "messages",
+        "{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:b,s:s,s:o,s:o,s:b,s:b,s:b,s:I}", "kind",
+        (json_int_t)g->kind, "messages",
         json_loadb(g->messages.ptr != NULL ? g->messages.ptr : "", g->messages.len, 0, NULL) != NULL
             ? json_loadb(g->messages.ptr, g->messages.len, 0, NULL)
             : json_null(),
         "prompt", text_or_null(g->prompt), "prompt_ids",
         ids_as_json(g->prompt_ids, g->n_prompt_ids), "sampling", sampling_as_json(&g->sampling),
         "stops", stops, "deadline_ms", (json_int_t)g->deadline_ms, "has_tenant", g->tenant != 0,
-        "model", text_or_null(g->model), "template_args", text_or_null(g->template_args),
-        "no_generation_prompt", g->no_generation_prompt, "continue_final", g->continue_final,
-        "include_stop", g->include_stop, "lane", (json_int_t)g->lane);
+        "tenant", tenant, "model", text_or_null(g->model), "template_args",
+        text_or_null(g->template_args), "no_generation_prompt", g->no_generation_prompt,
+        "continue_final", g->continue_final, "include_stop", g->include_stop, "lane",
+        (json_int_t)g->lane);
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;

@@ -50,6 +50,7 @@ static const struct plan_values VALUES = {.bin = bin,
                                           .model = "/m.h1b",
                                           .http = "127.0.0.1:1",
                                           .engine_args = "",
+                                          .gateway_args = "",
                                           .n_engines = 1};
 
 static const struct child_spec *find(const struct plan *p, const char *name)
@@ -96,13 +97,14 @@ static void values_replace_whole_words_and_keep_their_blanks(void **state)
     struct plan p;
     char why[256];
     v.n_engines = 2;
+    v.gateway_args = "--keys /k";
     v.engine_args = "  --threads\t4 --isa=avx2 ";
     assert_int_equal(plan_init(&v, why, sizeof why, &p), ERR_OK);
     check_words(find(&p, "engine.2"), "halo-engine|--run|/run/h h|--log-level|warn|--model|/m.h1b|"
                                       "--name|2|--threads|4|--isa=avx2");
     check_words(find(&p, "gateway"),
                 "halo-gateway|--run|/run/h h|--log-level|warn|--listen|127.0.0.1:1|--unix|/run/h "
-                "h/gateway.http");
+                "h/gateway.http|--keys|/k");
     assert_int_equal(find(&p, "gateway")->socket, SOCKET_HTTP);
     assert_int_equal(find(&p, "router")->socket, SOCKET_NONE);
     plan_fini(&p);
