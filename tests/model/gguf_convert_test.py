@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Converts tiny random GGUF models of every tensor type and architecture with halo-model and compares
+what is in the .h1b file with what the encoder was given. Prints TAP."""
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+
+import gguf_maker as gm
+import h1b_plain
+
+HALO_MODEL = os.path.abspath(sys.argv[1])
+FOLDER = tempfile.TemporaryDirectory()
+
+
+def path(name):
+    return os.path.join(FOLDER.name, name)
+
+
+def convert(gguf, *options):
+    """The converter's result on this Gguf; sections are None when it refused."""
+    gguf.write(path("in.gguf"))
+    if os.path.exists(path("out.h1b")):
+        os.unlink(path("out.h1b"))
+    r = subprocess.run([HALO_MODEL, "convert", "--quiet", *options, path("in.gguf"),
+                        path("out.h1b")], capture_output=True, text=True)
+    assert r.returncode in (0, 1), f"exit {r.returncode}: {r.stderr}"
+    return (h1b_plain.read(path("out.h1b")) if r.returncode == 0 else None), r.stderr
+
+
+def good(gguf, *options):
+    sections, said = convert(gguf, *options)
+    assert sections is not None, said
+    return sections
+
+
+def refused(gguf, *words, options=()):
+    sections, said = convert(gguf, *options)
+    assert sections is None, "was converted"
+    for word in words:
+        assert word in said, f"{word!r} is not in: {said}"
+
+
+def compare(model, sections, n_scales=None):
+    """Everything of a model; n_scales: the shape that scales must have."""
+    for name, want in model.norms.items():
+        assert h1b_plain.floats(sections[name]) == want, name
+    embedding = [gm.to_f16(x) for x in model.embedding]
+    assert h1b_plain.floats(sections["model.embed_tokens.weight"]) == embedding
+    if model.head:
+        assert h1b_plain.floats(sections["lm_head.weight"]) == model.head
+    for name, want in model.codes.items():
+        got = h1b_plain.codes(sections[name])
+        assert got == want, f"{name}: other codes"
+        scales = sections[name + "_scale"]
+        rows, cols = len(want), len(want[0])
+        if n_scales:
+            assert scales.dims == n_scales(rows, cols), f"{name}: scales {scales.dims}"
+        values = h1b_plain.floats(scales)
+        per_row = scales.dims[1] if len(scales.dims) == 2 else 0
+        for r in range(rows):
+            for c in range(0, cols, 32):
+                at = r * per_row + c * per_row // cols if per_row else r * len(values) // rows
+                if any(want[r][c : c + 32]):
+                    assert values[at] == model.scales[name](r, c), f"{name}: scale at {r}, {c}"
+
+
+def one(rows, cols):
+    return (1,)
+
+
+def every_type_gives_its_codes_and_one_scale():
+    for name in ("I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0 of 128", "PQ2_0", "PTQ1_0", "IQ1_BN", "IQ2_BN"):
+        model = gm.Model("bitnet-b1.58", name)
+        compare(model, good(model.gguf, "--packing", "t2"), one)
+        compare(model, good(model.gguf), one)
+
+
+def binary_types_give_plus_and_minus_one():
+    for name in ("Q1_0", "Q1_0 of 32"):
+        model = gm.Model("qwen3", name, is_binary=True)
+        sections = good(model.gguf)
+        compare(model, sections, one)
+        assert sections["model.layers.0.mlp.up_proj.weight"].dtype == h1b_plain.B1
+
+
+def i2_s_is_read_in_the_layout_that_is_asked_for():
+    for layout in ("128", "64", "rows"):
+        model = gm.Model("bitnet-b1.58", "I2_S", layout=layout)
+        compare(model, good(model.gguf, "--layout", layout), one)
+
+
+def i2_s_runs_may_begin_in_one_row_and_end_in_the_next():
+    model = gm.Model("bitnet", "I2_S", shape=gm.Shape(ffn=576))
+    compare(model, good(model.gguf), one)
+
+
+def group(n):
+    return lambda rows, cols: (rows, cols // n)
+
+
+def random_scale(n):
+    return lambda r, c: gm.to_f16(0.01 + (r * 31 + c // n * 7) % 97 / 64)
+
+
+def scales_that_differ_within_a_row_stay_with_their_groups():
+    for name, n, kept in (("Q2_0", 64, 64), ("Q2_0 of 128", 128, 128), ("PQ2_0", 128, 128),
+                          ("PTQ1_0", 128, 128), ("TQ1_0", 256, 128), ("TQ2_0", 256, 128)):
+        model = gm.Model("qwen3", name, shape=gm.Shape(hidden=512, ffn=512), scale=random_scale(n))
+        compare(model, good(model.gguf, "--packing", "t2"), group(kept))
+    for name, n, kept in (("Q1_0", 128, 128), ("Q1_0 of 32", 64, 64)):
+        model = gm.Model("qwen3", name, scale=random_scale(n), is_binary=True)
+        compare(model, good(model.gguf), group(kept))
+
+
+def groups_of_32_that_cannot_be_paired_are_refused():
+    model = gm.Model("qwen3", "Q1_0 of 32", scale=random_scale(32), is_binary=True)
+    refused(model.gguf, "q_proj", "groups of 32")
+
+
+def equal_slices_of_rows_share_a_scale():
+    def scale(r, c):
+        return gm.to_f16(1 + r // 64 / 8)
+
+    for name in ("IQ1_BN", "IQ2_BN", "TQ2_0", "Q2_0"):
+        model = gm.Model("bitnet-b1.58", name, scale=scale)
+        compare(model, good(model.gguf), lambda rows, cols: (rows // 64,))
+
+
+def groups_of_zeros_do_not_hinder_one_scale():
+    model = gm.Model("bitnet-b1.58", "TQ2_0", scale=lambda r, c: 0.5)
+    for name, rows in model.codes.items():
+        rows[0][:256] = [0] * 256
+        rows[5][256:] = [0] * len(rows[5][256:])
+    for i in range(model.shape.layers):
+        for name, hf, rows, cols in model.shape.projections():
+            codes = model.codes[f"model.layers.{i}.{hf}.weight"]
+
+            def scale(r, c, codes=codes):
+                return 0.5 if any(codes[r][c : c + 256]) else 0.0
+            type_id, raw = gm.encode("TQ2_0", codes, scale)
+            model.gguf.tensors[f"blk.{i}.{name}.weight"] = ((rows, cols), type_id, raw)
+    compare(model, good(model.gguf), one)
+
+
+def floats_of_embeddings_are_exact():
+    for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"):
+        model = gm.Model("bitnet-b1.58", embedding=name, seed=7)
+        compare(model, good(model.gguf), one)
+
+
+def ternary_embeddings_may_hold_the_code_3():
+    model = gm.Model("qwen3", "Q2_0")
+    s = model.shape
+    codes = [[(r + c) % 4 - 1 for c in range(s.hidden)] for r in range(s.vocab)]
+    type_id, raw = gm.encode("Q2_0", codes, lambda r, c: 0.25)
+    model.gguf.tensors["token_embd.weight"] = ((s.vocab, s.hidden), type_id, raw)
+    model.embedding = [0.25 * t for row in codes for t in row]
+    compare(model, good(model.gguf), one)
+
+
+def a_projection_with_the_code_3_is_refused():
+    model = gm.Model("qwen3", "Q2_0")
+    shape, type_id, raw = model.gguf.tensors["blk.0.ffn_up.weight"]
+    model.gguf.tensors["blk.0.ffn_up.weight"] = (shape, type_id, raw[:18] + raw[18:20] + b"\xff" + raw[21:])
+    refused(model.gguf, "model.layers.0.mlp.up_proj.weight", "column 64", "not ternary")
+
+
+def every_architecture_converts():
+    for arch, name, act in (("bitnet", "bitnet", "silu"), ("bitnet-25", "bitnet", "relu2"),
+                            ("bitnet-b1.58", "bitnet", "relu2"), ("llama", "llama", "silu"),
+                            ("qwen3", "qwen3", "silu")):
+        model = gm.Model(arch, is_tied=arch != "llama", shape=gm.Shape(layers=2))
+        sections = good(model.gguf)
+        compare(model, sections, one)
+        config = json.loads(sections["config"].data)
+        want = {"architecture": name, "hidden_act": act, "vocab_size": 272, "hidden_size": 256,
+                "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 512,
+                "rope_theta": 500000, "rms_norm_eps": 1e-5, "tie_word_embeddings": arch != "llama",
+                "bos_token_id": 258, "add_bos": True, "eos_token_ids": [259, 260],
+                "pre_tokenizer": "llama-bpe", "name": "tiny", "license": "mit"}
+        assert {k: config.get(k) for k in want} == want, config
+
+
+def rows_of_llama_that_have_scales_of_their_own_are_permuted_with_them():
+    def scale(r, c):
+        return gm.to_f16(1 + r / 64)
+
+    model = gm.Model("llama", "IQ2_BN", scale=scale)
+    compare(model, good(model.gguf), lambda rows, cols: (rows,))
+
+
+def a_head_that_repeats_the_embedding_is_left_out():
+    model = gm.Model("bitnet-25")
+    model.gguf.tensors["output.weight"] = model.gguf.tensors["token_embd.weight"]
+    sections = good(model.gguf)
+    compare(model, sections)
+    assert "lm_head.weight" not in sections
+    assert json.loads(sections["config"].data)["tie_word_embeddings"] is True
+
+
+def scale_tensors_multiply():
+    model = gm.Model("bitnet", "TQ2_0", scale=lambda r, c: 1.0)
+    for i in range(model.shape.layers):
+        for name, hf, _, _ in model.shape.projections():
+            model.gguf.tensors[f"blk.{i}.{name}.scale"] = ((1,), 0, struct.pack("<f", 0.3))
+            model.scales[f"model.layers.{i}.{hf}.weight"] = lambda r, c: gm.to_f32(0.3)
+    compare(model, good(model.gguf), one)
+
+
+def the_tokenizer_has_raw_bytes():
+    sections = good(gm.Model("bitnet-b1.58").gguf)
+    offsets = h1b_plain.numbers(sections["tokenizer.offsets"])
+    raw = sections["tokenizer.bytes"].data
+    tokens = [raw[a:b] for a, b in zip(offsets, offsets[1:])]
+    assert tokens == [bytes([b]) for b in range(256)] + [b"he", b"hel", b"<|begin_of_text|>",
+                                                         b"<|end_of_text|>", b"<|eot_id|>"]
+    assert list(sections["tokenizer.types"].data) == [1] * 258 + [3] * 3
+    assert h1b_plain.numbers(sections["tokenizer.merges"]) == [104, 101, 256, 108]
+
+
+def sentencepiece_has_scores_and_spaces():
+    model = gm.Model("llama")
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + ["\u2581", "\u2581a", "a"]
+    types = [2, 3, 3] + [6] * 256 + [1] * 3
+    scores = [0.0] * 259 + [-1.0, -2.5, -3.0]
+    keys = model.gguf.keys
+    keys["tokenizer.ggml.model"] = (gm.STRING, "llama")
+    keys["tokenizer.ggml.pre"] = (gm.STRING, "default")
+    keys["tokenizer.ggml.tokens"] = (gm.ARRAY, (gm.STRING, tokens))
+    keys["tokenizer.ggml.token_type"] = (gm.ARRAY, (gm.I32, types))
+    keys["tokenizer.ggml.scores"] = (gm.ARRAY, (gm.F32, scores))
+    keys["tokenizer.ggml.add_space_prefix"] = (gm.BOOL, False)
+    keys["tokenizer.ggml.bos_token_id"] = (gm.U32, 1)
+    keys["tokenizer.ggml.eos_token_id"] = (gm.U32, 2)
+    del keys["tokenizer.ggml.merges"], keys["tokenizer.ggml.add_bos_token"]
+    sections = good(model.gguf)
+    offsets = h1b_plain.numbers(sections["tokenizer.offsets"])
+    raw = sections["tokenizer.bytes"].data
+    tokens = [raw[a:b] for a, b in zip(offsets, offsets[1:])]
+    assert tokens[:3] == [b"<unk>", b"<s>", b"</s>"] and tokens[259:] == [b" ", b" a", b"a"]
+    assert tokens[3:259] == [bytes([b]) for b in range(256)]
+    assert list(sections["tokenizer.types"].data) == types
+    assert h1b_plain.floats(sections["tokenizer.scores"]) == scores
+    config = json.loads(sections["config"].data)
+    assert config["tokenizer_model"] == "spm" and config["add_space_prefix"] is False
+    assert config["add_bos"] is True and config["eos_token_ids"] == [2]
+
+
+def the_wrong_template_of_bitnet_is_replaced():
+    model = gm.Model("bitnet-b1.58")
+    model.gguf.keys["tokenizer.chat_template"] = (
+        gm.STRING, "{{ 'Human: ' + message['content'] + '\\n\\nBITNETAssistant: ' + eos_token }}")
+    sections, said = convert(model.gguf)
+    assert b"<|eot_id|>" in sections["chat_template"].data and b"BITNET" not in sections["chat_template"].data
+    assert "BITNETAssistant" in said, said
+    model.gguf.keys["tokenizer.chat_template"] = (gm.STRING, "{{ messages }}")
+    assert good(model.gguf)["chat_template"].data == b"{{ messages }}"
+
+
+def rope_scaling_is_kept():
+    model = gm.Model("qwen3")
+    keys = model.gguf.keys
+    keys["qwen3.rope.scaling.type"] = (gm.STRING, "yarn")
+    keys["qwen3.rope.scaling.factor"] = (gm.F32, 4.0)
+    keys["qwen3.rope.scaling.original_context_length"] = (gm.U32, 128)
+    scaling = json.loads(good(model.gguf)["config"].data)["rope_scaling"]
+    assert scaling == {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+    keys["qwen3.rope.scaling.type"] = (gm.STRING, "linear")
+    scaling = json.loads(good(model.gguf)["config"].data)["rope_scaling"]
+    assert scaling == {"rope_type": "linear", "factor": 4.0}
+    keys["qwen3.rope.scaling.type"] = (gm.STRING, "longrope")
+    refused(model.gguf, "rope.scaling.type")
+
+
+def frequencies_of_llama_3_1_become_its_parameters():
+    model = gm.Model("llama")
+    divisors = []
+    for i in range(32):
+        wave = 2 * 3.141592653589793 * 500000.0 ** (2 * i / 64)
+        smooth = min(1, max(0, (8192 / wave - 1) / 3))
+        divisors.append(1 / ((1 - smooth) / 8 + smooth))
+    model.gguf.tensors["rope_freqs.weight"] = ((32,), 0, struct.pack("<32f", *divisors))
+    scaling = json.loads(good(model.gguf)["config"].data)["rope_scaling"]
+    assert scaling == {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192,
+                       "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    divisors[3] *= 1.5
+    model.gguf.tensors["rope_freqs.weight"] = ((32,), 0, struct.pack("<32f", *divisors))
+    refused(model.gguf, "rope_freqs.weight")
+
+
+def what_would_compute_something_else_is_refused():
+    model = gm.Model("qwen3", "Q2_0")
+    keys, tensors = model.gguf.keys, model.gguf.tensors
+
+    def with_key(key, kind, x, *words):
+        old = keys.get(key)
+        keys[key] = (kind, x)
+        refused(model.gguf, *words)
+        if old is None:
+            del keys[key]
+        else:
+            keys[key] = old
+
+    def with_tensor(name, tensor, *words):
+        old = tensors.get(name)
+        tensors[name] = tensor
+        refused(model.gguf, *words)
+        if old is None:
+            del tensors[name]
+        else:
+            tensors[name] = old
+
+    with_key("prism.hadamard.block_size", gm.U32, 2048, "prism.hadamard.block_size", "rotated")
+    with_key("general.architecture", gm.STRING, "gemma3", "gemma3")
+    with_key("general.architecture", gm.STRING, "qwen35", "qwen35")
+    with_key("qwen3.expert_count", gm.U32, 8, "expert_count")
+    with_key("qwen3.attention.sliding_window", gm.U32, 128, "sliding_window")
+    with_key("qwen3.rope.dimension_count", gm.U32, 32, "rope.dimension_count")
+    with_key("tokenizer.ggml.pre", gm.STRING, "no-such", "no-such")
+    with_key("tokenizer.ggml.model", gm.STRING, "bert", "bert")
+    with_key("split.count", gm.U16, 3, "parts")
+    norm = tensors["blk.0.attn_norm.weight"]
+    with_tensor("blk.0.attn_q.bias", norm, "blk.0.attn_q.bias")
+    with_tensor("blk.0.attn_q_norm_in.weight", norm, "attn_q_norm_in")
+    shape, _, raw = tensors["blk.0.ffn_up.weight"]
+    with_tensor("blk.0.ffn_up.weight", (shape, 38, raw), "blk.0.ffn_up.weight", "TL1", "I2_S")
+    with_tensor("blk.0.ffn_up.weight", (shape, 39, raw), "blk.0.ffn_up.weight", "TL2", "MXFP4")
+    with_tensor("blk.0.ffn_up.weight", (shape, 10, raw), "blk.0.ffn_up.weight", "type 10")
+    with_tensor("blk.0.ffn_up.weight", (shape, 142, raw), "blk.0.ffn_up.weight", "PQ2_0")
+    with_tensor("blk.0.ffn_up.weight", (shape, 40, raw), "blk.0.ffn_up.weight", "Q1_0")
+    with_tensor("blk.0.ffn_up.weight", ((512, 128), 42, raw), "blk.0.ffn_up.weight", "Q2_0")
+    del tensors["blk.0.ffn_down.weight"]
+    refused(model.gguf, "model.layers.0.mlp.down_proj.weight")
+
+
+def memory_stays_below_twice_the_largest_tensor():
+    model = gm.Model("bitnet-b1.58")
+    rows = 160 * 1024
+    size = rows * model.shape.hidden * 2
+    model.gguf.tensors["token_embd.weight"] = ((rows, model.shape.hidden), 1, bytes(size))
+    model.gguf.write(path("large.gguf"))
+    child = os.fork()
+    if child == 0:
+        with open(os.devnull, "w", encoding="utf-8") as null:
+            r = subprocess.run([HALO_MODEL, "convert", path("large.gguf"), path("large.h1b")],
+                               stdout=null, stderr=null)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        os._exit(0 if r.returncode == 0 and peak < 2 * size else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def main():
+    functions = [f for f in globals().values() if getattr(f, "__module__", "") == "__main__"]
+    tests = [f for f in functions if f is not main and f.__code__.co_argcount == 0]
+    print(f"1..{len(tests)}")
+    n_failed = 0
+    for i, test in enumerate(tests, 1):
+        try:
+            test()
+            print(f"ok {i} - {test.__name__}", flush=True)
+        except Exception:
+            n_failed += 1
+            print(f"not ok {i} - {test.__name__}", flush=True)
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}")
+    sys.exit(1 if n_failed else 0)
+
+
+if __name__ == "__main__":
+    main()
