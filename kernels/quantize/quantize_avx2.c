@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/quantize/quantize.h"
+#include "kernels/quantize/quantize_spans.h"
 #include "kernels/reduce_avx2.h"
 
 /* max_ps(a, b) is a > b ? a : b, so a NaN in the first place never wins. */
@@ -61,14 +61,11 @@ static inline __m256i quantize32(const float *x, __m256 inv, __m256i *sum)
     return pack32(k);
 }
 
-void quantize_row_avx2(const float *x, const struct quantized *out, size_t token)
+static int32_t quantize_span(const float *x, size_t n, int8_t *q, float *scale)
 {
-    size_t n = out->n_cols;
-    int8_t *q = out->q + token * out->stride;
     float a = largest(x, n);
     const __m256 inv = _mm256_set1_ps(127.0f / a);
     __m256i sum = _mm256_setzero_si256();
-    memset(q + n, 0, quantize_stride(n) - n);
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
         _mm256_storeu_si256((__m256i *)(void *)(q + i), quantize32(x + i, inv, &sum));
@@ -78,6 +75,11 @@ void quantize_row_avx2(const float *x, const struct quantized *out, size_t token
         memcpy(tail, x + i, (n - i) * sizeof *x);
         _mm256_storeu_si256((__m256i *)(void *)(q + i), quantize32(tail, inv, &sum));
     }
-    out->scale[token] = a / 127.0f;
-    out->sum[token] = sum8(sum);
+    *scale = a / 127.0f;
+    return sum8(sum);
+}
+
+void quantize_row_avx2(const float *x, const struct quantized *out, size_t token)
+{
+    quantize_spans(x, out, token, quantize_span);
 }

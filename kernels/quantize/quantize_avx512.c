@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* `kernels_bench rows`, Zen 5: 0.43 us for 6912 values. */
 #include <immintrin.h>
-#include <string.h>
 
-#include "kernels/quantize/quantize.h"
+#include "kernels/quantize/quantize_spans.h"
 #include "kernels/reduce_avx512.h"
 
 /* max_ps(a, b) is a > b ? a : b, so a NaN in the first place never wins. */
@@ -22,16 +21,13 @@ static float largest(const float *x, size_t n)
     return _mm512_reduce_max_ps(_mm512_max_ps(m[0], m[1]));
 }
 
-void quantize_row_avx512(const float *x, const struct quantized *out, size_t token)
+static int32_t quantize_span(const float *x, size_t n, int8_t *q, float *scale)
 {
-    size_t n = out->n_cols;
-    int8_t *q = out->q + token * out->stride;
     float a = largest(x, n);
     const __m512 inv = _mm512_set1_ps(127.0f / a);
     const __m512 lo = _mm512_set1_ps(-128.0f);
     const __m512 hi = _mm512_set1_ps(127.0f);
     __m512i sum = _mm512_setzero_si512();
-    memset(q + n, 0, quantize_stride(n) - n);
     for (size_t i = 0; i < n; i += 16) {
         __mmask16 mask = reduce_mask16(n - i);
         __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inv);
@@ -40,6 +36,11 @@ void quantize_row_avx512(const float *x, const struct quantized *out, size_t tok
         sum = _mm512_add_epi32(sum, k);
         _mm_storeu_si128((__m128i *)(void *)(q + i), _mm512_cvtepi32_epi8(k));
     }
-    out->scale[token] = a / 127.0f;
-    out->sum[token] = _mm512_reduce_add_epi32(sum);
+    *scale = a / 127.0f;
+    return _mm512_reduce_add_epi32(sum);
+}
+
+void quantize_row_avx512(const float *x, const struct quantized *out, size_t token)
+{
+    quantize_spans(x, out, token, quantize_span);
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/quantize/quantize.h"
+#include "kernels/quantize/quantize_spans.h"
 #include "kernels/reduce_neon.h"
 
 static float largest(const float *x, size_t n)
@@ -44,14 +44,11 @@ static inline int8x16_t quantize16(const float *x, float inv, int32x4_t *sum)
     return vcombine_s8(vmovn_s16(lo), vmovn_s16(hi));
 }
 
-void quantize_row_neon(const float *x, const struct quantized *out, size_t token)
+static int32_t quantize_span(const float *x, size_t n, int8_t *q, float *scale)
 {
-    size_t n = out->n_cols;
-    int8_t *q = out->q + token * out->stride;
     float a = largest(x, n);
     float inv = 127.0f / a;
     int32x4_t sum = vdupq_n_s32(0);
-    memset(q + n, 0, quantize_stride(n) - n);
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
         vst1q_s8(q + i, quantize16(x + i, inv, &sum));
@@ -61,6 +58,11 @@ void quantize_row_neon(const float *x, const struct quantized *out, size_t token
         memcpy(tail, x + i, (n - i) * sizeof *x);
         vst1q_s8(q + i, quantize16(tail, inv, &sum));
     }
-    out->scale[token] = a / 127.0f;
-    out->sum[token] = vaddvq_s32(sum);
+    *scale = a / 127.0f;
+    return vaddvq_s32(sum);
+}
+
+void quantize_row_neon(const float *x, const struct quantized *out, size_t token)
+{
+    quantize_spans(x, out, token, quantize_span);
 }

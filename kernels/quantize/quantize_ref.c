@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include "kernels/quantize/quantize.h"
-
 #include <math.h>
+
+#include "kernels/quantize/quantize_spans.h"
 
 /* Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to an integer, half to even. */
 #define MAGIC 0x1.8p+23f
 
-void quantize_row_ref(const float *x, const struct quantized *out, size_t token)
+static int32_t quantize_span(const float *x, size_t n, int8_t *q, float *scale)
 {
-    size_t n = out->n_cols;
-    int8_t *q = out->q + token * out->stride;
     float a = 1e-5f;
     for (size_t i = 0; i < n; i++) {
         float v = fabsf(x[i]);
@@ -25,9 +23,11 @@ void quantize_row_ref(const float *x, const struct quantized *out, size_t token)
         q[i] = (int8_t)k;
         sum += k;
     }
-    for (size_t i = n; i < quantize_stride(n); i++) {
-        q[i] = 0;
-    }
-    out->scale[token] = a / 127.0f;
-    out->sum[token] = sum;
+    *scale = a / 127.0f;
+    return sum;
+}
+
+void quantize_row_ref(const float *x, const struct quantized *out, size_t token)
+{
+    quantize_spans(x, out, token, quantize_span);
 }

@@ -11,20 +11,13 @@
  *     larger weights need the cache's bandwidth that the activations need too */
 #include <immintrin.h>
 
-#include "kernels/ternary/ternary_walk.h"
+#include "kernels/ternary/ternary_groups_avx512.h"
 #include "kernels/unroll.h"
 
 enum {
     TILE_ROWS = 4,
     TILE_TOKENS = 6,
 };
-
-/* acc += products of four codes and four activations, in each lane. As an intrinsic gcc 12 moves
- * accumulators to the stack and between registers in the tiles below. */
-INLINE void add_products(__m512i *acc, __m512i codes, __m512i q)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(codes), "v"(q));
-}
 
 /* Codes of 64 columns as bytes: a group of 32 bytes lies in both halves, the lower half keeps
  * bits 0..1 (columns 0..31) and the upper one bits 2..3 (columns 32..63, four times too large).
@@ -120,10 +113,27 @@ SHAPE(1, 6)
 void ternary_matmul_avx512(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                            size_t row1, float *y, size_t y_stride)
 {
-    static ternary_run_tile *const full[] = {run_4x1, run_4x1, run_4x2, run_4x3,
-                                             run_4x4, run_4x5, run_4x6};
-    static ternary_run_tile *const single[] = {run_1x1, run_1x1, run_1x2, run_1x3,
-                                               run_1x4, run_1x5, run_1x6};
-    const struct ternary_shapes shapes = {TILE_ROWS, TILE_TOKENS, full, single};
-    ternary_walk(w, x, row0, row1, y, y_stride, &shapes);
+    static const struct ternary_variant variant = {
+        .tiles = {{.many = {4,
+                            TILE_TOKENS,
+                            {run_4x1, run_4x2, run_4x3, run_4x4, run_4x5, run_4x6},
+                            {run_1x1, run_1x2, run_1x3, run_1x4, run_1x5, run_1x6}},
+                   .one = {[TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}},
+                           [TERNARY_S3] = {4, 1, {one_s3_4}, {one_s3_1}},
+                           [TERNARY_B1] = {4, 1, {one_b1_4}, {one_b1_1}}}},
+                  {.many = {4,
+                            GROUP_TOKENS,
+                            {t2_64_4x1, t2_64_4x2, t2_64_4x3, t2_64_4x4},
+                            {t2_64_1x1, t2_64_1x2, t2_64_1x3, t2_64_1x4}},
+                   .one = {[TERNARY_S3] = {4, 1, {s3_64_4x1}, {s3_64_1x1}},
+                           [TERNARY_B1] = {4, 1, {b1_64_4x1}, {b1_64_1x1}}}},
+                  {.many = {4,
+                            GROUP_TOKENS,
+                            {t2_128_4x1, t2_128_4x2, t2_128_4x3, t2_128_4x4},
+                            {t2_128_1x1, t2_128_1x2, t2_128_1x3, t2_128_1x4}},
+                   .one = {[TERNARY_S3] = {4, 1, {s3_128_4x1}, {s3_128_1x1}},
+                           [TERNARY_B1] = {4, 1, {b1_128_4x1}, {b1_128_1x1}}}}},
+        .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},
+    };
+    ternary_walk(w, x, row0, row1, y, y_stride, &variant);
 }

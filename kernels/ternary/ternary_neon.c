@@ -2,10 +2,7 @@
 /* sdot adds four products of codes and activations to a 32-bit lane, which a row of 2^20 columns
  * cannot overflow. Bits are checked under an emulator; speed has not been measured on a processor:
  * the shapes follow from 32 registers and the number of instructions. */
-#include <arm_neon.h>
-
-#include "kernels/ternary/ternary_walk.h"
-#include "kernels/unroll.h"
+#include "kernels/ternary/ternary_groups_neon.h"
 
 enum {
     TILE_ROWS = 4,
@@ -147,8 +144,15 @@ SHAPE(1, 4)
 void ternary_matmul_neon(const struct ternary_weights *w, const struct quantized *x, size_t row0,
                          size_t row1, float *y, size_t y_stride)
 {
-    static ternary_run_tile *const full[] = {run_4x1, run_4x1, run_4x2, run_4x3, run_4x4};
-    static ternary_run_tile *const single[] = {run_1x1, run_1x1, run_1x2, run_1x3, run_1x4};
-    const struct ternary_shapes shapes = {TILE_ROWS, TILE_TOKENS, full, single};
-    ternary_walk(w, x, row0, row1, y, y_stride, &shapes);
+    static const struct ternary_variant variant = {
+        .tiles = {{.many = {4,
+                            4,
+                            {run_4x1, run_4x2, run_4x3, run_4x4},
+                            {run_1x1, run_1x2, run_1x3, run_1x4}},
+                   .one = {[TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}}}},
+                  {.many = {2, 2, {t2_64_2x1, t2_64_2x2}, {t2_64_1x1, t2_64_1x2}}},
+                  {.many = {2, 2, {t2_128_2x1, t2_128_2x2}, {t2_128_1x1, t2_128_1x2}}}},
+        .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},
+    };
+    ternary_walk(w, x, row0, row1, y, y_stride, &variant);
 }

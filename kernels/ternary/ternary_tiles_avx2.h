@@ -4,58 +4,16 @@
 #ifndef HALO_KERNELS_TERNARY_TERNARY_TILES_AVX2_H
 #define HALO_KERNELS_TERNARY_TERNARY_TILES_AVX2_H
 
-#include <immintrin.h>
-
-#include "kernels/ternary/ternary_walk.h"
-#include "kernels/unroll.h"
+#include "kernels/ternary/ternary_groups_avx2.h"
 
 enum {
     TILE_ROWS = 2,
     TILE_TOKENS = 4,
 };
 
-/* add_products: acc += products of bytes of codes and q, the last step in assembly because gcc 12
- * reorders a sum of intrinsics and then runs out of registers.
- * widen: wide plus acc as eight sums of 32 bits.
- * GROUPS: how many groups of 128 columns may be added up before acc must be widened; _SCALED: if half
- * of the products are left out and the others are four times too large. */
-#if defined(__AVXVNNI__)
-
-/* vpdpbusd adds four products to a 32-bit lane; a row of 2^20 columns cannot overflow it. */
-enum { GROUPS = 1 << 20, GROUPS_SCALED = 1 << 20 };
-
-INLINE void add_products(__m256i *acc, __m256i codes, __m256i q)
-{
-    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(*acc) : "x"(codes), "x"(q));
-}
-
-INLINE __m256i widen(__m256i wide, __m256i acc)
-{
-    return _mm256_add_epi32(wide, acc);
-}
-
-#else
-
-/* vpmaddubsw adds two products of magnitude at most 3 * 128 into a 16-bit lane: 4 steps a group,
- * 40 * 768 < 2^15; or 2 steps a group of products times four, 10 * 3072 < 2^15. */
-enum { GROUPS = 10, GROUPS_SCALED = 5 };
-
-INLINE void add_products(__m256i *acc, __m256i codes, __m256i q)
-{
-    __asm__("vpaddw %1, %0, %0" : "+x"(*acc) : "x"(_mm256_maddubs_epi16(codes, q)));
-}
-
-INLINE __m256i widen(__m256i wide, __m256i acc)
-{
-    return _mm256_add_epi32(wide, _mm256_madd_epi16(acc, _mm256_set1_epi16(1)));
-}
-
-#endif
-
-INLINE __m256i load(const void *p)
-{
-    return _mm256_loadu_si256((const __m256i *)p);
-}
+/* Groups of 128 columns that may be added up before the sums are widened, and the same if half of the
+ * products are left out and the others are four times too large. */
+enum { GROUPS = STEPS / 4, GROUPS_SCALED = STEPS / 8 };
 
 /* The group at `codes` of each row times 128 columns of each token, added to the sums. */
 INLINE void step(const uint8_t *codes, size_t row_bytes, const int8_t *q, size_t q_stride,
@@ -210,16 +168,24 @@ SHAPE(1, 3)
 SHAPE(1, 4)
 #undef SHAPE
 
-static inline void ternary_matmul_256(const struct ternary_weights *w, const struct quantized *x,
-                                      size_t row0, size_t row1, float *y, size_t y_stride)
-{
-    static ternary_run_tile *const one_token[] = {run_4x1, run_4x1};
-    static ternary_run_tile *const full[] = {run_2x1, run_2x1, run_2x2, run_2x3, run_2x4};
-    static ternary_run_tile *const single[] = {run_1x1, run_1x1, run_1x2, run_1x3, run_1x4};
-    const struct ternary_shapes shapes =
-        x->n_tokens == 1 ? (struct ternary_shapes){4, 1, one_token, single}
-                         : (struct ternary_shapes){TILE_ROWS, TILE_TOKENS, full, single};
-    ternary_walk(w, x, row0, row1, y, y_stride, &shapes);
-}
+static const struct ternary_variant variant_256 = {
+    .tiles = {{.many = {2,
+                        4,
+                        {run_2x1, run_2x2, run_2x3, run_2x4},
+                        {run_1x1, run_1x2, run_1x3, run_1x4}},
+               .one = {[TERNARY_T2] = {4, 1, {run_4x1}, {run_1x1}},
+                       [TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}},
+                       [TERNARY_S3] = {4, 1, {one_s3_4}, {one_s3_1}},
+                       [TERNARY_B1] = {4, 1, {one_b1_4}, {one_b1_1}}}},
+              {.many = {2, 2, {t2_64_2x1, t2_64_2x2}, {t2_64_1x1, t2_64_1x2}},
+               .one = {[TERNARY_T2] = {4, 1, {t2_64_4x1}, {t2_64_1x1}},
+                       [TERNARY_S3] = {4, 1, {s3_64_4x1}, {s3_64_1x1}},
+                       [TERNARY_B1] = {4, 1, {b1_64_4x1}, {b1_64_1x1}}}},
+              {.many = {2, 2, {t2_128_2x1, t2_128_2x2}, {t2_128_1x1, t2_128_1x2}},
+               .one = {[TERNARY_T2] = {4, 1, {t2_128_4x1}, {t2_128_1x1}},
+                       [TERNARY_S3] = {4, 1, {s3_128_4x1}, {s3_128_1x1}},
+                       [TERNARY_B1] = {4, 1, {b1_128_4x1}, {b1_128_1x1}}}}},
+    .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},
+};
 
 #endif

@@ -86,7 +86,7 @@ static void fill_code_table(uint8_t table[256])
 /* Columns past n_cols must hold code 1; scales keep the outputs near the inputs' size. */
 static struct ternary_weights make_linear(struct maker *mk, uint32_t n_rows, uint32_t n_cols)
 {
-    size_t row_bytes = ternary_row_bytes(n_cols);
+    size_t row_bytes = ternary_row_bytes(TERNARY_T2, n_cols);
     uint8_t *codes = take(mk, n_rows * row_bytes);
     float *scale = take(mk, sizeof *scale);
     struct ternary_weights w = {
@@ -202,7 +202,7 @@ void bench_model_fini(struct bench_model *b)
 
 static uint64_t linear_bytes(const struct ternary_weights *w)
 {
-    return w->n_rows * (uint64_t)ternary_row_bytes(w->n_cols);
+    return w->n_rows * (uint64_t)ternary_row_bytes(w->packing, w->n_cols);
 }
 
 uint64_t bench_model_code_bytes(const struct model *m)

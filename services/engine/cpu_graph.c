@@ -76,7 +76,8 @@ static void linears(struct cpu *c, uint32_t n, const struct ternary_weights *con
     struct linear_job job = {.c = c};
     uint32_t n_tasks = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t per_task = rows_per_task(c, w[i]->n_rows, ternary_row_bytes(w[i]->n_cols));
+        uint32_t per_task =
+            rows_per_task(c, w[i]->n_rows, ternary_row_bytes(w[i]->packing, w[i]->n_cols));
         job.parts[i] = (struct linear){.w = w[i],
                                        .y = y[i],
                                        .per_task = per_task,

@@ -79,7 +79,7 @@ static struct ternary_weights find_linear(struct binder *b, const char *prefix, 
     char name[96];
     (void)snprintf(name, sizeof name, "%s.%s.weight", prefix, part);
     w.codes = find(b, name, H1B_T2, 2, n_out, n_in);
-    if (w.codes != NULL && !is_ternary(w.codes, n_out * ternary_row_bytes(n_in)))
+    if (w.codes != NULL && !is_ternary(w.codes, n_out * ternary_row_bytes(TERNARY_T2, n_in)))
         refuse(b, name, "codes 0, 1 and 2 only");
 
     (void)snprintf(name, sizeof name, "%s.%s.weight_scale", prefix, part);
@@ -241,7 +241,7 @@ static void move(struct model *m, const void **data, size_t bytes)
 static void move_codes(struct model *m, struct ternary_weights *w)
 {
     const void *data = w->codes;
-    move(m, &data, w->n_rows * ternary_row_bytes(w->n_cols));
+    move(m, &data, w->n_rows * ternary_row_bytes(w->packing, w->n_cols));
     w->codes = data;
 }
 

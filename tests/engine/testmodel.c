@@ -106,7 +106,7 @@ static void add_linear(struct writer *w, const char *prefix, const char *part, u
                        uint32_t n_in, uint32_t n_scales)
 {
     char full[96];
-    size_t row_bytes = ternary_row_bytes(n_in);
+    size_t row_bytes = ternary_row_bytes(TERNARY_T2, n_in);
     uint8_t *codes = mem_zalloc(n_out, row_bytes);
     for (uint32_t r = 0; r < n_out; r++) {
         for (uint32_t c = 0; c < row_bytes * 4; c++) {

@@ -2,7 +2,7 @@
 /* Speed of the kernels on one thread, per instruction set, beside what the machine can do at the same
  * moment: reading memory, multiply-adds of int8 and of f32 in registers.
  *
- *   build/tests/kernels/kernels_bench [part ...]     parts: gemv gemm head attention rows
+ *   build/tests/kernels/kernels_bench [part ...]  parts: gemv gemm packings head attention rows
  *
  * Kernel and limit run in turns, REPEATS times; each figure is a median. Time is the thread's
  * processor time, so other processes disturb it only through the caches and the memory they use.
@@ -269,22 +269,46 @@ struct layer {
     float *y;
 };
 
-static void layer_init(struct layer *l, struct shape s, size_t n_copies, uint32_t n_tokens)
+/* How the weights are packed and scaled. */
+static const struct packing {
+    const char *name;
+    enum ternary_packing packing;
+    uint32_t group;
+} packings[] = {
+    {"t2", TERNARY_T2, 0},       {"t5", TERNARY_T5, 0},       {"s3", TERNARY_S3, 0},
+    {"b1", TERNARY_B1, 0},       {"t2/128", TERNARY_T2, 128}, {"t2/64", TERNARY_T2, 64},
+    {"t5/128", TERNARY_T5, 128}, {"b1/128", TERNARY_B1, 128},
+};
+
+static void layer_init(struct layer *l, struct shape s, const struct packing *p, size_t n_copies,
+                       uint32_t n_tokens)
 {
-    size_t bytes = s.rows * ternary_row_bytes(s.cols) * n_copies;
+    size_t bytes = s.rows * ternary_row_bytes(p->packing, s.cols) * n_copies;
     uint8_t *codes = alloc(bytes);
     for (size_t i = 0; i < bytes; i++) {
         uint32_t u = random_u32();
-        codes[i] = (uint8_t)(u % 3 | u / 3 % 3 << 2 | u / 9 % 3 << 4 | u / 27 % 3 << 6);
+        if (p->packing == TERNARY_T2) {
+            u = u % 3 | u / 3 % 3 << 2 | u / 9 % 3 << 4 | u / 27 % 3 << 6;
+        }
+        codes[i] = (uint8_t)u;
     }
     size_t stride = quantize_stride(s.cols);
     int8_t *q = alloc(stride * n_tokens);
     for (size_t i = 0; i < stride * n_tokens; i++) {
         q[i] = (int8_t)(random_u32() % 255 - 127);
     }
-    l->w = (struct ternary_weights){codes, random_floats(1), s.rows, s.cols, s.rows};
-    l->x = (struct quantized){
-        q, stride, random_floats(n_tokens), alloc(n_tokens * sizeof(int32_t)), n_tokens, s.cols};
+    size_t n_groups = p->group > 0 ? s.cols / p->group : 1;
+    l->w = (struct ternary_weights){codes,   random_floats(p->group > 0 ? s.rows * n_groups : 1),
+                                    s.rows,  s.cols,
+                                    s.rows,  p->packing,
+                                    p->group};
+    l->x = (struct quantized){q,
+                              stride,
+                              random_floats(n_tokens * n_groups),
+                              alloc(n_tokens * sizeof(int32_t)),
+                              n_tokens,
+                              s.cols,
+                              p->group};
     memset(l->x.sum, 0, n_tokens * sizeof(int32_t));
     l->n_copies = n_copies;
     l->y = alloc((size_t)s.rows * n_tokens * sizeof(float));
@@ -310,45 +334,50 @@ static void layer_run(void *arg)
     struct ternary_weights w = l->w;
     for (size_t i = 0; i < l->n_copies; i++) {
         l->k->ternary_matmul(&w, &l->x, 0, w.n_rows, l->y, w.n_rows);
-        w.codes += w.n_rows * ternary_row_bytes(w.n_cols);
+        w.codes += w.n_rows * ternary_row_bytes(w.packing, w.n_cols);
     }
 }
 
-static void bench_gemv(const struct kernels *k)
+static void bench_gemv(const struct kernels *k, struct shape s, const struct packing *p,
+                       uint32_t max_tokens)
 {
     const struct limit read = read_limit();
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        size_t bytes = shapes[i].rows * ternary_row_bytes(shapes[i].cols);
-        struct layer l;
-        layer_init(&l, shapes[i], MEMORY_BYTES / bytes, 16);
-        l.k = k;
-        for (uint32_t tokens = 1; tokens <= 16; tokens *= 2) {
-            l.x.n_tokens = tokens;
-            printf("gemv %-7s %4ux%-4u tokens %2u: ", k->isa_name, shapes[i].cols, shapes[i].rows,
-                   tokens);
-            print_speed("GB/s", "read",
-                        measure(layer_run, &l, (double)(bytes * l.n_copies), &read));
-        }
-        layer_fini(&l);
+    size_t bytes = s.rows * ternary_row_bytes(p->packing, s.cols);
+    struct layer l;
+    layer_init(&l, s, p, MEMORY_BYTES / bytes, max_tokens);
+    l.k = k;
+    for (uint32_t tokens = 1; tokens <= max_tokens; tokens *= 2) {
+        l.x.n_tokens = tokens;
+        printf("gemv %-7s %-6s %4ux%-4u tokens %2u: ", k->isa_name, p->name, s.cols, s.rows,
+               tokens);
+        print_speed("GB/s", "read", measure(layer_run, &l, (double)(bytes * l.n_copies), &read));
     }
+    layer_fini(&l);
 }
 
-static void bench_gemm(const struct kernels *k, enum isa level)
+static void bench_gemm(const struct kernels *k, enum isa level, struct shape s,
+                       const struct packing *p)
 {
     static const uint32_t counts[] = {8, 32, 512};
     const struct limit int8 = int8_limit(level);
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct layer l;
-        layer_init(&l, shapes[i], 1, 512);
-        l.k = k;
-        for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
-            l.x.n_tokens = counts[j];
-            double macs = (double)shapes[i].rows * shapes[i].cols * counts[j];
-            printf("gemm %-7s %4ux%-4u tokens %3u: ", k->isa_name, shapes[i].cols, shapes[i].rows,
-                   counts[j]);
-            print_speed("GMAC/s", "int8", measure(layer_run, &l, macs, &int8));
-        }
-        layer_fini(&l);
+    struct layer l;
+    layer_init(&l, s, p, 1, 512);
+    l.k = k;
+    for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
+        l.x.n_tokens = counts[j];
+        double macs = (double)s.rows * s.cols * counts[j];
+        printf("gemm %-7s %-6s %4ux%-4u tokens %3u: ", k->isa_name, p->name, s.cols, s.rows,
+               counts[j]);
+        print_speed("GMAC/s", "int8", measure(layer_run, &l, macs, &int8));
+    }
+    layer_fini(&l);
+}
+
+static void bench_packings(const struct kernels *k, enum isa level)
+{
+    for (size_t i = 0; i < sizeof packings / sizeof *packings; i++) {
+        bench_gemv(k, shapes[0], &packings[i], 4);
+        bench_gemm(k, level, shapes[0], &packings[i]);
     }
 }
 
@@ -503,7 +532,7 @@ static void bench_rows(const struct kernels *k)
     float scale;
     int32_t sum;
     struct rows r = {.k = k, .x = random_floats(N), .y = random_floats(N), .w = random_floats(N)};
-    r.q = (struct quantized){alloc(6912), 6912, &scale, &sum, 1, 6912};
+    r.q = (struct quantized){alloc(6912), 6912, &scale, &sum, 1, 6912, 0};
     const struct {
         const char *what;
         task *run;
@@ -542,10 +571,17 @@ int main(int argc, char **argv)
             continue;
         }
         if (is_wanted(argc, argv, "gemv")) {
-            bench_gemv(k);
+            for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+                bench_gemv(k, shapes[j], &packings[0], 16);
+            }
         }
         if (is_wanted(argc, argv, "gemm")) {
-            bench_gemm(k, level);
+            for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+                bench_gemm(k, level, shapes[j], &packings[0]);
+            }
+        }
+        if (is_wanted(argc, argv, "packings")) {
+            bench_packings(k, level);
         }
         if (is_wanted(argc, argv, "head")) {
             bench_head(k);

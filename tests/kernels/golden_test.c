@@ -130,13 +130,13 @@ static uint64_t hash_layers(const struct kernels *k, struct check_rng *rng)
         uint32_t u = check_random(rng);
         codes[i] = (uint8_t)(u % 3 | u / 3 % 3 << 2 | u / 9 % 3 << 4 | u / 27 % 3 << 6);
     }
-    struct quantized in = {q, STRIDE, scale, sum, TOKENS, ROW};
+    struct quantized in = {q, STRIDE, scale, sum, TOKENS, ROW, 0};
     for (size_t t = 0; t < TOKENS; t++) {
         k->quantize_row(x + t * ROW, &in, t);
     }
     uint64_t h = hash_bytes(SEED, q, sizeof q);
     float w_scale = 0.37f;
-    struct ternary_weights w = {codes, &w_scale, ROWS, ROW, ROWS};
+    struct ternary_weights w = {codes, &w_scale, ROWS, ROW, ROWS, TERNARY_T2, 0};
     k->ternary_matmul(&w, &in, 0, ROWS, y, ROWS);
     h = hash_bytes(h, y, sizeof y);
     struct head_input hidden = {x, ROW, TOKENS};

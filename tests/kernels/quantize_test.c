@@ -13,7 +13,7 @@ static void row_has_the_worked_values(void **state)
     int8_t q[128];
     float scale;
     int32_t sum;
-    struct quantized out = {q, 128, &scale, &sum, 1, 5};
+    struct quantized out = {q, 128, &scale, &sum, 1, 5, 0};
     memset(q, 99, sizeof q);
     quantize_row_ref(x, &out, 0);
     const int8_t want[8] = {-127, 64, 0, 0, 1, 0, 0, 0}; /* 63.5 goes to the even 64 */
@@ -30,7 +30,7 @@ static void zeros_quantise_to_zeros_with_the_smallest_scale(void **state)
     int8_t q[128];
     float scale;
     int32_t sum;
-    struct quantized out = {q, 128, &scale, &sum, 1, 3};
+    struct quantized out = {q, 128, &scale, &sum, 1, 3, 0};
     quantize_row_ref(x, &out, 0);
     assert_true(q[0] == 0 && q[1] == 0 && q[2] == 0 && sum == 0);
     assert_true(scale == 1e-5f / 127.0f);
@@ -43,7 +43,7 @@ static void infinities_and_nan_have_defined_bytes(void **state)
     int8_t q[128];
     float scale;
     int32_t sum;
-    struct quantized out = {q, 128, &scale, &sum, 1, 4};
+    struct quantized out = {q, 128, &scale, &sum, 1, 4, 0};
     quantize_row_ref(x, &out, 0);
     const int8_t want[4] = {-128, 0, -128, -128};
     assert_memory_equal(q, want, sizeof want);
@@ -75,8 +75,8 @@ static void compare(const struct kernels *k, const struct kernels *ref)
         int32_t got_sum[2], want_sum[2];
         memset(got, 1, 2 * stride);
         memset(want, 1, 2 * stride);
-        struct quantized a = {got, stride, got_scale, got_sum, 2, (uint32_t)n};
-        struct quantized b = {want, stride, want_scale, want_sum, 2, (uint32_t)n};
+        struct quantized a = {got, stride, got_scale, got_sum, 2, (uint32_t)n, 0};
+        struct quantized b = {want, stride, want_scale, want_sum, 2, (uint32_t)n, 0};
         for (size_t t = 0; t < 2; t++) {
             k->quantize_row(x, &a, t);
             ref->quantize_row(x, &b, t);
@@ -90,10 +90,50 @@ static void compare(const struct kernels *k, const struct kernels *ref)
     }
 }
 
+/* Each group is a row of its own: for every variant, with the bits of ref. */
+static void compare_groups(const struct kernels *k, const struct kernels *ref)
+{
+    struct check_rng rng = {31};
+    for (int round = 0; round < 100; round++) {
+        enum { MAX_GROUPS = 40 };
+        size_t group = round % 2 == 0 ? 64 : 128;
+        size_t n_groups = check_between(&rng, 1, MAX_GROUPS);
+        size_t n = group * n_groups;
+        size_t stride = quantize_stride(n);
+        float *x = check_floats(&rng, n, (enum check_kind)(round % CHECK_KINDS));
+        int8_t *got = check_alloc(2 * stride);
+        int8_t want[128 + 512];
+        float got_scale[2 * MAX_GROUPS], want_scale;
+        int32_t sum;
+        struct quantized a = {got, stride, got_scale, NULL, 2, (uint32_t)n, (uint32_t)group};
+        struct quantized b = {want, sizeof want, &want_scale, &sum, 1, (uint32_t)group, 0};
+        k->quantize_row(x, &a, 0);
+        k->quantize_row(x, &a, 1);
+        for (size_t i = 0; i < 2 * n_groups; i++) {
+            ref->quantize_row(x + i % n_groups * group, &b, 0);
+            assert_memory_equal(got + i / n_groups * stride + i % n_groups * group, want, group);
+            check_same_floats(&got_scale[i], &want_scale, 1, k->isa_name);
+        }
+        for (size_t i = n; i < stride; i++) {
+            assert_int_equal(got[i], 0);
+        }
+        free(x);
+        free(got);
+    }
+}
+
 static void every_variant_gives_the_bits_of_ref(void **state)
 {
     (void)state;
     check_each_isa(compare);
+}
+
+static void every_group_is_quantised_as_a_row_of_its_own(void **state)
+{
+    (void)state;
+    const struct kernels *ref = kernels_get(ISA_REF);
+    compare_groups(ref, ref);
+    check_each_isa(compare_groups);
 }
 
 int main(void)
@@ -103,6 +143,7 @@ int main(void)
         cmocka_unit_test(zeros_quantise_to_zeros_with_the_smallest_scale),
         cmocka_unit_test(infinities_and_nan_have_defined_bytes),
         cmocka_unit_test(every_variant_gives_the_bits_of_ref),
+        cmocka_unit_test(every_group_is_quantised_as_a_row_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
