@@ -16,7 +16,7 @@ cut into windows as `halo ppl --window 512` does, into demo_ppl.json: one entry 
 (16384 and 0, which is all ids).
 
 Each fixture stands alone: one that fails is reported, and the others are made. Without transformers all
-fixtures take five seconds on two cores; the demo's 16384 ids 40 s there, all of them seconds on a GPU.
+fixtures take ten seconds on two cores; the demo's 16384 ids 40 s there, all of them seconds on a GPU.
 """
 import argparse
 import hashlib
@@ -227,8 +227,8 @@ FIXTURES = [
 ]
 
 # Halo always quantises activations to int8; a model that was not trained so differs by that alone.
-TOLERANCE = {"relative": 0.03, "top1": 1.0}
-TOLERANCE_FLOAT = {"relative": 0.15, "top1": 0.9}
+TOLERANCE = {"relative": 0.02, "top1": 1.0}
+TOLERANCE_FLOAT = {"relative": 0.05, "top1": 1.0}
 
 
 def linear_shapes(c):
@@ -319,18 +319,20 @@ def make_model(config, way, dtype, seed):
 
 
 def choose_ids(graph, n_tries):
-    """Ids at which the best token leads everywhere, so that top-1 does not hang on rounding."""
-    best = None
-    for seed in range(n_tries):
-        gen = torch.Generator().manual_seed(seed)
-        ids = torch.randint(0, 256 + hf_files.N_MERGES, (N_IDS,), generator=gen)
-        ids[0] = hf_files.BOS
-        logits = graph.logits(ids)
-        top = logits.topk(2, -1).values
-        lead = float(((top[:, 0] - top[:, 1]) / logits.std(-1)).min())
-        if best is None or lead > best[0]:
-            best = (lead, ids)
-    return best[1], best[0]
+    """Ids after each of which the best token leads clearly, so that top-1 does not hang on rounding:
+    token by token the best of a few."""
+    gen = torch.Generator().manual_seed(1)
+    ids, least = [hf_files.BOS], math.inf
+    while len(ids) < N_IDS:
+        found = []
+        for token in torch.randint(0, 256 + hf_files.N_MERGES, (n_tries,), generator=gen).tolist():
+            logits = graph.logits(torch.tensor([*ids, token]))[-1]
+            top = logits.topk(2).values
+            found.append((float((top[0] - top[1]) / logits.std()), token))
+        lead, token = max(found)
+        least = min(least, lead)
+        ids.append(token)
+    return torch.tensor(ids), least
 
 
 # ---- transformers ----
@@ -640,7 +642,7 @@ def parse_args():
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
     parser.add_argument("--scratch", type=pathlib.Path, default=pathlib.Path("/tmp/halo-parity"))
     parser.add_argument("--only", nargs="*", help="names of fixtures; none of them: only the demo")
-    parser.add_argument("--tries", type=int, default=300, help="texts to choose one from")
+    parser.add_argument("--tries", type=int, default=8, help="tokens to choose one from")
     parser.add_argument("--no-transformers", action="store_true")
     parser.add_argument("--demo", help="halo-demo.h1b")
     parser.add_argument("--ids", help="u32 token ids of the text for --demo")
