@@ -3,8 +3,9 @@
 
 #include <stdio.h>
 
-static enum err encode_chat(const struct model *m, const struct frame_generate *f, char *why,
-                            size_t cap_why, struct ids *ids)
+static enum err encode_chat(const struct model *m, struct encoder *encoder,
+                            const struct frame_generate *f, char *why, size_t cap_why,
+                            struct ids *ids)
 {
     if (!m->template) {
         (void)snprintf(why, cap_why, "model %s has no chat template; send a raw prompt",
@@ -20,7 +21,7 @@ static enum err encode_chat(const struct model *m, const struct frame_generate *
     struct tmpl_output out = {0};
     enum err e = template_render(m->template, &in, why, cap_why, &out);
     if (e == ERR_OK)
-        e = encode_text(m->encoder, buf_str(&out.text), (const uint8_t *)out.origins.ptr, ids);
+        e = encode_text(encoder, buf_str(&out.text), (const uint8_t *)out.origins.ptr, ids);
     buf_fini(&out.text);
     buf_fini(&out.origins);
     return e;
@@ -53,16 +54,17 @@ static enum err add_bos(const struct model *m, bool is_chat, struct ids *ids)
     return ERR_OK;
 }
 
-static enum err encode_kind(const struct model *m, const struct frame_generate *f, char *why,
-                            size_t cap_why, struct ids *ids)
+static enum err encode_kind(const struct model *m, struct encoder *encoder,
+                            const struct frame_generate *f, char *why, size_t cap_why,
+                            struct ids *ids)
 {
     enum err e;
     switch (f->kind) {
     case PROMPT_CHAT:
-        e = encode_chat(m, f, why, cap_why, ids);
+        e = encode_chat(m, encoder, f, why, cap_why, ids);
         return e == ERR_OK ? add_bos(m, true, ids) : e;
     case PROMPT_TEXT:
-        e = encode_text(m->encoder, f->prompt, NULL, ids);
+        e = encode_text(encoder, f->prompt, NULL, ids);
         return e == ERR_OK ? add_bos(m, false, ids) : e;
     case PROMPT_IDS:
         return copy_ids(m, f, why, cap_why, ids);
@@ -72,11 +74,12 @@ static enum err encode_kind(const struct model *m, const struct frame_generate *
     }
 }
 
-enum err prompt_encode(const struct model *m, const struct frame_generate *f, uint32_t context,
-                       char *why, size_t cap_why, struct ids *ids)
+enum err prompt_encode(const struct model *m, struct encoder *encoder,
+                       const struct frame_generate *f, uint32_t context, char *why, size_t cap_why,
+                       struct ids *ids)
 {
     why[0] = '\0';
-    enum err e = encode_kind(m, f, why, cap_why, ids);
+    enum err e = encode_kind(m, encoder, f, why, cap_why, ids);
     if (e != ERR_OK) {
         if (why[0] == '\0')
             (void)snprintf(why, cap_why, "%s", err_text(e));

@@ -11,10 +11,11 @@
 #include "services/tokenizer/ids.h"
 #include "services/tokenizer/model.h"
 
-/* Fills *ids (which is empty). `context` is the number of positions that engines have. On failure (that of
+/* Fills *ids (which is empty). `encoder` is one of the model's that belongs to this thread. `context` is the number of positions that engines have. On failure (that of
  * the template, ERR_CONTEXT, ERR_UTF8, ERR_RANGE, ERR_INVALID, ERR_UNSUPPORTED) `why` has a line for the
  * client. */
-MUST_CHECK enum err prompt_encode(const struct model *m, const struct frame_generate *f,
-                                  uint32_t context, char *why, size_t cap_why, struct ids *ids);
+MUST_CHECK enum err prompt_encode(const struct model *m, struct encoder *encoder,
+                                  const struct frame_generate *f, uint32_t context, char *why,
+                                  size_t cap_why, struct ids *ids);
 
 #endif

@@ -19,11 +19,13 @@ enum { REPLY_MAX = 65536 };
 
 /* A gateway; see services/tokenizer/service.c. */
 struct peer;
+struct worker_job;
 
 struct reply {
     uint64_t id; /* towards the router */
     struct peer *gateway; /* borrowed; the peer ends its replies before it goes */
     uint64_t gateway_req; /* towards the gateway */
+    struct worker_job *job; /* NULL unless the prompt is being encoded elsewhere */
     struct ids prompt;
     struct stream stream;
     struct rec_sampling sampling; /* its lists are owned */

@@ -10,6 +10,7 @@
 #include "proto/link.h"
 #include "services/tokenizer/prompt.h"
 #include "services/tokenizer/reply.h"
+#include "services/tokenizer/worker.h"
 
 enum {
     MAX_STATUS_MODELS = 64,
@@ -35,6 +36,7 @@ struct service {
     struct link *router;
     struct peer *gateways;
     struct reply_table *replies;
+    struct worker *worker;
     struct arena arena; /* of the frame at hand */
     struct buf text; /* scratch */
     uint32_t context; /* the least of the engines', or the model's own */
@@ -63,7 +65,7 @@ static void send_error(struct link *l, uint64_t req, enum err code, const char *
 
 static void send_cancel(const struct service *s, const struct reply *r)
 {
-    if (link_is_up(s->router))
+    if (!r->job && link_is_up(s->router))
         send_frame(s->router, FRAME_cancel, &(struct frame_cancel){.req = r->id});
 }
 
@@ -112,6 +114,7 @@ static void tell_gateways(const struct service *s)
 static void end_reply(struct service *s, struct reply *r)
 {
     loop_timer_cancel(s->loop, &r->timer);
+    worker_drop(r->job);
     reply_free(r);
 }
 
@@ -153,21 +156,54 @@ static void accept_reply(struct service *s, struct reply *r, bool is_stopped)
         end_reply(s, r);
         return;
     }
-    if (r->deadline_ms > 0) {
-        uint64_t now = clock_now_ms();
-        uint64_t left = r->deadline_ms > now ? r->deadline_ms - now : 0;
-        r->timer.fire = on_deadline;
-        loop_timer_set(s->loop, &r->timer, left + LATE_MS);
-    }
     if (link_is_up(s->router))
         send_submit(s, r);
+}
+
+static void refuse(struct service *s, struct reply *r, enum err e, const char *why)
+{
+    send_error(r->gateway->link, r->gateway_req, e, why[0] ? why : err_text(e));
+    end_reply(s, r);
+}
+
+/* The prompt is there: what has come of the reply before is played again, and the router gets it. */
+static void begin_reply(struct service *s, struct reply *r, const struct frame_generate *f)
+{
+    bool is_stopped = false;
+    enum err e = replay(s, r, f, &is_stopped);
+    if (e == ERR_OK)
+        accept_reply(s, r, is_stopped);
+    else
+        refuse(s, r, e, "");
+}
+
+static void on_encoded(void *ctx, struct worker_job *job)
+{
+    struct service *s = ctx;
+    struct reply *r = job->user;
+    r->job = NULL;
+    r->prompt = job->prompt;
+    job->prompt = (struct ids){0};
+    if (job->err == ERR_OK)
+        begin_reply(s, r, &job->frame);
+    else
+        refuse(s, r, job->err, job->why);
+}
+
+static void start_deadline(struct service *s, struct reply *r)
+{
+    if (r->deadline_ms == 0)
+        return;
+    uint64_t now = clock_now_ms();
+    uint64_t left = r->deadline_ms > now ? r->deadline_ms - now : 0;
+    r->timer.fire = on_deadline;
+    loop_timer_set(s->loop, &r->timer, left + LATE_MS);
 }
 
 static void on_generate(struct service *s, struct peer *p, const struct frame_generate *f)
 {
     char why[WHY_BYTES] = "";
     struct reply *r = NULL;
-    bool is_stopped = false;
     if (reply_find_of(s->replies, p, f->req)) {
         link_break(p->link, ERR_PROTOCOL);
         return;
@@ -177,19 +213,21 @@ static void on_generate(struct service *s, struct peer *p, const struct frame_ge
         return;
     }
     enum err e = reply_new(s->replies, s->model->vocab, f, why, sizeof why, &r);
-    if (e == ERR_OK) {
-        r->gateway = p;
-        e = prompt_encode(s->model, f, s->context, why, sizeof why, &r->prompt);
-    }
-    if (e == ERR_OK)
-        e = replay(s, r, f, &is_stopped);
-    if (e == ERR_OK) {
-        accept_reply(s, r, is_stopped);
+    if (e != ERR_OK) {
+        send_error(p->link, f->req, e, why[0] ? why : err_text(e));
         return;
     }
-    send_error(p->link, f->req, e, why[0] ? why : err_text(e));
-    if (r)
-        end_reply(s, r);
+    r->gateway = p;
+    start_deadline(s, r);
+    why[0] = '\0';
+    if (worker_is_for(f))
+        e = worker_submit(s->worker, f, s->context, r, &r->job);
+    else
+        e = prompt_encode(s->model, s->model->encoder, f, s->context, why, sizeof why, &r->prompt);
+    if (e != ERR_OK)
+        refuse(s, r, e, why);
+    else if (!r->job)
+        begin_reply(s, r, f);
 }
 
 static void on_cancel(struct service *s, struct peer *p, const struct frame_cancel *f)
@@ -391,8 +429,10 @@ static void on_router_up(void *ctx, struct link *l)
     size_t n = reply_table_count(s->replies);
     log_info("router-up", U("pid", link_peer_pid(l)), U("submitted_again", n));
     size_t at = 0;
-    for (const struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++)
-        send_submit(s, r);
+    for (const struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++) {
+        if (!r->job)
+            send_submit(s, r);
+    }
 }
 
 static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
@@ -437,7 +477,9 @@ enum err service_start(struct loop *loop, const char *run, const struct model *m
                                        .epoch = clock_random_u64()};
     const struct link_handler gateways = {on_gateway_up, on_gateway_frame, on_gateway_down, s};
     const struct link_handler router = {on_router_up, on_router_frame, on_router_down, s};
-    enum err e = link_listen(&config, &gateways, &s->server);
+    enum err e = worker_start(loop, model, on_encoded, s, &s->worker);
+    if (e == ERR_OK)
+        e = link_listen(&config, &gateways, &s->server);
     if (e == ERR_OK)
         e = link_dial(&config, "router", &router, &s->router);
     if (e != ERR_OK) {
@@ -466,6 +508,7 @@ void service_stop(struct service *s)
     if (s->server)
         link_server_close(s->server);
     link_close(s->router);
+    worker_stop(s->worker);
     reply_table_free(s->replies);
     arena_fini(&s->arena);
     buf_fini(&s->text);

@@ -6,7 +6,8 @@
  * Failures. Router gone: every reply waits and is submitted again, with the tokens so far as `resume`, when
  * it is back; meanwhile gateways are told that no model is served. Gateway gone:
  * its replies are cancelled. This process gone: gateways send generate again with `resume`.
- * All of it runs on the loop's thread. */
+ * All of it runs on the loop's thread, but for the encoding of long prompts (worker.h): a reply whose
+ * prompt is being encoded is known, can be cancelled and can time out, and is not submitted yet. */
 #ifndef HALO_TOKENIZER_SERVICE_H
 #define HALO_TOKENIZER_SERVICE_H
 

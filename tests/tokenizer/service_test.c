@@ -588,6 +588,125 @@ static void a_cancelled_reply_is_cancelled_upstream(void **state)
 
 /* ---- failures ----------------------------------------------------------------------------------- */
 
+/* ---- long prompts ------------------------------------------------------------------------------- */
+
+/* Template arguments that take long to read and change nothing. */
+static char *long_args(void)
+{
+    struct buf args = {0};
+    buf_add_cstr(&args, "{\"x\":[0");
+    while (args.len < 2 << 20)
+        buf_add_cstr(&args, ",\"abcd\"");
+    buf_add_cstr(&args, "]}");
+    return buf_detach(&args);
+}
+
+static void a_long_prompt_does_not_hold_up_a_short_one(void **state)
+{
+    struct world *w = *state;
+    const struct gateway *g = &w->gateways[0];
+    char *args = long_args();
+    const struct frame_generate f = {.template_args = str_from(args)};
+    generate(w, 0, 1, "hello", f);
+    generate(w, 0, 2, "world", (struct frame_generate){0});
+    UNTIL(w, g->seen[2].prompt_tokens > 0);
+    assert_int_equal(g->seen[1].prompt_tokens, 0);
+    UNTIL(w, g->seen[1].prompt_tokens > 0 && w->n_submits == 2);
+    const uint32_t want[] = {BEGIN, USER, HELLO, END, ASSISTANT};
+    assert_int_equal(w->submits[1].n_prompt, sizeof want / sizeof want[0]);
+    assert_memory_equal(w->submits[1].prompt, want, sizeof want);
+    token(w, 1, HELLO, FINISH_STOP);
+    UNTIL(w, g->seen[1].finish);
+    assert_string_equal(text_of(g, 1), "hello");
+    free(args);
+}
+
+static void a_long_prompt_is_resumed_with_its_tokens(void **state)
+{
+    struct world *w = *state;
+    const struct gateway *g = &w->gateways[0];
+    char *args = long_args();
+    const uint32_t resume[] = {HELLO, 'h'};
+    generate(
+        w, 0, 1, "hello",
+        (struct frame_generate){.template_args = str_from(args), .resume = resume, .n_resume = 2});
+    UNTIL(w, w->n_submits == 1);
+    assert_int_equal(w->submits[0].n_resume, 2);
+    assert_memory_equal(w->submits[0].resume, resume, sizeof resume);
+    token(w, 0, WORLD, FINISH_STOP);
+    UNTIL(w, g->seen[1].finish);
+    assert_string_equal(text_of(g, 1), " world");
+    free(args);
+}
+
+static void a_long_prompt_that_is_refused_gives_the_reason(void **state)
+{
+    struct world *w = *state;
+    const struct gateway *g = &w->gateways[0];
+    struct buf prompt = {0};
+    while (prompt.len < 4 << 20)
+        buf_add_cstr(&prompt, "hello world ");
+    generate(w, 0, 1, "", (struct frame_generate){.kind = PROMPT_TEXT, .prompt = buf_str(&prompt)});
+    UNTIL(w, g->seen[1].finish);
+    assert_int_equal(g->seen[1].code, ERR_CONTEXT);
+    assert_non_null(strstr(g->seen[1].detail, "context"));
+    assert_int_equal(w->n_submits, 0);
+    buf_fini(&prompt);
+}
+
+static void a_prompt_that_is_being_encoded_can_be_cancelled(void **state)
+{
+    struct world *w = *state;
+    const struct gateway *g = &w->gateways[0];
+    char *args = long_args();
+    const struct frame_generate f = {.template_args = str_from(args)};
+    const struct frame_cancel cancel = {.req = 1};
+    generate(w, 0, 1, "hello", f);
+    assert_int_equal(link_send(g->link, FRAME_cancel, &cancel), ERR_OK);
+    generate(w, 0, 1, "world", (struct frame_generate){0}); /* the id is free again */
+    generate(w, 0, 2, "hello", f); /* encoded after the first */
+    UNTIL(w, g->seen[2].prompt_tokens > 0 && w->n_submits == 2);
+    assert_int_equal(w->submits[0].prompt[2], 'w'); /* "world" begins with no known pair */
+    assert_int_equal(w->n_cancels, 0); /* the router never knew it */
+    free(args);
+}
+
+static void a_deadline_passes_while_a_prompt_is_encoded(void **state)
+{
+    struct world *w = *state;
+    const struct gateway *g = &w->gateways[0];
+    struct buf spaces = {0};
+    while (spaces.len < 3 << 20)
+        buf_add_cstr(&spaces, " ");
+    const struct frame_generate f = {.kind = PROMPT_TEXT, .prompt = buf_str(&spaces)};
+    for (uint64_t req = 1; req <= 6; req++)
+        generate(w, 0, req, "", f);
+    char *args = long_args();
+    generate(w, 0, 7, "hello",
+             (struct frame_generate){.template_args = str_from(args), .deadline_ms = 1});
+    UNTIL(w, g->seen[7].finish);
+    assert_int_equal(g->seen[7].code, ERR_TIMEOUT);
+    free(args);
+    buf_fini(&spaces);
+}
+
+static void what_is_being_encoded_ends_with_its_gateway_and_the_service(void **state)
+{
+    struct world *w = *state;
+    char *args = long_args();
+    const struct frame_generate f = {.template_args = str_from(args)};
+    dial(w, 1);
+    for (uint64_t req = 1; req < 5; req++) {
+        generate(w, 0, req, "hello", f);
+        generate(w, 1, req, "world", f);
+    }
+    UNTIL(w, w->n_submits > 0);
+    link_close(w->gateways[1].link);
+    w->gateways[1].link = NULL;
+    UNTIL(w, w->gateways[0].seen[2].prompt_tokens > 0);
+    free(args); /* the rest is under way when the service stops */
+}
+
 static void a_new_router_is_asked_again_with_the_tokens_so_far(void **state)
 {
     struct world *w = *state;
@@ -846,6 +965,12 @@ int main(void)
         CASE(errors_of_the_router_reach_the_gateway),
         CASE(what_cannot_be_served_is_refused_with_the_reason),
         CASE(a_cancelled_reply_is_cancelled_upstream),
+        CASE(a_long_prompt_does_not_hold_up_a_short_one),
+        CASE(a_long_prompt_is_resumed_with_its_tokens),
+        CASE(a_long_prompt_that_is_refused_gives_the_reason),
+        CASE(a_prompt_that_is_being_encoded_can_be_cancelled),
+        CASE(a_deadline_passes_while_a_prompt_is_encoded),
+        CASE(what_is_being_encoded_ends_with_its_gateway_and_the_service),
         CASE(a_new_router_is_asked_again_with_the_tokens_so_far),
         CASE(models_are_those_that_engines_serve_now),
         CASE(the_replies_of_a_lost_gateway_are_cancelled),
