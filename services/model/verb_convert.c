@@ -123,7 +123,9 @@ int verb_convert(int argc, char **argv)
     struct asked a = {0};
     const struct opt_program program = {
         .name = "halo convert",
-        .summary = "writes a model as an .h1b file",
+        .summary =
+            "Writes a model as an .h1b file. IN is a Hugging Face directory or a model file; what "
+            "it is, is seen from its content.",
         .operands = "IN OUT.h1b",
         .example = "halo convert ~/models/bitnet-b1.58-2B-4T bitnet-2b.h1b",
         .opts = TABLE,

@@ -28,7 +28,8 @@ int verb_inspect(int argc, char **argv)
     struct asked a = {0};
     const struct opt_program program = {
         .name = "halo inspect",
-        .summary = "says what a model file holds, and verifies it",
+        .summary =
+            "Says what a model holds, and verifies it. FILE is anything that `halo convert` reads.",
         .operands = "FILE",
         .example = "halo inspect bitnet-2b.h1b",
         .opts = TABLE,
