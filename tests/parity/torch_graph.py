@@ -84,10 +84,12 @@ def rotate(x, cos, sin):
 
 
 class Graph:
-    """One model. `has_int8`: whether the inputs of linear layers are quantised."""
+    """One model. `has_int8`: whether the inputs of linear layers are quantised; `has_half_kv`: whether
+    keys and values are rounded to f16, as a cache may keep them."""
 
-    def __init__(self, config, tensors, has_int8):
-        self.config, self.tensors, self.has_int8 = config, tensors, has_int8
+    def __init__(self, config, tensors, has_int8, has_half_kv=False):
+        self.config, self.tensors = config, tensors
+        self.has_int8, self.has_half_kv = has_int8, has_half_kv
 
     def _linear(self, layer, name, x):
         short = name.split(".")[1]
@@ -110,6 +112,8 @@ class Graph:
         v = self._linear(layer, "self_attn.v_proj", x).reshape(n, kv_heads, dim)
         q = rotate(self._norm(f"{at}.q_norm", q), cos, sin)
         k = rotate(self._norm(f"{at}.k_norm", k), cos, sin)
+        if self.has_half_kv:
+            k, v = k.half().to(k.dtype), v.half().to(v.dtype)
         k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
         scores = torch.einsum("qhd,khd->hqk", q, k) / math.sqrt(dim)
         scores = scores.masked_fill(torch.ones(n, n).triu(1).bool(), -math.inf)
