@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* measure: one measurement as the options ask for it: prompts, warm-up, the run itself with a progress
+ * line, processor time. SIGINT and SIGTERM end it early, and what there is is reported. */
+#ifndef HALO_LOAD_MEASURE_H
+#define HALO_LOAD_MEASURE_H
+
+#include <stdbool.h>
+
+#include "common/loop.h"
+#include "services/load/options.h"
+#include "services/load/processes.h"
+#include "services/load/run.h"
+
+struct measure {
+    struct loop *loop;
+    struct run *run; /* the one that goes on, or NULL */
+    bool is_interrupted;
+};
+
+/* Before any other thread exists. */
+MUST_CHECK enum err measure_init(struct measure *m, struct loop *loop);
+
+/* Loads the target and fills stats. vocab: ids of prompts are below it. False, and a line on stderr, if
+ * the prompts cannot be made. */
+bool measure_run(struct measure *m, const struct options *o, uint32_t vocab, struct target *target,
+                 struct processes *processes, struct stats *stats);
+
+/* The same for a closed loop of n_requests at the given concurrency, without warm-up and progress. */
+bool measure_closed(struct measure *m, const struct options *o, uint32_t vocab, uint64_t seed,
+                    uint32_t concurrency, uint64_t n_requests, uint32_t max_tokens,
+                    struct target *target, struct stats *stats);
+
+#endif
