@@ -148,7 +148,7 @@ static bool take_all(struct cpu *c)
            take(&c->gate, rows * m->n_ffn, sizeof(float)) &&
            take(&c->up, rows * m->n_ffn, sizeof(float)) &&
            take(&c->act.q, rows, quantize_stride(widest)) &&
-           take(&c->act.scale, rows, sizeof *c->act.scale) &&
+           take(&c->act.scale, rows * (widest / 64 + 1), sizeof *c->act.scale) &&
            take(&c->act.sum, rows, sizeof *c->act.sum) &&
            take(&c->last, max_logits * m->n_hidden, sizeof(float)) &&
            take(&c->logits, max_logits * m->n_vocab, sizeof(float)) &&

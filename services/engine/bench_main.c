@@ -16,6 +16,7 @@
 struct asked {
     const char *model;
     const char *shape;
+    const char *packing;
     const char *isa;
     uint32_t threads;
     uint32_t step_tokens;
@@ -34,6 +35,8 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct asked, model, "model", NULL, "FILE", "model to measure, an .h1b file"),
     OPT_CHOICE_ROW(struct asked, shape, "shape", "2b4t", BENCH_SHAPES,
                    "without --model: random weights of this shape"),
+    OPT_CHOICE_ROW(struct asked, packing, "packing", "t2", BENCH_PACKINGS,
+                   "of these weights; /64, /128: with scales of groups"),
     OPT_CHOICE_ROW(struct asked, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512|neon",
                    "instruction set of the kernels"),
     OPT_U32_ROW(struct asked, threads, "threads", "0", 0, POOL_MAX_THREADS, "N",
@@ -90,7 +93,7 @@ static bool open_model(const struct asked *a, struct bench_model *b)
     char why[400] = "out of memory";
     enum err e = a->model != NULL
                      ? bench_model_open(b, a->model, a->does_copy_weights, why, sizeof why)
-                     : bench_model_make(b, a->shape);
+                     : bench_model_make(b, a->shape, a->packing, why, sizeof why);
     if (e)
         (void)fprintf(stderr, "halo-bench: %s\n", why);
     return e == ERR_OK;

@@ -10,6 +10,7 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "kernels/f16/f16.h"
+#include "services/engine/linear.h"
 #include "services/engine/rope_tables.h"
 
 struct shape {
@@ -33,6 +34,8 @@ struct maker {
     uint64_t state;
     uint8_t *memory;
     size_t used;
+    enum ternary_packing packing;
+    uint32_t group;
 };
 
 static uint64_t next_random(struct maker *mk)
@@ -74,43 +77,45 @@ static const uint16_t *make_halves(struct maker *mk, size_t n)
     return w;
 }
 
-/* A random byte of four codes for each value of a byte; nearly even. */
-static void fill_code_table(uint8_t table[256])
+/* A random byte of codes for each value of a byte; nearly even. */
+static void fill_code_table(enum ternary_packing packing, uint8_t table[256])
 {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t v = i % 81;
-        table[i] = (uint8_t)(v % 3 | v / 3 % 3 << 2 | v / 9 % 3 << 4 | v / 27 << 6);
+        if (packing == TERNARY_T2)
+            v = v % 3 | v / 3 % 3 << 2 | v / 9 % 3 << 4 | v / 27 << 6;
+        else
+            v = packing == TERNARY_T5 ? (i % 243 * 256 + 242) / 243 : i;
+        table[i] = (uint8_t)v;
     }
 }
 
-/* Columns past n_cols must hold code 1; scales keep the outputs near the inputs' size. */
+/* Scales keep the outputs near the inputs' size. */
 static struct ternary_weights make_linear(struct maker *mk, uint32_t n_rows, uint32_t n_cols)
 {
-    size_t row_bytes = ternary_row_bytes(TERNARY_T2, n_cols);
-    uint8_t *codes = take(mk, n_rows * row_bytes);
-    float *scale = take(mk, sizeof *scale);
     struct ternary_weights w = {
-        .codes = codes,
-        .scales = scale,
         .n_rows = n_rows,
         .n_cols = n_cols,
         .rows_per_scale = n_rows,
+        .packing = mk->packing,
+        .group = mk->group,
     };
+    size_t bytes = (size_t)linear_code_bytes(&w);
+    size_t n_scales = (size_t)linear_scale_bytes(&w) / sizeof(float);
+    uint8_t *codes = take(mk, (bytes + 7) / 8 * 8);
+    float *scales = take(mk, n_scales * sizeof *scales);
+    w.codes = codes;
+    w.scales = scales;
     if (codes == NULL)
         return w;
-    *scale = 1.0F / sqrtf((float)n_cols);
+    for (size_t i = 0; i < n_scales; i++)
+        scales[i] = 1.0F / sqrtf((float)n_cols);
     uint8_t table[256];
-    fill_code_table(table);
-    for (size_t i = 0; i < n_rows * row_bytes; i += 8) {
+    fill_code_table(w.packing, table);
+    for (size_t i = 0; i < bytes; i += 8) {
         uint64_t r = next_random(mk);
         for (size_t k = 0; k < 8; k++)
             codes[i + k] = table[r >> 8 * k & 255];
-    }
-    for (size_t r = 0; r < n_rows; r++) {
-        for (size_t c = n_cols; c < row_bytes * 4; c++) {
-            uint8_t *byte = &codes[r * row_bytes + c / 128 * 32 + c % 32];
-            *byte = (uint8_t)((*byte & ~(3U << c % 128 / 32 * 2)) | 1U << c % 128 / 32 * 2);
-        }
     }
     return w;
 }
@@ -156,11 +161,22 @@ static void set_config(struct model_config *c, const struct shape *s)
     c->is_tied = true;
 }
 
-enum err bench_model_make(struct bench_model *b, const char *shape)
+enum err bench_model_make(struct bench_model *b, const char *shape, const char *packing, char *why,
+                          size_t cap_why)
 {
+    static const char *const PACKINGS[TERNARY_PACKINGS] = {"t2", "t5", "s3", "b1"};
+    struct maker mk = {.group = packing[2] == '/' ? (uint32_t)strtoul(packing + 3, NULL, 10) : 0};
+    while (strncmp(PACKINGS[mk.packing], packing, 2) != 0)
+        mk.packing++;
     const struct shape *s = SHAPES;
     while (strcmp(s->name, shape) != 0)
         s++;
+    if (mk.group > 0 && (s->n_hidden % mk.group != 0 || s->n_ffn % mk.group != 0 ||
+                         s->n_heads * s->head_dim % mk.group != 0)) {
+        (void)snprintf(why, cap_why, "--packing %s: rows of %s are no whole groups", packing,
+                       s->name);
+        return ERR_MODEL_FORMAT;
+    }
     struct model *m = mem_zalloc(1, sizeof *m);
     b->model = m;
     set_config(&m->config, s);
@@ -170,16 +186,16 @@ enum err bench_model_make(struct bench_model *b, const char *shape)
     m->rope_sin = mem_zalloc(n_rope, sizeof *m->rope_sin);
     rope_tables_fill(&m->config, m->rope_cos, m->rope_sin);
 
-    struct maker mk = {0};
-    make_weights(&mk, m);
-    size_t bytes = mk.used;
+    struct maker count = mk;
+    make_weights(&count, m);
+    size_t bytes = count.used;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return ERR_NOMEM;
     b->weights = p;
     b->weights_bytes = bytes;
     (void)madvise(p, bytes, MADV_HUGEPAGE);
-    mk = (struct maker){.memory = p};
+    mk.memory = p;
     make_weights(&mk, m);
     return ERR_OK;
 }
@@ -202,15 +218,19 @@ void bench_model_fini(struct bench_model *b)
 
 static uint64_t linear_bytes(const struct ternary_weights *w)
 {
-    return w->n_rows * (uint64_t)ternary_row_bytes(w->packing, w->n_cols);
+    return linear_code_bytes(w) + linear_scale_bytes(w);
 }
 
 uint64_t bench_model_code_bytes(const struct model *m)
 {
-    const struct model_layer *l = &m->layers[0];
-    return m->config.n_layers *
-           (linear_bytes(&l->q) + linear_bytes(&l->k) + linear_bytes(&l->v) + linear_bytes(&l->o) +
-            linear_bytes(&l->gate) + linear_bytes(&l->up) + linear_bytes(&l->down));
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < m->config.n_layers; i++) {
+        const struct model_layer *l = &m->layers[i];
+        bytes += linear_bytes(&l->q) + linear_bytes(&l->k) + linear_bytes(&l->v) +
+                 linear_bytes(&l->o) + linear_bytes(&l->gate) + linear_bytes(&l->up) +
+                 linear_bytes(&l->down);
+    }
+    return bytes;
 }
 
 uint64_t bench_model_head_bytes(const struct model *m)

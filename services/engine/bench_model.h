@@ -12,6 +12,7 @@
 #include "services/engine/model.h"
 
 #define BENCH_SHAPES "2b4t|700m|demo|tiny"
+#define BENCH_PACKINGS "t2|t5|s3|b1|t2/64|t2/128|b1/64|b1/128"
 
 struct bench_model {
     struct model *model;
@@ -19,7 +20,7 @@ struct bench_model {
     size_t weights_bytes;
 };
 
-/* Bytes of the weights of all linear layers, and of the LM head in f16. A token reads all of them. */
+/* Bytes of the weights and scales of all linear layers, and of the LM head in f16. A token reads all of them. */
 uint64_t bench_model_code_bytes(const struct model *m);
 uint64_t bench_model_head_bytes(const struct model *m);
 
@@ -31,8 +32,10 @@ uint64_t bench_model_n_weights(const struct model *m);
 MUST_CHECK enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy,
                                      char *why, size_t cap_why);
 
-/* Makes the model of one of BENCH_SHAPES; the same bits each time. ERR_NOMEM if it does not fit. */
-MUST_CHECK enum err bench_model_make(struct bench_model *b, const char *shape);
+/* Makes the model of one of BENCH_SHAPES, packed as one of BENCH_PACKINGS; the same bits each time. On
+ * failure, it does not fit or its rows are no whole groups, one line in `why`. */
+MUST_CHECK enum err bench_model_make(struct bench_model *b, const char *shape, const char *packing,
+                                     char *why, size_t cap_why);
 
 void bench_model_fini(struct bench_model *b);
 

@@ -48,8 +48,8 @@ static void print_machine(FILE *to, const struct bench_config *c, const struct b
     if (r->int8_limit.mean > 0.0)
         (void)fprintf(to, ", int8 %.0f ± %.0f G multiply-adds/s", r->int8_limit.mean * 1e-9,
                       r->int8_limit.sd * 1e-9);
-    (void)fprintf(to, "\nmodel     %s: %.1f M ternary weights\n", m->config.name,
-                  (double)bench_model_n_weights(m) * 1e-6);
+    (void)fprintf(to, "\nmodel     %s: %.1f M ternary weights, %s\n", m->config.name,
+                  (double)bench_model_n_weights(m) * 1e-6, model_packing_name(m));
     (void)fprintf(to, "per token %.1f MB codes, %.1f MB head, %.1f kB KV per position\n\n",
                   (double)bench_model_code_bytes(m) * 1e-6, (double)bench_head_bytes(c) * 1e-6,
                   kv_bytes_per_position(m) * 1e-3);
@@ -131,9 +131,9 @@ static json_t *json_machine(const struct bench_config *c, const struct bench_res
 static json_t *json_model(const struct bench_config *c)
 {
     const struct model *m = c->model;
-    return json_pack("{s:s, s:I, s:I, s:I, s:f}", "name", m->config.name, "weights",
-                     (json_int_t)bench_model_n_weights(m), "code_bytes",
-                     (json_int_t)bench_model_code_bytes(m), "head_bytes",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f}", "name", m->config.name, "packing",
+                     model_packing_name(m), "weights", (json_int_t)bench_model_n_weights(m),
+                     "code_bytes", (json_int_t)bench_model_code_bytes(m), "head_bytes",
                      (json_int_t)bench_head_bytes(c), "kv_bytes_per_position",
                      kv_bytes_per_position(m));
 }

@@ -33,6 +33,7 @@ static bool load_model(struct core *c, const struct options *o)
     const struct model_config *m = &c->model->config;
     log_info("model-loaded", S("name", m->name), S("hash", h1b_hash(c->model->file)),
              U("layers", m->n_layers), U("context", m->n_ctx), U("vocab", m->n_vocab),
+             S("packing", model_packing_name(c->model)),
              U("bytes_per_token", c->model->bytes_per_token), U("ms", clock_now_ms() - t0));
     return true;
 }

@@ -110,11 +110,12 @@ static void quantize_input(struct cpu *c, uint32_t row, float *x, const float *w
     c->k->quantize_row(x, &c->act, row);
 }
 
-/* Shape of c->act for the next matrices; its rows are filled afterwards. */
-static void set_act(struct cpu *c, uint32_t n_cols)
+/* Shape of c->act for the next matrices, of which w is one; its rows are filled afterwards. */
+static void set_act(struct cpu *c, const struct ternary_weights *w)
 {
-    c->act.n_cols = n_cols;
-    c->act.stride = quantize_stride(n_cols);
+    c->act.n_cols = w->n_cols;
+    c->act.stride = quantize_stride(w->n_cols);
+    c->act.group = w->group;
     c->act.n_tokens = c->n_rows;
 }
 
@@ -242,20 +243,20 @@ static void run_layer(struct cpu *c)
 {
     const struct model_config *cfg = &c->model->config;
     const struct model_layer *l = layer_of(c);
-    set_act(c, cfg->n_hidden);
+    set_act(c, &l->q);
     each_row(c, c->n_rows, attn_input_row);
     linears(c, 3, (const struct ternary_weights *const[]){&l->q, &l->k, &l->v},
             (float *const[]){c->q, c->key, c->value});
     each_row(c, c->n_rows, rope_store_row);
     pool_run(c->pool, c->n_groups * cfg->n_kv_heads, attention_task, c);
-    set_act(c, (uint32_t)c->n_q);
+    set_act(c, &l->o);
     each_row(c, c->n_rows, attn_output_row);
     linears(c, 1, (const struct ternary_weights *const[]){&l->o}, (float *const[]){c->proj});
-    set_act(c, cfg->n_hidden);
+    set_act(c, &l->gate);
     each_row(c, c->n_rows, ffn_input_row);
     linears(c, 2, (const struct ternary_weights *const[]){&l->gate, &l->up},
             (float *const[]){c->gate, c->up});
-    set_act(c, cfg->n_ffn);
+    set_act(c, &l->down);
     each_row(c, c->n_rows, ffn_inner_row);
     linears(c, 1, (const struct ternary_weights *const[]){&l->down}, (float *const[]){c->proj});
 }

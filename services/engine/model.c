@@ -11,6 +11,7 @@
 #include "common/check.h"
 #include "common/pack.h"
 #include "kernels/attention/attention.h"
+#include "services/engine/linear.h"
 #include "services/engine/rope_tables.h"
 
 /* Where the first error is noted; later look-ups are skipped once `is_bad` is set. */
@@ -63,34 +64,20 @@ static const float *find_norm(struct binder *b, const char *name, uint32_t n)
     return w;
 }
 
-/* Whether no two-bit code is 3. */
-static bool is_ternary(const uint8_t *codes, size_t n)
-{
-    uint8_t bad = 0;
-    for (size_t i = 0; i < n; i++)
-        bad |= (uint8_t)(codes[i] & codes[i] >> 1);
-    return (bad & 0x55) == 0;
-}
-
 static struct ternary_weights find_linear(struct binder *b, const char *prefix, const char *part,
                                           uint32_t n_out, uint32_t n_in)
 {
-    struct ternary_weights w = {.n_rows = n_out, .n_cols = n_in, .rows_per_scale = n_out};
+    struct ternary_weights w = {0};
     char name[96];
-    (void)snprintf(name, sizeof name, "%s.%s.weight", prefix, part);
-    w.codes = find(b, name, H1B_T2, 2, n_out, n_in);
-    if (w.codes != NULL && !is_ternary(w.codes, n_out * ternary_row_bytes(TERNARY_T2, n_in)))
-        refuse(b, name, "codes 0, 1 and 2 only");
-
-    (void)snprintf(name, sizeof name, "%s.%s.weight_scale", prefix, part);
-    const struct h1b_section *s = h1b_find(b->model->file, name);
-    if (s == NULL || s->dtype != H1B_F32 || s->n_dims != 1 || s->dims[0] < 1 ||
-        s->dims[0] > n_out || n_out % s->dims[0] != 0) {
-        refuse(b, name, "a section F32 [s] where s divides the rows of the weight");
-        return w;
+    char why[200];
+    (void)snprintf(name, sizeof name, "%s.%s", prefix, part);
+    if (linear_bind(b->model->file, name, n_out, n_in, why, sizeof why, &w)) {
+        b->model->bytes_per_token += linear_code_bytes(&w) + linear_scale_bytes(&w);
+    } else {
+        if (!b->is_bad)
+            (void)snprintf(b->why, b->cap_why, "%s: %s", b->path, why);
+        b->is_bad = true;
     }
-    w.scales = find_norm(b, name, (uint32_t)s->dims[0]);
-    w.rows_per_scale = n_out / (uint32_t)s->dims[0];
     return w;
 }
 
@@ -126,6 +113,10 @@ static void bind_layer(struct binder *b, uint32_t i, struct model_layer *l)
     l->gate = find_linear(b, prefix, "mlp.gate_proj", c->n_ffn, c->n_hidden);
     l->up = find_linear(b, prefix, "mlp.up_proj", c->n_ffn, c->n_hidden);
     l->down = find_linear(b, prefix, "mlp.down_proj", c->n_hidden, c->n_ffn);
+    if (l->q.group != l->k.group || l->q.group != l->v.group)
+        refuse(b, prefix, "scales of one kind for q_proj, k_proj and v_proj");
+    if (l->gate.group != l->up.group)
+        refuse(b, prefix, "scales of one kind for gate_proj and up_proj");
 }
 
 static void bind_config(struct binder *b)
@@ -193,6 +184,29 @@ enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t 
     return ERR_OK;
 }
 
+/* ---- all linear layers, in the order in which a step reads them ---- */
+
+enum { N_LINEARS = 7 };
+
+static struct ternary_weights *linear_of(struct model_layer *l, size_t k)
+{
+    struct ternary_weights *const linears[N_LINEARS] = {&l->q,    &l->k,  &l->v,   &l->o,
+                                                        &l->gate, &l->up, &l->down};
+    return linears[k];
+}
+
+const char *model_packing_name(const struct model *m)
+{
+    const char *name = linear_packing_name(&m->layers[0].q);
+    for (uint32_t i = 0; i < m->config.n_layers; i++) {
+        for (size_t k = 0; k < N_LINEARS; k++) {
+            if (linear_packing_name(linear_of(&m->layers[i], k)) != name)
+                return "mixed";
+        }
+    }
+    return name;
+}
+
 /* ---- the copy ----
  *
  * One core of a Zen 5 server in a virtual machine, best of 12 in CPU time, GB/s from 4 KiB pages and
@@ -238,22 +252,25 @@ static void move(struct model *m, const void **data, size_t bytes)
     m->copy_bytes += (bytes + 63) / 64 * 64;
 }
 
-static void move_codes(struct model *m, struct ternary_weights *w)
+/* Codes, and scales if each token reads many of them. */
+static void move_linear(struct model *m, struct ternary_weights *w)
 {
     const void *data = w->codes;
-    move(m, &data, w->n_rows * ternary_row_bytes(w->packing, w->n_cols));
+    move(m, &data, (size_t)linear_code_bytes(w));
     w->codes = data;
+    if (w->group > 0) {
+        data = w->scales;
+        move(m, &data, (size_t)linear_scale_bytes(w));
+        w->scales = data;
+    }
 }
 
 static void move_all(struct model *m)
 {
     m->copy_bytes = 0;
     for (uint32_t i = 0; i < m->config.n_layers; i++) {
-        struct model_layer *l = &m->layers[i];
-        struct ternary_weights *const linears[] = {&l->q,    &l->k,  &l->v,   &l->o,
-                                                   &l->gate, &l->up, &l->down};
-        for (size_t k = 0; k < ARRAY_LEN(linears); k++)
-            move_codes(m, linears[k]);
+        for (size_t k = 0; k < N_LINEARS; k++)
+            move_linear(m, linear_of(&m->layers[i], k));
     }
     const void *head = m->head;
     move(m, &head, (size_t)m->config.n_vocab * m->config.n_hidden * sizeof *m->head);

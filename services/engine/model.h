@@ -48,6 +48,9 @@ MUST_CHECK enum err model_open(const char *path, enum h1b_verify verify, char *w
  * than a third more than that is available. */
 MUST_CHECK enum err model_copy_weights(struct model *m);
 
+/* How the weights of the layers are packed, as linear_packing_name says; "mixed" if not all alike. */
+const char *model_packing_name(const struct model *m);
+
 void model_close(struct model *m);
 
 #endif

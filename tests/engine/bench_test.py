@@ -25,7 +25,8 @@ def json_says_what_was_counted():
     model = out['model']
     # 2 layers: q and o 64 x 72, k and v 32 x 72, gate and up 200 x 72, down 72 x 200.
     assert model['weights'] == 2 * (2 * 64 * 72 + 2 * 32 * 72 + 3 * 200 * 72)
-    assert model['code_bytes'] == 2 * 32 * (64 + 2 * 32 + 2 * 200 + 72 + 2 * 72)
+    # With a scale of four bytes each.
+    assert model['code_bytes'] == 2 * (32 * (64 + 2 * 32 + 2 * 200 + 72 + 2 * 72) + 7 * 4)
     assert model['head_bytes'] == 331 * 72 * 2
     assert model['kv_bytes_per_position'] == 2 * 2 * 2 * 16 * 2
     pp, tg = out['results']
@@ -35,6 +36,18 @@ def json_says_what_was_counted():
     assert tg['bytes_per_token'] == model['code_bytes'] + model['head_bytes'] + kv
     fast = measure('--head', 'fast')['model']
     assert fast['head_bytes'] == 331 * (128 + 3 * 4)  # rows are padded to 64 bytes
+
+
+def every_packing_is_measured():
+    rows = 2 * (64 + 2 * 32 + 2 * 200 + 72)  # of one unit each, but for the 2 x 72 of down
+    for packing, of_unit, units_of_down in ('t5', 64, 1), ('s3', 20, 2):
+        model = measure('--packing', packing)['model']
+        assert model['packing'] == packing.upper()
+        assert model['code_bytes'] == of_unit * (rows + 2 * 72 * units_of_down) + 2 * 7 * 4
+    r = bench(*TINY, '--packing', 't2/64')
+    assert r.returncode == 2 and 'no whole groups' in r.stderr, r.stderr
+    r = bench('--shape', 'demo', '--pp', '16', '--tg', '4', '--runs', '1', '--packing', 'b1/128')
+    assert r.returncode == 0 and 'B1/128' in r.stdout, r.stdout + r.stderr
 
 
 def figures_are_plausible():
@@ -86,8 +99,9 @@ def nonsense_is_refused():
         assert r.returncode == 2 and r.stderr.startswith('halo-bench: '), (args, r.returncode, r.stderr)
 
 
-TESTS = [json_says_what_was_counted, figures_are_plausible, all_instruction_sets_run_or_refuse,
-         a_slower_run_than_the_baseline_fails, nonsense_is_refused]
+TESTS = [json_says_what_was_counted, every_packing_is_measured, figures_are_plausible,
+         all_instruction_sets_run_or_refuse, a_slower_run_than_the_baseline_fails,
+         nonsense_is_refused]
 print(f'1..{len(TESTS)}')
 for number, test in enumerate(TESTS, 1):
     try:

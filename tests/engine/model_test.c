@@ -68,7 +68,8 @@ static void a_step_reads_the_head_but_not_the_embedding(void **state)
 static void expect_copied(const struct ternary_weights *copy, const struct ternary_weights *w)
 {
     assert_ptr_not_equal(copy->codes, w->codes);
-    assert_memory_equal(copy->codes, w->codes, w->n_rows * ternary_row_bytes(w->packing, w->n_cols));
+    assert_memory_equal(copy->codes, w->codes,
+                        w->n_rows * ternary_row_bytes(w->packing, w->n_cols));
 }
 
 static void copied_weights_are_the_same(void **state)

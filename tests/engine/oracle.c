@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/pack.h"
 
 static double half_value(uint16_t bits)
 {
@@ -62,15 +63,21 @@ static void quantise(double *x, uint32_t n)
 
 static void linear(const struct ternary_weights *w, const double *x, double *y)
 {
-    size_t row_bytes = (w->n_cols + 127) / 128 * 32;
+    static const enum h1b_dtype DTYPES[TERNARY_PACKINGS] = {H1B_T2, H1B_T5, H1B_S3, H1B_B1};
+    enum h1b_dtype dtype = DTYPES[w->packing];
+    int8_t *trits = mem_zalloc(w->n_cols, 1);
     for (uint32_t r = 0; r < w->n_rows; r++) {
-        double sum = 0;
+        if (!pack_unpack_row(dtype, w->codes + r * pack_row_bytes(dtype, w->n_cols), w->n_cols,
+                             trits))
+            abort();
+        y[r] = 0;
         for (uint32_t c = 0; c < w->n_cols; c++) {
-            uint8_t byte = w->codes[r * row_bytes + c / 128 * 32 + c % 32];
-            sum += ((byte >> c % 128 / 32 * 2 & 3) - 1) * x[c];
+            size_t scale = w->group > 0 ? (size_t)r * (w->n_cols / w->group) + c / w->group
+                                        : r / w->rows_per_scale;
+            y[r] += trits[c] * x[c] * (double)w->scales[scale];
         }
-        y[r] = sum * (double)w->scales[r / w->rows_per_scale];
     }
+    free(trits);
 }
 
 /* The angle of pair i at position 1, and the factor of cosines and sines: the scalings once more, from
@@ -150,15 +157,18 @@ struct buffers {
     double *k, *v; /* [n_tokens][kv heads * head_dim] of the layer */
 };
 
-/* The input of matrices: x normalised, rotated and quantised as the model says. */
-static void prepare(const struct model_config *c, double *x, const float *w, uint32_t n,
-                    enum model_hadamard input)
+/* The input of the matrix m: x normalised, rotated and quantised as the model says. */
+static void prepare(const struct model_config *c, double *x, const float *w,
+                    const struct ternary_weights *m, enum model_hadamard input)
 {
+    uint32_t n = m->n_cols;
     if (w != NULL)
         rms_norm(x, w, n, (double)c->rms_eps, x);
     if (c->hadamard & input)
         rotate_by_hadamard(x, n, c->hadamard_block);
-    quantise(x, n);
+    uint32_t group = m->group > 0 ? m->group : n;
+    for (uint32_t i = 0; i < n; i += group)
+        quantise(x + i, group);
 }
 
 static void norm_heads(const struct model_config *c, double *x, uint32_t n_heads, const float *w)
@@ -177,11 +187,10 @@ static double activate(const struct model_config *c, double gate)
 static void run_token(const struct model_config *c, const struct model_layer *l, struct buffers *b,
                       uint32_t t)
 {
-    uint32_t n_q = c->n_heads * c->head_dim;
     uint32_t n_kv = c->n_kv_heads * c->head_dim;
     double *x = b->x + (size_t)t * c->n_hidden;
     memcpy(b->h, x, c->n_hidden * sizeof *x);
-    prepare(c, b->h, l->input_norm, c->n_hidden, MODEL_HADAMARD_QKV);
+    prepare(c, b->h, l->input_norm, &l->q, MODEL_HADAMARD_QKV);
     linear(&l->q, b->h, b->q);
     linear(&l->k, b->h, b->k + (size_t)t * n_kv);
     linear(&l->v, b->h, b->v + (size_t)t * n_kv);
@@ -196,17 +205,17 @@ static void run_token(const struct model_config *c, const struct model_layer *l,
         attend(c, b->q + (size_t)h * c->head_dim, b->k + kv, b->v + kv, n_kv, t + 1,
                b->a + (size_t)h * c->head_dim);
     }
-    prepare(c, b->a, l->attn_sub_norm, n_q, MODEL_HADAMARD_O);
+    prepare(c, b->a, l->attn_sub_norm, &l->o, MODEL_HADAMARD_O);
     linear(&l->o, b->a, b->h);
     for (uint32_t i = 0; i < c->n_hidden; i++)
         x[i] += b->h[i];
     memcpy(b->h, x, c->n_hidden * sizeof *x);
-    prepare(c, b->h, l->post_attn_norm, c->n_hidden, MODEL_HADAMARD_GATE_UP);
+    prepare(c, b->h, l->post_attn_norm, &l->gate, MODEL_HADAMARD_GATE_UP);
     linear(&l->gate, b->h, b->gate);
     linear(&l->up, b->h, b->up);
     for (uint32_t i = 0; i < c->n_ffn; i++)
         b->gate[i] = activate(c, b->gate[i]) * b->up[i];
-    prepare(c, b->gate, l->ffn_sub_norm, c->n_ffn, MODEL_HADAMARD_DOWN);
+    prepare(c, b->gate, l->ffn_sub_norm, &l->down, MODEL_HADAMARD_DOWN);
     linear(&l->down, b->gate, b->h);
     for (uint32_t i = 0; i < c->n_hidden; i++)
         x[i] += b->h[i];

@@ -8,8 +8,8 @@
 
 #include "common/h1b.h"
 #include "common/mem.h"
+#include "common/pack.h"
 #include "kernels/f16/f16.h"
-#include "kernels/ternary/ternary.h"
 #include "tests/common/h1b_write.h"
 
 const struct testmodel TESTMODEL_TINY = {
@@ -102,26 +102,44 @@ static void add_f16(struct writer *w, const char *name, uint32_t rows, uint32_t 
     add(w, name, H1B_F16, rows, cols, data, n * sizeof *data);
 }
 
+/* A row of trits that the dtype can hold. */
+static void fill_trits(struct writer *w, enum h1b_dtype dtype, int8_t *trits, uint32_t n)
+{
+    uint32_t zero = 0;
+    for (uint32_t c = 0; c < n; c++) {
+        uint64_t r = testmodel_random(&w->state);
+        int sign = r >> 8 & 1 ? 1 : -1;
+        zero = c % 4 == 0 ? (uint32_t)(r >> 9) % (n - c < 4 ? n - c : 4) : zero;
+        trits[c] = (int8_t)(dtype == H1B_B1   ? sign
+                            : dtype == H1B_S3 ? (c % 4 == zero ? 0 : sign)
+                                              : (int)(r % 3) - 1);
+    }
+}
+
 static void add_linear(struct writer *w, const char *prefix, const char *part, uint32_t n_out,
-                       uint32_t n_in, uint32_t n_scales)
+                       uint32_t n_in, const struct testmodel *t)
 {
     char full[96];
-    size_t row_bytes = ternary_row_bytes(TERNARY_T2, n_in);
+    enum h1b_dtype dtype = t->dtype == H1B_U8 ? H1B_T2 : t->dtype;
+    size_t row_bytes = (size_t)pack_row_bytes(dtype, n_in);
     uint8_t *codes = mem_zalloc(n_out, row_bytes);
+    int8_t *trits = mem_zalloc(n_in, 1);
     for (uint32_t r = 0; r < n_out; r++) {
-        for (uint32_t c = 0; c < row_bytes * 4; c++) {
-            unsigned code = c < n_in ? (unsigned)(testmodel_random(&w->state) % 3) : 1;
-            uint8_t *byte = &codes[r * row_bytes + c / 128 * 32 + c % 32];
-            *byte = (uint8_t)(*byte | code << c % 128 / 32 * 2);
-        }
+        fill_trits(w, dtype, trits, n_in);
+        if (!pack_row(dtype, trits, n_in, codes + r * row_bytes))
+            abort();
     }
+    free(trits);
     (void)snprintf(full, sizeof full, "%s%s.weight", prefix, part);
-    add(w, full, H1B_T2, n_out, n_in, codes, n_out * row_bytes);
+    add(w, full, dtype, n_out, n_in, codes, n_out * row_bytes);
+    uint32_t n_groups = t->group > 0 ? n_in / t->group : 0;
+    size_t n_scales = t->group > 0 ? (size_t)n_out * n_groups : t->n_scales;
     float *scales = mem_zalloc(n_scales, sizeof *scales);
-    for (uint32_t i = 0; i < n_scales; i++)
+    for (size_t i = 0; i < n_scales; i++)
         scales[i] = 0.1F + 0.05F * uniform(w);
     (void)snprintf(full, sizeof full, "%s%s.weight_scale", prefix, part);
-    add(w, full, H1B_F32, n_scales, 0, scales, n_scales * sizeof *scales);
+    add(w, full, H1B_F32, t->group > 0 ? n_out : n_scales, n_groups, scales,
+        n_scales * sizeof *scales);
 }
 
 static void add_layer(struct writer *w, const struct testmodel *t, uint32_t layer)
@@ -140,13 +158,13 @@ static void add_layer(struct writer *w, const struct testmodel *t, uint32_t laye
         add_norm(w, prefix, "self_attn.q_norm.weight", t->head_dim);
         add_norm(w, prefix, "self_attn.k_norm.weight", t->head_dim);
     }
-    add_linear(w, prefix, "self_attn.q_proj", n_q, t->n_hidden, t->n_scales);
-    add_linear(w, prefix, "self_attn.k_proj", n_kv, t->n_hidden, t->n_scales);
-    add_linear(w, prefix, "self_attn.v_proj", n_kv, t->n_hidden, t->n_scales);
-    add_linear(w, prefix, "self_attn.o_proj", t->n_hidden, n_q, t->n_scales);
-    add_linear(w, prefix, "mlp.gate_proj", t->n_ffn, t->n_hidden, t->n_scales);
-    add_linear(w, prefix, "mlp.up_proj", t->n_ffn, t->n_hidden, t->n_scales);
-    add_linear(w, prefix, "mlp.down_proj", t->n_hidden, t->n_ffn, t->n_scales);
+    add_linear(w, prefix, "self_attn.q_proj", n_q, t->n_hidden, t);
+    add_linear(w, prefix, "self_attn.k_proj", n_kv, t->n_hidden, t);
+    add_linear(w, prefix, "self_attn.v_proj", n_kv, t->n_hidden, t);
+    add_linear(w, prefix, "self_attn.o_proj", t->n_hidden, n_q, t);
+    add_linear(w, prefix, "mlp.gate_proj", t->n_ffn, t->n_hidden, t);
+    add_linear(w, prefix, "mlp.up_proj", t->n_ffn, t->n_hidden, t);
+    add_linear(w, prefix, "mlp.down_proj", t->n_hidden, t->n_ffn, t);
 }
 
 static void add_config(struct writer *w, const struct testmodel *t)
