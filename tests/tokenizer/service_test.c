@@ -288,7 +288,8 @@ static void token(struct world *w, size_t at, uint32_t id, uint32_t finish)
 
 /* ---- the world ---------------------------------------------------------------------------------- */
 
-static void write_model(struct world *w, const char *template)
+/* `rule` is the value of pre_tokenizer, with more keys behind it if need be. */
+static void write_model_of(struct world *w, const char *template, const char *rule)
 {
     static const char CONFIG[] =
         "{\"architecture\":\"bitnet\",\"name\":\"test\",\"vocab_size\":269,\"hidden_size\":8,"
@@ -297,11 +298,13 @@ static void write_model(struct world *w, const char *template)
         "10000.0,"
         "\"rms_norm_eps\":1e-5,\"hidden_act\":\"relu2\",\"tie_word_embeddings\":true,\"bos_token_"
         "id\":265,"
-        "\"add_bos\":true,\"eos_token_ids\":[266],\"pre_tokenizer\":\"llama-3\",\"created\":77,"
-        "\"license\":\"MIT\",\"description\":\"for tests\"}";
+        "\"add_bos\":true,\"eos_token_ids\":[266],\"created\":77,"
+        "\"license\":\"MIT\",\"description\":\"for tests\",\"pre_tokenizer\":%s}";
     const struct vocab_data *d = &w->vocab.data;
+    char config[sizeof CONFIG + 100];
+    (void)snprintf(config, sizeof config, CONFIG, rule);
     const struct h1b_item items[] = {
-        {"config", H1B_U8, 1, {sizeof CONFIG - 1, 1, 1, 1}, CONFIG, sizeof CONFIG - 1},
+        {"config", H1B_U8, 1, {strlen(config), 1, 1, 1}, config, strlen(config)},
         {"chat_template", H1B_U8, 1, {strlen(template), 1, 1, 1}, template, strlen(template)},
         {"tokenizer.offsets",
          H1B_U32,
@@ -311,13 +314,29 @@ static void write_model(struct world *w, const char *template)
          4 * (d->n_tokens + 1)},
         {"tokenizer.bytes", H1B_U8, 1, {d->n_bytes, 1, 1, 1}, d->bytes, d->n_bytes},
         {"tokenizer.types", H1B_U8, 1, {d->n_tokens, 1, 1, 1}, d->types, d->n_tokens},
-        {"tokenizer.merges", H1B_U32, 2, {d->n_merges, 2, 1, 1}, d->merges, 8 * d->n_merges},
+        d->scores ? (struct h1b_item){"tokenizer.scores",
+                                      H1B_F32,
+                                      1,
+                                      {d->n_tokens, 1, 1, 1},
+                                      d->scores,
+                                      4 * d->n_tokens}
+                  : (struct h1b_item){"tokenizer.merges",
+                                      H1B_U32,
+                                      2,
+                                      {d->n_merges, 2, 1, 1},
+                                      d->merges,
+                                      8 * d->n_merges},
     };
     uint8_t *bytes = NULL;
-    assert_int_equal(d->n_tokens, N_VOCAB);
     size_t size = h1b_write_bytes(items, sizeof items / sizeof items[0], &bytes);
     h1b_write_file(w->path, bytes, size);
     free(bytes);
+}
+
+static void write_model(struct world *w, const char *template)
+{
+    assert_int_equal(w->vocab.data.n_tokens, N_VOCAB);
+    write_model_of(w, template, "\"llama-3\"");
 }
 
 static void start_service(struct world *w)
@@ -855,6 +874,66 @@ static void a_model_that_cannot_be_used_is_refused_with_the_place(void **state)
     opens_says(w, "tokenizer.types: token 97");
 }
 
+static void an_unknown_kind_of_tokenizer_is_refused_with_the_known_ones(void **state)
+{
+    struct world *w = *state;
+    write_model_of(w, TEMPLATE, "\"dbrx\"");
+    opens_says(w, "pre-tokenizer \"dbrx\" is not known; known are llama-bpe, llama-3, qwen2, ");
+    write_model_of(w, TEMPLATE, "\"llama-3\",\"tokenizer_model\":\"wpm\"");
+    opens_says(w, "tokenizer_model: expected \"bpe\" or \"spm\"");
+    write_model_of(w, TEMPLATE, "\"-\",\"tokenizer_model\":\"spm\"");
+    opens_says(w, "section tokenizer.scores is missing");
+}
+
+/* ---- SentencePiece ------------------------------------------------------------------------------ */
+
+enum { SPM_A = 261, SPM_B };
+
+static void setup_spm(struct world *w)
+{
+    static const char *const ITS[] = {"a", "b", " a", " b", "ab", " ", NULL};
+    static const float SCORES[] = {-9, -9, -1, -2, -3, -9};
+    char why[300] = "";
+    test_vocab_fini(&w->vocab);
+    test_vocab_init_spm(&w->vocab, ITS, SCORES);
+    write_model_of(w, "{% for m in messages %}{{ '<s>' + m.content }}{% endfor %}",
+                   "\"-\",\"tokenizer_model\":\"spm\"");
+    model_close(w->model);
+    w->model = NULL;
+    if (model_open(w->path, why, sizeof why, &w->model) != ERR_OK)
+        fail_msg("%s", why);
+    start_service(w);
+    start_router(w);
+    dial(w, 0);
+    UNTIL(w, w->gateways[0].n_models == 1);
+}
+
+static void a_reply_of_a_sentencepiece_model_loses_its_first_space(void **state)
+{
+    struct world *w = *state;
+    const struct gateway *g = &w->gateways[0];
+    const uint32_t resume[] = {SPM_A};
+    setup_spm(w);
+    generate(w, 0, 1, "a b<s>", (struct frame_generate){0});
+    generate(w, 0, 2, "a", (struct frame_generate){.continue_final = true});
+    generate(w, 0, 3, "", (struct frame_generate){.kind = PROMPT_TEXT, .prompt = STR_LIT("ab")});
+    generate(w, 0, 4, "a", (struct frame_generate){.resume = resume, .n_resume = 1});
+    UNTIL(w, w->n_submits == 4);
+    const uint32_t want[] = {265, 1, SPM_A, SPM_B, 3 + '<', 3 + 's', 3 + '>'};
+    assert_int_equal(w->submits[0].n_prompt, sizeof want / sizeof want[0]);
+    assert_memory_equal(w->submits[0].prompt, want, sizeof want);
+    for (size_t i = 0; i < 4; i++) {
+        token(w, i, SPM_A, 0);
+        token(w, i, 3 + 0xc3, 0);
+        token(w, i, 3 + 0xa9, FINISH_STOP);
+    }
+    UNTIL(w, g->seen[1].finish && g->seen[2].finish && g->seen[3].finish && g->seen[4].finish);
+    assert_string_equal(text_of(g, 1), "a\xc3\xa9");
+    assert_string_equal(text_of(g, 2), " a\xc3\xa9");
+    assert_string_equal(text_of(g, 3), " a\xc3\xa9");
+    assert_string_equal(text_of(g, 4), " a\xc3\xa9"); /* "a" is there already */
+}
+
 static void a_template_that_is_known_to_be_wrong_is_replaced(void **state)
 {
     struct world *w = *state;
@@ -979,6 +1058,8 @@ int main(void)
         CASE(a_frame_that_makes_no_sense_breaks_the_link),
         CASE(leaving_lets_go_of_all_and_stops_the_loop),
         CASE_WITHOUT_SERVICE(a_model_that_cannot_be_used_is_refused_with_the_place),
+        CASE_WITHOUT_SERVICE(an_unknown_kind_of_tokenizer_is_refused_with_the_known_ones),
+        CASE_WITHOUT_SERVICE(a_reply_of_a_sentencepiece_model_loses_its_first_space),
         CASE_WITHOUT_SERVICE(a_template_that_is_known_to_be_wrong_is_replaced),
         CASE_WITHOUT_SERVICE(a_killed_program_is_replaced_and_the_stream_goes_on),
         CASE_WITHOUT_SERVICE(the_program_refuses_what_it_cannot_serve),
