@@ -134,6 +134,18 @@ static void read_rope(struct reader *r, struct source_config *c)
         (void)json_object_set(c->extra, "rope_scaling", scaling);
 }
 
+/* Halo's own keys (common/model_config.h), which checks them: checkpoints have no common form for
+ * rotated inputs, but a model loaded without the rotation would be noise. */
+static void read_hadamard(const struct reader *r, struct source_config *c)
+{
+    static const char *const KEYS[] = {"hadamard_inputs", "hadamard_block"};
+    for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) {
+        json_t *value = json_object_get(r->root, KEYS[i]);
+        if (value != NULL)
+            (void)json_object_set(c->extra, KEYS[i], value);
+    }
+}
+
 static void read_quantization(struct reader *r, struct source_config *c, struct hf_config *hf)
 {
     c->is_trained_ternary = strcmp(c->architecture, "bitnet") == 0;
@@ -220,6 +232,7 @@ enum err hf_config_read(const json_t *config, const json_t *generation, struct s
     read_act(&r, c);
     read_shape(&r, c);
     read_rope(&r, c);
+    read_hadamard(&r, c);
     read_quantization(&r, c, &hf);
     read_tokens(&r, generation, c);
     read_origin(&r, c);
