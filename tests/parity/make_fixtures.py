@@ -519,7 +519,7 @@ def make_fixture(fixture, args, seed):
     reference = {
         "ids": ids.tolist(),
         "references": references,
-        "masters": way == "masters",
+        "convert": ["--quantize", "absmean"] if kind == "torch" else [],
         "least_lead": round(lead, 4),
         "torch": torch.__version__,
         "notes": notes,
