@@ -24,10 +24,11 @@ def rms_norm(x, weight, eps):
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
 
 
-def quantize(x):
-    """Activations as int8 would have them: one step per token, absmax / 127."""
-    scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
-    return (x * scale).round().clamp(-128, 127) / scale
+def quantize(x, group=0):
+    """Activations as int8 would have them: one step per token or per group of values, absmax / 127."""
+    spans = x.reshape(*x.shape[:-1], -1, group or x.shape[-1])
+    scale = 127 / spans.abs().amax(-1, keepdim=True).clamp(min=1e-5)
+    return ((spans * scale).round().clamp(-128, 127) / scale).reshape(x.shape)
 
 
 def hadamard(x, block):
@@ -84,18 +85,19 @@ def rotate(x, cos, sin):
 
 
 class Graph:
-    """One model. `has_int8`: whether the inputs of linear layers are quantised; `has_half_kv`: whether
-    keys and values are rounded to f16, as a cache may keep them."""
+    """One model. `has_int8`: whether the inputs of linear layers are quantised, those of projections in
+    `groups` by groups of so many values; `has_half_kv`: whether keys and values are rounded to f16, as
+    a cache may keep them."""
 
-    def __init__(self, config, tensors, has_int8, has_half_kv=False):
-        self.config, self.tensors = config, tensors
+    def __init__(self, config, tensors, has_int8, has_half_kv=False, groups=None):
+        self.config, self.tensors, self.groups = config, tensors, groups or {}
         self.has_int8, self.has_half_kv = has_int8, has_half_kv
 
     def _linear(self, layer, name, x):
         short = name.split(".")[1]
         if short in self.config.get("hadamard_inputs", ()):
             x = hadamard(x, self.config["hadamard_block"])
-        x = quantize(x) if self.has_int8 else x
+        x = quantize(x, self.groups.get(name, 0)) if self.has_int8 else x
         return x @ self.tensors[f"model.layers.{layer}.{name}.weight"].T
 
     def _norm(self, name, x):
