@@ -16,15 +16,23 @@
 struct shape {
     const char *name;
     uint32_t n_vocab, n_hidden, n_ffn, n_layers, n_heads, n_kv_heads, head_dim, n_ctx;
+    enum model_arch arch;
+    bool has_own_head;
 };
 
-/* 2b4t: microsoft/bitnet-b1.58-2B-4T; 700m: the sizes of 1bitLLM/bitnet_b1_58-large; demo: the
- * model of deploy/models; tiny: for the test of this program. */
+/* 2b4t: microsoft/bitnet-b1.58-2B-4T; 700m: the sizes of 1bitLLM/bitnet_b1_58-large; llama3-8b:
+ * HF1BitLLM/Llama3-8B-1.58-100B-tokens; falcon-e: tiiuae/Falcon-E; bonsai-1.7b: prism-ml/Bonsai-1.7B,
+ * whose own packings are b1/128 and t2/128; demo: the model of deploy/models; tiny: for the test of
+ * this program. */
 static const struct shape SHAPES[] = {
-    {"2b4t", 128256, 2560, 6912, 30, 20, 5, 128, 4096},
-    {"700m", 32002, 1536, 4096, 24, 16, 16, 96, 4096},
-    {"demo", 12288, 512, 1536, 10, 8, 4, 64, 2048},
-    {"tiny", 331, 72, 200, 2, 4, 2, 16, 512},
+    {"2b4t", 128256, 2560, 6912, 30, 20, 5, 128, 4096, MODEL_BITNET, false},
+    {"700m", 32002, 1536, 4096, 24, 16, 16, 96, 4096, MODEL_BITNET, false},
+    {"llama3-8b", 128256, 4096, 14336, 32, 32, 8, 128, 8192, MODEL_LLAMA, true},
+    {"falcon-e-1b", 32768, 2048, 9216, 24, 16, 2, 128, 32768, MODEL_LLAMA, true},
+    {"falcon-e-3b", 32768, 2048, 13312, 32, 16, 2, 128, 32768, MODEL_LLAMA, true},
+    {"bonsai-1.7b", 151936, 2048, 6144, 28, 16, 8, 128, 32768, MODEL_QWEN3, false},
+    {"demo", 12288, 512, 1536, 10, 8, 4, 64, 2048, MODEL_BITNET, false},
+    {"tiny", 331, 72, 200, 2, 4, 2, 16, 512, MODEL_BITNET, false},
 };
 
 /* ---- random weights ---- */
@@ -126,14 +134,18 @@ static void make_weights(struct maker *mk, struct model *m)
     uint32_t n_q = c->n_heads * c->head_dim;
     uint32_t n_kv = c->n_kv_heads * c->head_dim;
     m->embedding = make_halves(mk, (size_t)c->n_vocab * c->n_hidden);
-    m->head = m->embedding;
+    m->head = c->is_tied ? m->embedding : make_halves(mk, (size_t)c->n_vocab * c->n_hidden);
     m->final_norm = make_ones(mk, c->n_hidden);
+    bool has_sub_norms = c->arch == MODEL_BITNET;
+    bool has_head_norms = c->arch == MODEL_QWEN3;
     for (uint32_t i = 0; i < c->n_layers; i++) {
         m->layers[i] = (struct model_layer){
             .input_norm = make_ones(mk, c->n_hidden),
-            .attn_sub_norm = make_ones(mk, n_q),
+            .q_norm = has_head_norms ? make_ones(mk, c->head_dim) : NULL,
+            .k_norm = has_head_norms ? make_ones(mk, c->head_dim) : NULL,
+            .attn_sub_norm = has_sub_norms ? make_ones(mk, n_q) : NULL,
             .post_attn_norm = make_ones(mk, c->n_hidden),
-            .ffn_sub_norm = make_ones(mk, c->n_ffn),
+            .ffn_sub_norm = has_sub_norms ? make_ones(mk, c->n_ffn) : NULL,
             .q = make_linear(mk, n_q, c->n_hidden),
             .k = make_linear(mk, n_kv, c->n_hidden),
             .v = make_linear(mk, n_kv, c->n_hidden),
@@ -148,6 +160,8 @@ static void make_weights(struct maker *mk, struct model *m)
 static void set_config(struct model_config *c, const struct shape *s)
 {
     (void)snprintf(c->name, sizeof c->name, "random-%s", s->name);
+    c->arch = s->arch;
+    c->act = s->arch == MODEL_BITNET ? MODEL_RELU2 : MODEL_SILU;
     c->n_vocab = s->n_vocab;
     c->n_hidden = s->n_hidden;
     c->n_ffn = s->n_ffn;
@@ -158,7 +172,7 @@ static void set_config(struct model_config *c, const struct shape *s)
     c->n_ctx = s->n_ctx;
     c->rope_theta = 500000.0;
     c->rms_eps = 1e-5F;
-    c->is_tied = true;
+    c->is_tied = !s->has_own_head;
 }
 
 enum err bench_model_make(struct bench_model *b, const char *shape, const char *packing, char *why,

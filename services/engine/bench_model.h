@@ -11,7 +11,7 @@
 #include "common/err.h"
 #include "services/engine/model.h"
 
-#define BENCH_SHAPES "2b4t|700m|demo|tiny"
+#define BENCH_SHAPES "2b4t|700m|llama3-8b|falcon-e-1b|falcon-e-3b|bonsai-1.7b|demo|tiny"
 #define BENCH_PACKINGS "t2|t5|s3|b1|t2/64|t2/128|b1/64|b1/128"
 
 struct bench_model {

@@ -418,19 +418,23 @@ def swap_linears(model, kind, way, kept, values):
 
 
 def hf_logits(model, ids, has_half_kv=False):
+    if not has_half_kv:
+        return model(input_ids=ids[None]).logits[0].float()
     module = sys.modules[type(model).__module__]
-    plain = module.eager_attention_forward
+    plain, calls = module.eager_attention_forward, []
 
     def with_half_kv(layer, query, key, value, *args, **kwargs):
+        calls.append(layer)
         return plain(layer, query, key.half().float(), value.half().float(), *args, **kwargs)
 
-    if has_half_kv:
-        module.eager_attention_forward = with_half_kv
+    module.eager_attention_forward = with_half_kv
     try:
-        with torch.no_grad():
-            return model(input_ids=ids[None]).logits[0].float()
+        logits = model(input_ids=ids[None]).logits[0].float()
     finally:
         module.eager_attention_forward = plain
+    if not calls:
+        raise ValueError("the attention is not where it was expected")
+    return logits
 
 
 def from_pretrained_logits(path, ids):
@@ -689,6 +693,7 @@ def main():
         try:
             import transformers
 
+            transformers.logging.set_verbosity_error()
             log(f"transformers {transformers.__version__}")
         except Exception as e:
             log(f"no transformers: {e}")
