@@ -62,6 +62,7 @@ static void describe_step(const json_t *step, struct buf *to)
 
 void hf_pretokenizer_describe(const json_t *pre_tokenizer, struct buf *to)
 {
+    buf_add_cstr(to, ""); /* there is a line even of no steps */
     if (strcmp(text_of(pre_tokenizer, "type"), "Sequence") != 0) {
         describe_step(pre_tokenizer, to);
         return;

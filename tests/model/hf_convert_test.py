@@ -171,7 +171,7 @@ def test_rules_for_cutting_text_are_recognised():
                             (hf.byte_tokenizer(pre=falcon), 'falcon-e')):
         hf.write(path('rules'), hf.Model(seed=12), tokenizer=tokenizer)
         assert h1b_file.File(convert(path('rules'))).config()['pre_tokenizer'] == name
-    for pre, says in (({'type': 'Whitespace'}, 'Whitespace'), (None, 'pre_tokenizer'),
+    for pre, says in (({'type': 'Whitespace'}, 'Whitespace'), (None, 'pre_tokenizer'), ({'type': 'Sequence'}, 'pre_tokenizer'),
                       ({**bytes_only, 'add_prefix_space': True}, 'prefix space')):
         tokenizer = hf.byte_tokenizer()
         tokenizer['pre_tokenizer'] = pre
