@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hf_dir: a directory as Hugging Face's transformers saves models: config.json, tokenizer.json,
- * weights in safetensors, and beside them generation_config.json, tokenizer_config.json,
+/* hf_dir: a directory as Hugging Face's transformers saves models: config.json, tokenizer.json or
+ * tokenizer.model, weights in safetensors, and beside them generation_config.json, tokenizer_config.json,
  * chat_template.jinja and a README.md with a licence, where there are such. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +12,18 @@
 #include "common/mem.h"
 #include "services/model/file.h"
 #include "services/model/hf_config.h"
+#include "services/model/hf_special.h"
 #include "services/model/hf_tokenizer.h"
 #include "services/model/hf_weights.h"
+#include "services/model/sentencepiece.h"
 #include "services/model/source.h"
 
 enum {
     TEMPLATE_MAX_BYTES = 1 << 20,
     CARD_MAX_BYTES = 4 << 20,
+    SENTENCEPIECE_MAX_BYTES = 64 << 20,
+    TOKEN_CONTROL = 3,
+    ADDED_MAX = 4096,
 };
 
 static enum err read_floats(struct source *s, const struct source_tensor *t, uint64_t first,
@@ -153,27 +158,81 @@ static enum err read_template_file(struct source *s, const char *folder, struct 
 static enum err explain_no_tokenizer(const char *folder, struct why *why)
 {
     return why_set(why, ERR_NOT_FOUND,
-                   "%s: expected tokenizer.json in it; transformers writes one with "
-                   "AutoTokenizer.from_pretrained(...).save_pretrained(...), or name another "
-                   "directory with --tokenizer",
+                   "%s: expected tokenizer.json or tokenizer.model in it; name another directory "
+                   "with --tokenizer",
                    folder);
+}
+
+/* Tokens that a tokenizer.model lacks: added_tokens.json, text to id, going on where it ends. */
+static enum err read_added(struct source *s, const char *folder, struct why *why)
+{
+    json_t *added = NULL;
+    enum err e = load_if_there(folder, "added_tokens.json", why, &added);
+    struct source_tokenizer *t = &s->tokenizer;
+    size_t n = json_object_size(added);
+    if (n > ADDED_MAX)
+        e = why_set(why, ERR_TOO_LARGE,
+                    "%s/added_tokens.json: expected at most %d tokens, found %zu", folder,
+                    ADDED_MAX, n);
+    for (size_t i = 0; i < n && !e; i++) {
+        const char *text;
+        const char *found = NULL;
+        json_t *id;
+        json_object_foreach(added, text, id)
+        {
+            if (json_is_integer(id) && json_integer_value(id) == (json_int_t)t->n_tokens)
+                found = text;
+        }
+        if (found == NULL)
+            break; /* the others have ids that the model defines */
+        t->scores = mem_resize(t->scores, (size_t)t->n_tokens + 1, sizeof *t->scores);
+        t->scores[t->n_tokens] = 0.0F;
+        e = source_add_token(t, str_from(found), TOKEN_CONTROL, why);
+    }
+    json_decref(added);
+    return e;
+}
+
+static enum err read_sentencepiece(struct source *s, const char *folder, struct why *why)
+{
+    struct buf model = {0};
+    struct why line;
+    enum err e = file_load(folder, "tokenizer.model", SENTENCEPIECE_MAX_BYTES, why, &model);
+    if (e == ERR_NOT_FOUND)
+        return explain_no_tokenizer(folder, why);
+    if (e)
+        return e;
+    e = sentencepiece_read((const uint8_t *)model.ptr, model.len, s, &line);
+    buf_fini(&model);
+    if (e)
+        return why_set(why, e, "%s/%s", folder, line.text);
+    return read_added(s, folder, why);
+}
+
+static enum err read_vocabulary(struct source *s, const char *folder, struct why *why,
+                                json_t **ret_json)
+{
+    enum err e = file_load_json(folder, "tokenizer.json", why, ret_json);
+    if (e == ERR_NOT_FOUND)
+        return read_sentencepiece(s, folder, why);
+    struct why line;
+    if (!e) {
+        e = hf_tokenizer_read(*ret_json, s, &line);
+        if (e)
+            (void)why_set(why, e, "%s/%s", folder, line.text);
+    }
+    return e;
 }
 
 static enum err read_tokenizer(struct source *s, const char *folder, struct why *why)
 {
     json_t *tokenizer = NULL;
     json_t *settings = NULL;
-    enum err e = file_load_json(folder, "tokenizer.json", why, &tokenizer);
-    if (e == ERR_NOT_FOUND)
-        return explain_no_tokenizer(folder, why);
+    enum err e = read_vocabulary(s, folder, why, &tokenizer);
     if (!e)
         e = load_if_there(folder, "tokenizer_config.json", why, &settings);
-    struct why line;
-    if (!e) {
-        e = hf_tokenizer_read(tokenizer, settings, s, &line);
-        if (e)
-            (void)why_set(why, e, "%s/%s", folder, line.text);
-    }
+    if (!e)
+        hf_special_read(settings, tokenizer, s);
     json_decref(tokenizer);
     json_decref(settings);
     return e ? e : read_template_file(s, folder, why);

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/model/hf_tokenizer.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
 #include "common/mem.h"
-#include "services/model/hf_config.h"
 #include "services/model/hf_pretokenizer.h"
 #include "services/model/printable.h"
+#include "services/model/spm_text.h"
 
 static const char FILE_NAME[] = "tokenizer.json";
-static const char SPACE_MARK[] = "\xe2\x96\x81"; /* U+2581 */
+static const char SPACE_MARK[] = SPM_TEXT_SPACE;
 
 enum token_type {
     TOKEN_NORMAL = 1,
@@ -184,38 +183,20 @@ static enum err place_added(struct reader *r)
     return e;
 }
 
-/* "<0x0A>" is the byte 10. */
-static int byte_of(const char *text)
-{
-    if (strlen(text) != 6 || strncmp(text, "<0x", 3) != 0 || text[5] != '>' ||
-        !isxdigit((unsigned char)text[3]) || !isxdigit((unsigned char)text[4]))
-        return -1;
-    return (int)strtoul(text + 3, NULL, 16);
-}
-
-static void add_spm_bytes(struct buf *b, const char *text)
-{
-    for (const char *mark; (mark = strstr(text, SPACE_MARK)) != NULL; text = mark + 3) {
-        buf_add(b, text, (size_t)(mark - text));
-        buf_add_char(b, ' ');
-    }
-    buf_add_cstr(b, text);
-}
-
 /* The raw bytes of a token; may change its type to that of a byte. */
 static void decode_token(const struct reader *r, struct entry *x, struct buf *bytes)
 {
     buf_reset(bytes);
     if (x->text == NULL)
         return;
-    int byte = r->is_spm && x->type == TOKEN_NORMAL ? byte_of(x->text) : -1;
+    int byte = r->is_spm && x->type == TOKEN_NORMAL ? spm_text_byte(str_from(x->text)) : -1;
     if (byte >= 0) {
         x->type = TOKEN_BYTE;
         buf_add_char(bytes, (char)byte);
     } else if (x->type != TOKEN_NORMAL) {
         buf_add_cstr(bytes, x->text);
     } else if (r->is_spm) {
-        add_spm_bytes(bytes, x->text);
+        spm_text_add(bytes, str_from(x->text));
     } else if (!printable_add_bytes(bytes, str_from(x->text))) {
         buf_add_cstr(bytes, x->text); /* a token that no text becomes, e.g. of another alphabet */
     }
@@ -323,90 +304,6 @@ static enum err read_merges(struct reader *r)
     return e;
 }
 
-/* ---- bos, eos, template ---- */
-
-/* A special token in tokenizer_config.json: its text, or an object with the text. */
-static const char *special_text(const json_t *settings, const char *key)
-{
-    const json_t *v = json_object_get(settings, key);
-    return json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
-}
-
-static bool find_token(const struct reader *r, const char *text, uint32_t *ret_id)
-{
-    for (size_t i = r->n_entries; text != NULL && i-- > 0;) {
-        if (r->entries[i].text != NULL && strcmp(r->entries[i].text, text) == 0) {
-            *ret_id = (uint32_t)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether the "post_processor" puts bos in front, as Llama 3's does. */
-static bool does_template_add(const json_t *processor, const char *bos)
-{
-    const json_t *steps = json_object_get(processor, "processors");
-    for (size_t i = 0; i < json_array_size(steps); i++) {
-        if (does_template_add(json_array_get(steps, i), bos))
-            return true;
-    }
-    const json_t *first = json_array_get(json_object_get(processor, "single"), 0);
-    const char *id =
-        json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
-    return id != NULL && bos != NULL && strcmp(id, bos) == 0;
-}
-
-static void read_bos(struct reader *r, const json_t *settings)
-{
-    struct source_config *c = &r->source->config;
-    const char *bos = special_text(settings, "bos_token");
-    uint32_t id = 0;
-    if (find_token(r, bos, &id)) {
-        c->has_bos = true;
-        c->bos_id = id;
-    } else if (json_object_get(settings, "bos_token") != NULL) {
-        c->has_bos = false; /* null: the tokenizer has none, whatever config.json says */
-    }
-    if (bos == NULL && c->has_bos && c->bos_id < r->n_entries)
-        bos = r->entries[c->bos_id].text;
-    const json_t *add = json_object_get(settings, "add_bos_token");
-    bool does_add = json_is_boolean(add)
-                        ? json_is_true(add)
-                        : does_template_add(json_object_get(r->root, "post_processor"), bos);
-    c->does_add_bos = c->has_bos && does_add;
-}
-
-/* The tokenizer's own comes first: templates call it eos_token. */
-static void read_eos(struct reader *r, const json_t *settings)
-{
-    struct source_config *c = &r->source->config;
-    uint32_t id = 0;
-    if (!find_token(r, special_text(settings, "eos_token"), &id))
-        return;
-    struct source_config others = *c;
-    c->n_eos = 0;
-    (void)hf_config_add_eos(c, id);
-    for (uint32_t i = 0; i < others.n_eos; i++)
-        (void)hf_config_add_eos(c, others.eos_ids[i]);
-}
-
-static void read_template(struct reader *r, const json_t *settings)
-{
-    const json_t *v = json_object_get(settings, "chat_template");
-    const char *text = json_string_value(v);
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        const json_t *one = json_array_get(v, i);
-        const char *name = json_string_value(json_object_get(one, "name"));
-        if (name != NULL && strcmp(name, "default") == 0)
-            text = json_string_value(json_object_get(one, "template"));
-    }
-    if (text != NULL && *text != '\0') {
-        free(r->source->chat_template);
-        r->source->chat_template = mem_strndup(text, strlen(text));
-    }
-}
-
 /* ---- all ---- */
 
 static enum err check_model(struct reader *r)
@@ -431,8 +328,7 @@ static enum err check_model(struct reader *r)
     return ERR_OK;
 }
 
-enum err hf_tokenizer_read(const json_t *tokenizer, const json_t *settings, struct source *s,
-                           struct why *why)
+enum err hf_tokenizer_read(const json_t *tokenizer, struct source *s, struct why *why)
 {
     struct reader r = {.root = tokenizer, .source = s, .why = why};
     if (s->config.extra == NULL)
@@ -444,11 +340,6 @@ enum err hf_tokenizer_read(const json_t *tokenizer, const json_t *settings, stru
         e = read_tokens(&r);
     if (!e)
         e = read_merges(&r);
-    if (!e) {
-        read_bos(&r, settings);
-        read_eos(&r, settings);
-        read_template(&r, settings);
-    }
     free(r.entries);
     return e;
 }

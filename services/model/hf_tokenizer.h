@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hf_tokenizer: tokenizer.json and tokenizer_config.json of a Hugging Face directory.
+/* hf_tokenizer: tokenizer.json of a Hugging Face directory.
  *
  * Two kinds are read: byte-level BPE (vocabulary in GPT-2's printable form, a list of merges) and
  * SentencePiece's BPE as Hugging Face writes it ("byte_fallback", U+2581 for spaces, scores given by
@@ -12,10 +12,7 @@
 
 #include "services/model/source.h"
 
-/* Fills s->tokenizer, the tokenizer's part of s->config and, if `settings` (tokenizer_config.json, may
- * be NULL) has one, s->chat_template. s->config holds already what config.json says about bos and eos.
- * Lines in `why` begin with the file's name. */
-MUST_CHECK enum err hf_tokenizer_read(const json_t *tokenizer, const json_t *settings,
-                                      struct source *s, struct why *why);
+/* Fills s->tokenizer and what s->config says of it. Lines in `why` begin with "tokenizer.json: ". */
+MUST_CHECK enum err hf_tokenizer_read(const json_t *tokenizer, struct source *s, struct why *why);
 
 #endif

@@ -33,8 +33,10 @@ static const struct opt TABLE[] = {
                 "the model's public name; default: from the source"),
     OPT_STR_ROW(struct asked, tokenizer, "tokenizer", NULL, "PATH",
                 "a file or folder to take the tokenizer from instead"),
-    OPT_STR_ROW(struct asked, layout, "layout", NULL, "NAME",
-                "order of packed codes, where a file does not say; if a model talks noise"),
+    OPT_STR_ROW(
+        struct asked, layout, "layout", NULL, "128|64|rows",
+        "order of I2_S codes in a GGUF file, which does not say it: 128, 64 or rows; try them "
+        "if a model talks noise"),
     OPT_STR_ROW(struct asked, source, "source", NULL, "TEXT",
                 "where the model is from, e.g. a URL"),
     OPT_STR_ROW(struct asked, license, "license", NULL, "TEXT", "its licence"),

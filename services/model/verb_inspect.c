@@ -19,8 +19,8 @@ static const struct opt TABLE[] = {
     OPT_BOOL_ROW(struct asked, print.does_list, "tensors", "false", "list every tensor"),
     OPT_STR_ROW(struct asked, tokenizer, "tokenizer", NULL, "PATH",
                 "a file or folder to take the tokenizer from instead"),
-    OPT_STR_ROW(struct asked, layout, "layout", NULL, "NAME",
-                "order of packed codes, where a file does not say"),
+    OPT_STR_ROW(struct asked, layout, "layout", NULL, "128|64|rows",
+                "order of I2_S codes in a GGUF file"),
 };
 
 int verb_inspect(int argc, char **argv)

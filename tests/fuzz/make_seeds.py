@@ -41,7 +41,9 @@ def main():
                 with open(os.path.join(folder, 'config.json'), 'rb') as f, open(seed('hf_config', f'{arch}-{form}'), 'wb') as out:
                     out.write(f.read())
             packing = {'bitnet': 't2', 'llama': 't5', 'qwen3': 'auto'}[arch]
-            subprocess.run([program, 'convert', folder, seed('h1b5', arch), '--quiet', '--packing', packing], check=True)
+            subprocess.run([program, 'convert', folder, seed('h1b5', arch), '--quiet', '--packing', packing, '--name', arch], check=True)
+    with open(seed('sentencepiece', 'bpe'), 'wb') as out:
+        out.write(hf.spm_model())
     spm = hf.spm_tokenizer()
     spm['model']['vocab'] = {t: i for t, i in spm['model']['vocab'].items() if i < 6 or i > 258}
     for name, value in (('bpe', tokenizer(hf.byte_tokenizer)), ('pairs', tokenizer(lambda: hf.byte_tokenizer(pairs=True))), ('spm', spm)):

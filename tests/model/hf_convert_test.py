@@ -163,6 +163,35 @@ def test_spm_tokenizer_gets_scores_from_the_merges():
     assert file.config()['add_space_prefix'] is True
 
 
+def test_sentencepiece_files_give_the_same_tokenizer():
+    hf.write(path('spm'), hf.Model('llama', seed=11), tokenizer=hf.spm_tokenizer())
+    want = h1b_file.File(convert(path('spm'), out='json.h1b'))
+    os.unlink(path('spm', 'tokenizer.json'))
+
+    def save(model):
+        with open(path('spm', 'tokenizer.model'), 'wb') as f:
+            f.write(model)
+
+    whole = hf.spm_model()
+    save(whole)
+    have = h1b_file.File(convert(path('spm')))
+    for name in 'offsets', 'bytes', 'types':
+        assert have['tokenizer.' + name].data == want['tokenizer.' + name].data, name
+    assert have['tokenizer.scores'].numbers()[259:] == [-1e9] * 4 + [-1, -2, -3, 0]
+    assert have.config() == want.config()
+    hf.save_json(path('spm'), 'added_tokens.json', {'</line>': 268, '<pad>': 267, '<unk>': 0})
+    have = h1b_file.File(convert(path('spm')))
+    assert have.tokens()[267:] == [b'<pad>', b'</line>'] and have['tokenizer.types'].numbers()[267:] == [3, 3]
+    assert len(have['tokenizer.scores'].numbers()) == 269
+    for model, says in ((hf.spm_model(kind=1), 'unigram'), (hf.spm_model(charsmap=b'x'), 'normalisation'),
+                        (hf.spm_model(remove=1), 'remove_extra_whitespaces')):
+        save(model)
+        refused(path('spm'), says=['tokenizer.model', says])
+    for cut in (*range(0, 40), *range(40, len(whole), 89), *range(len(whole) - 40, len(whole))):
+        save(whole[:cut])
+        refused(path('spm'), says=['tokenizer.model', 'expected'])
+
+
 def test_rules_for_cutting_text_are_recognised():
     bytes_only = {'type': 'ByteLevel', 'add_prefix_space': False, 'use_regex': True}
     falcon = {'type': 'Sequence', 'pretokenizers': [

@@ -170,6 +170,35 @@ def spm_tokenizer():
                       'merges': ['▁ t', 't h', 'th e', '▁ the']}}
 
 
+def varint(n):
+    out = b''
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """A field of a protobuf message: an int, a float or bytes."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    if isinstance(value, float):
+        return varint(number << 3 | 5) + struct.pack('<f', value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def spm_model(kind=2, charsmap=b'', prefix=1, remove=0):
+    """spm_tokenizer() as a SentencePiece file."""
+    vocab = spm_tokenizer()['model']['vocab']
+    merged = ['▁t', 'th', 'the', '▁the']
+    out = b''
+    for text, i in vocab.items():
+        piece_type = 2 if i == 0 else 3 if i < 3 else 6 if i < 259 else 1
+        score = -float(merged.index(text)) if text in merged else -1e9 if i > 258 else 0.0
+        out += field(1, field(1, text.encode()) + field(2, score) + (field(3, piece_type) if piece_type > 1 else b''))
+    trainer = field(3, kind) + field(7, 'ignored'.encode()) + varint(8 << 3 | 1) + bytes(8)
+    return out + field(2, trainer) + field(3, field(1, b'identity') + field(2, charsmap) + field(3, prefix) + field(4, remove))
+
+
 def write(folder, model, form='packed', dtype='BF16', divides=False, shards=1, tokenizer=None, settings=None,
           config=None, rename=None):
     """A whole directory. `config` holds further keys; `rename` maps a tensor's name."""
