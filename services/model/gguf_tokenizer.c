@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "services/model/printable.h"
 #include "services/model/token_index.h"
+#include "services/model/tokenizer_facts.h"
 
 enum {
     TYPE_NORMAL = 1,
@@ -26,23 +27,7 @@ static const char *const PRE_TOKENIZERS[][2] = {
     {"falcon-e", "falcon_e"},
 };
 
-/* Vocabularies that files without tokenizer.ggml.pre are known to have, by their merges. */
-static const struct {
-    size_t n_merges;
-    const char *name;
-} KNOWN_MERGES[] = {{280147, "llama-bpe"}, {151387, "qwen2"}, {50000, "gpt-2"}};
-
-/* Control tokens that end a turn, whatever tokenizer.ggml.eos_token_id says. */
-static const char *const TURN_ENDS[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end_of_text|>", "<|endoftext|>", "<|eom_id|>",
-};
-
-/* BitNet b1.58 2B-4T: what microsoft/bitnet-b1.58-2B-4T has in tokenizer_config.json. */
 static const char BITNET_MARK[] = "BITNETAssistant";
-static const char BITNET_TEMPLATE[] =
-    "{% for message in messages %}{{ message['role'] | capitalize + ': ' + message['content'] | "
-    "trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif "
-    "%}";
 
 struct reader {
     const struct gguf *g;
@@ -254,14 +239,12 @@ static enum err read_pre_tokenizer(const struct reader *r)
             return ERR_OK;
         }
     }
-    size_t n_merges = r->s->tokenizer.n_merges;
-    for (size_t i = 0; i < ARRAY_LEN(KNOWN_MERGES) && e == ERR_MISSING; i++) {
-        if (KNOWN_MERGES[i].n_merges == n_merges) {
-            (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", KNOWN_MERGES[i].name);
-            source_note(r->s, "no tokenizer.ggml.pre: %zu merges are those of %s", n_merges,
-                        KNOWN_MERGES[i].name);
-            return ERR_OK;
-        }
+    const char *known = tokenizer_facts_pre(r->s->tokenizer.n_merges);
+    if (e == ERR_MISSING && known) {
+        (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", known);
+        source_note(r->s, "no tokenizer.ggml.pre: %zu merges are those of %s",
+                    r->s->tokenizer.n_merges, known);
+        return ERR_OK;
     }
     if (e)
         return bad(r, "tokenizer.ggml.pre", "the name of a pre-tokenizer, the file has none");
@@ -286,21 +269,10 @@ static enum err read_id(const struct reader *r, const char *key, bool *ret_has_o
     return ERR_OK;
 }
 
-static void add_eos(struct source_config *c, uint32_t id)
-{
-    for (uint32_t i = 0; i < c->n_eos; i++) {
-        if (c->eos_ids[i] == id)
-            return;
-    }
-    if (c->n_eos < SOURCE_EOS_MAX)
-        c->eos_ids[c->n_eos++] = id;
-}
-
 static enum err read_ends(const struct reader *r)
 {
     static const char *const KEYS[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
-    struct source_config *c = &r->s->config;
     for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) {
         bool has_one = false;
         uint32_t id = 0;
@@ -308,17 +280,11 @@ static enum err read_ends(const struct reader *r)
         if (e)
             return e;
         if (has_one)
-            add_eos(c, id);
+            tokenizer_facts_add_end(r->s, id);
     }
-    for (size_t id = 0; id < r->n; id++) {
-        if (r->s->tokenizer.types[id] != TYPE_CONTROL)
-            continue;
-        for (size_t i = 0; i < ARRAY_LEN(TURN_ENDS); i++) {
-            if (str_is(r->texts[id], TURN_ENDS[i]))
-                add_eos(c, (uint32_t)id);
-        }
-    }
-    return c->n_eos > 0 ? ERR_OK : bad(r, KEYS[0], "the id of the token that ends a text");
+    tokenizer_facts_add_turn_ends(r->s);
+    return r->s->config.n_eos > 0 ? ERR_OK
+                                  : bad(r, KEYS[0], "the id of the token that ends a text");
 }
 
 static enum err read_special(const struct reader *r)
@@ -354,7 +320,7 @@ static enum err read_template(const struct reader *r)
     if (e || memchr(text.ptr, 0, text.len))
         return bad(r, "tokenizer.chat_template", "a string without NUL");
     if (memmem(text.ptr, text.len, BITNET_MARK, sizeof BITNET_MARK - 1)) {
-        text = str_from(BITNET_TEMPLATE);
+        text = str_from(TOKENIZER_FACTS_BITNET_TEMPLATE);
         source_note(r->s,
                     "the file's chat template (BITNETAssistant) is not the one that the model "
                     "was trained with; BitNet b1.58 2B-4T's own takes its place");

@@ -7,43 +7,20 @@ import os
 import resource
 import struct
 import subprocess
-import sys
-import tempfile
-import traceback
 
+import convert_check as cv
 import gguf_maker as gm
 import h1b_plain
 
-HALO_MODEL = os.path.abspath(sys.argv[1])
-FOLDER = tempfile.TemporaryDirectory()
-
-
-def path(name):
-    return os.path.join(FOLDER.name, name)
-
-
-def convert(gguf, *options):
-    """The converter's result on this Gguf; sections are None when it refused."""
-    gguf.write(path("in.gguf"))
-    if os.path.exists(path("out.h1b")):
-        os.unlink(path("out.h1b"))
-    r = subprocess.run([HALO_MODEL, "convert", "--quiet", *options, path("in.gguf"),
-                        path("out.h1b")], capture_output=True, text=True)
-    assert r.returncode in (0, 1), f"exit {r.returncode}: {r.stderr}"
-    return (h1b_plain.read(path("out.h1b")) if r.returncode == 0 else None), r.stderr
-
 
 def good(gguf, *options):
-    sections, said = convert(gguf, *options)
-    assert sections is not None, said
-    return sections
+    gguf.write(cv.path("in.gguf"))
+    return cv.good(cv.path("in.gguf"), *options)[0]
 
 
 def refused(gguf, *words, options=()):
-    sections, said = convert(gguf, *options)
-    assert sections is None, "was converted"
-    for word in words:
-        assert word in said, f"{word!r} is not in: {said}"
+    gguf.write(cv.path("in.gguf"))
+    cv.refused(cv.path("in.gguf"), *words, options=options)
 
 
 def compare(model, sections, n_scales=None):
@@ -257,7 +234,8 @@ def the_wrong_template_of_bitnet_is_replaced():
     model = gm.Model("bitnet-b1.58")
     model.gguf.keys["tokenizer.chat_template"] = (
         gm.STRING, "{{ 'Human: ' + message['content'] + '\\n\\nBITNETAssistant: ' + eos_token }}")
-    sections, said = convert(model.gguf)
+    model.gguf.write(cv.path("in.gguf"))
+    sections, said = cv.good(cv.path("in.gguf"))
     assert b"<|eot_id|>" in sections["chat_template"].data and b"BITNET" not in sections["chat_template"].data
     assert "BITNETAssistant" in said, said
     model.gguf.keys["tokenizer.chat_template"] = (gm.STRING, "{{ messages }}")
@@ -345,33 +323,16 @@ def memory_stays_below_twice_the_largest_tensor():
     rows = 160 * 1024
     size = rows * model.shape.hidden * 2
     model.gguf.tensors["token_embd.weight"] = ((rows, model.shape.hidden), 1, bytes(size))
-    model.gguf.write(path("large.gguf"))
+    model.gguf.write(cv.path("large.gguf"))
     child = os.fork()
     if child == 0:
         with open(os.devnull, "w", encoding="utf-8") as null:
-            r = subprocess.run([HALO_MODEL, "convert", path("large.gguf"), path("large.h1b")],
+            r = subprocess.run([cv.HALO_MODEL, "convert", cv.path("large.gguf"), cv.path("large.h1b")],
                                stdout=null, stderr=null)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         os._exit(0 if r.returncode == 0 and peak < 2 * size else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def main():
-    functions = [f for f in globals().values() if getattr(f, "__module__", "") == "__main__"]
-    tests = [f for f in functions if f is not main and f.__code__.co_argcount == 0]
-    print(f"1..{len(tests)}")
-    n_failed = 0
-    for i, test in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {i} - {test.__name__}", flush=True)
-        except Exception:
-            n_failed += 1
-            print(f"not ok {i} - {test.__name__}", flush=True)
-            for line in traceback.format_exc().splitlines():
-                print(f"# {line}")
-    sys.exit(1 if n_failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    cv.main(globals())
