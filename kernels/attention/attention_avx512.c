@@ -8,16 +8,21 @@
 #include <immintrin.h>
 #include <math.h>
 
+#include "kernels/attention/attention8_part.h"
 #include "kernels/attention/attention_pass.h"
 #include "kernels/math/exp_avx512.h"
 #include "kernels/reduce_avx512.h"
 #include "kernels/unroll.h"
 
-enum { TILE_QUERIES = 8 };
+enum { TILE_QUERIES = 8, TILE8_QUERIES = 4 };
+
+/* ---- f16 cache ---- */
 
 void attention_store_avx512(const float *k, const float *v, size_t head_dim, size_t slot,
-                            uint16_t *k_block, uint16_t *v_block)
+                            uint8_t *part)
 {
+    uint16_t *k_block = (void *)part;
+    uint16_t *v_block = k_block + ATTENTION_BLOCK * head_dim;
     size_t d = 0;
     for (; d + 8 <= head_dim; d += 8) {
         __m128i kh = _mm256_cvtps_ph(_mm256_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
@@ -46,9 +51,15 @@ INLINE __m512 load_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
-INLINE void score_tile(const struct attention_data *k, size_t head_dim,
+static void load(struct attention_query *query, const float *q, size_t head_dim)
+{
+    memcpy(query->q, q, head_dim * sizeof *q);
+}
+
+INLINE void score_tile(const struct attention_data *data, size_t head_dim,
                        const struct attention_query *query, size_t n, struct attention_weights *ret)
 {
+    const uint16_t *k = (const void *)data->part;
     __m512 a[TILE_QUERIES], b[TILE_QUERIES];
     UNROLL
     for (size_t i = 0; i < n; i++) {
@@ -56,9 +67,9 @@ INLINE void score_tile(const struct attention_data *k, size_t head_dim,
         b[i] = _mm512_setzero_ps();
     }
     for (size_t d = 0; d < head_dim; d++) {
-        _mm_prefetch((const char *)(k->next + d * ATTENTION_BLOCK), _MM_HINT_T0);
-        __m512 k0 = load_f16(k->block + d * ATTENTION_BLOCK);
-        __m512 k1 = load_f16(k->block + d * ATTENTION_BLOCK + 16);
+        _mm_prefetch((const char *)data->next + 2 * d * ATTENTION_BLOCK, _MM_HINT_T0);
+        __m512 k0 = load_f16(k + d * ATTENTION_BLOCK);
+        __m512 k1 = load_f16(k + d * ATTENTION_BLOCK + 16);
         UNROLL
         for (size_t i = 0; i < n; i++) {
             __m512 q = _mm512_set1_ps(query[i].q[d]);
@@ -74,21 +85,21 @@ INLINE void score_tile(const struct attention_data *k, size_t head_dim,
     }
 }
 
-static void score(const struct attention_data *k, size_t head_dim,
+static void score(const struct attention_data *data, size_t head_dim,
                   const struct attention_query *query, size_t n, struct attention_weights *ret)
 {
     size_t i = 0;
     for (; i + TILE_QUERIES <= n; i += TILE_QUERIES) {
-        score_tile(k, head_dim, query + i, TILE_QUERIES, ret + i);
+        score_tile(data, head_dim, query + i, TILE_QUERIES, ret + i);
     }
     for (; i + 4 <= n; i += 4) {
-        score_tile(k, head_dim, query + i, 4, ret + i);
+        score_tile(data, head_dim, query + i, 4, ret + i);
     }
     for (; i + 2 <= n; i += 2) {
-        score_tile(k, head_dim, query + i, 2, ret + i);
+        score_tile(data, head_dim, query + i, 2, ret + i);
     }
     for (; i < n; i++) {
-        score_tile(k, head_dim, query + i, 1, ret + i);
+        score_tile(data, head_dim, query + i, 1, ret + i);
     }
 }
 
@@ -116,12 +127,27 @@ static void exp16(float x[ATTENTION_PASS_QUERIES])
     _mm512_storeu_ps(x, exp_avx512(_mm512_loadu_ps(x)));
 }
 
+/* acc of columns [d, d + 16) in `mask` into the segment. */
+INLINE void merge_columns(struct attention_query *query, const struct attention_weights *w,
+                          size_t d, __m512 acc, __mmask16 mask)
+{
+    float *to = query->segment + d;
+    if (!w->is_first) {
+        acc = _mm512_mul_ps(acc, _mm512_set1_ps(w->e2));
+        acc = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, to), _mm512_set1_ps(w->e), acc);
+    }
+    _mm512_mask_storeu_ps(to, mask, acc);
+}
+
 /* Columns [d, d + 16 * n_vectors) for n queries. Lanes not in `mask` lie past the end of a row. */
-INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_t d,
+INLINE void weigh_columns(const struct attention_data *data, size_t head_dim, size_t d,
                           size_t n_present, struct attention_query *query,
                           const struct attention_weights *w, size_t n, size_t n_vectors,
                           __mmask16 mask)
 {
+    size_t v_at = ATTENTION_BLOCK * head_dim + d;
+    const uint16_t *v = (const uint16_t *)(const void *)data->part + v_at;
+    const uint16_t *next = (const uint16_t *)(const void *)data->next + v_at;
     __m512 acc[TILE_QUERIES][2];
     UNROLL
     for (size_t i = 0; i < n; i++) {
@@ -131,8 +157,8 @@ INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_
         }
     }
     for (size_t s = 0; s < n_present; s++) {
-        const uint16_t *from = v->block + s * head_dim + d;
-        _mm_prefetch((const char *)(v->next + s * head_dim + d), _MM_HINT_T0);
+        const uint16_t *from = v + s * head_dim;
+        _mm_prefetch((const char *)(next + s * head_dim), _MM_HINT_T0);
         __m512 u[2];
         UNROLL
         for (size_t j = 0; j < n_vectors; j++) {
@@ -152,44 +178,38 @@ INLINE void weigh_columns(const struct attention_data *v, size_t head_dim, size_
     for (size_t i = 0; i < n; i++) {
         UNROLL
         for (size_t j = 0; j < n_vectors; j++) {
-            float *to = query[i].segment + d + 16 * j;
-            __m512 a = acc[i][j];
-            if (!w[i].is_first) {
-                a = _mm512_mul_ps(a, _mm512_set1_ps(w[i].e2));
-                a = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, to), _mm512_set1_ps(w[i].e), a);
-            }
-            _mm512_mask_storeu_ps(to, mask, a);
+            merge_columns(&query[i], &w[i], d + 16 * j, acc[i][j], mask);
         }
     }
 }
 
-INLINE void weigh_tile(const struct attention_data *v, size_t head_dim, size_t n_present,
+INLINE void weigh_tile(const struct attention_data *data, size_t head_dim, size_t n_present,
                        struct attention_query *query, const struct attention_weights *w, size_t n)
 {
     size_t d = 0;
     for (; d + 32 <= head_dim; d += 32) {
-        weigh_columns(v, head_dim, d, n_present, query, w, n, 2, 0xffff);
+        weigh_columns(data, head_dim, d, n_present, query, w, n, 2, 0xffff);
     }
     for (; d < head_dim; d += 16) {
-        weigh_columns(v, head_dim, d, n_present, query, w, n, 1, reduce_mask16(head_dim - d));
+        weigh_columns(data, head_dim, d, n_present, query, w, n, 1, reduce_mask16(head_dim - d));
     }
 }
 
-static void weigh(const struct attention_data *v, size_t head_dim, size_t n_present,
+static void weigh(const struct attention_data *data, size_t head_dim, size_t n_present,
                   struct attention_query *query, const struct attention_weights *w, size_t n)
 {
     size_t i = 0;
     for (; i + TILE_QUERIES <= n; i += TILE_QUERIES) {
-        weigh_tile(v, head_dim, n_present, query + i, w + i, TILE_QUERIES);
+        weigh_tile(data, head_dim, n_present, query + i, w + i, TILE_QUERIES);
     }
     for (; i + 4 <= n; i += 4) {
-        weigh_tile(v, head_dim, n_present, query + i, w + i, 4);
+        weigh_tile(data, head_dim, n_present, query + i, w + i, 4);
     }
     for (; i + 2 <= n; i += 2) {
-        weigh_tile(v, head_dim, n_present, query + i, w + i, 2);
+        weigh_tile(data, head_dim, n_present, query + i, w + i, 2);
     }
     for (; i < n; i++) {
-        weigh_tile(v, head_dim, n_present, query + i, w + i, 1);
+        weigh_tile(data, head_dim, n_present, query + i, w + i, 1);
     }
 }
 
@@ -213,8 +233,246 @@ static void divide(const float *acc, float l, float *out, size_t head_dim)
     }
 }
 
+/* ---- int8 cache ---- */
+
+void attention8_store_avx512(const float *k, const float *v, size_t head_dim, size_t slot,
+                             uint8_t *part)
+{
+    attention8_store_with(quantize_row_avx512, k, v, head_dim, slot, part);
+}
+
+/* x15 of sixteen values. */
+INLINE __m512i x15(__m512 x, __m512 inv, __m512 low)
+{
+    __m512 v = _mm512_max_ps(_mm512_mul_ps(x, inv), low); /* a NaN in the first place gives low */
+    return _mm512_cvtps_epi32(_mm512_min_ps(v, _mm512_set1_ps(ATTENTION8_TOP)));
+}
+
+static void load8(struct attention_query *query, const float *q, size_t head_dim)
+{
+    __m512 a = _mm512_set1_ps(ATTENTION8_TINY);
+    for (size_t d = 0; d < head_dim; d += 16) {
+        __m512 v = _mm512_maskz_loadu_ps(reduce_mask16(head_dim - d), q + d);
+        a = _mm512_max_ps(_mm512_abs_ps(v), a);
+    }
+    float most = _mm512_reduce_max_ps(a);
+    __m512 inv = _mm512_set1_ps(ATTENTION8_TOP / most);
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t d = 0; d < head_dim; d += 16) {
+        __mmask16 mask = reduce_mask16(head_dim - d);
+        __m512i v = x15(_mm512_maskz_loadu_ps(mask, q + d), inv, _mm512_set1_ps(-ATTENTION8_TOP));
+        __m512i high = _mm512_srai_epi32(_mm512_add_epi32(v, _mm512_set1_epi32(64)), 7);
+        __m512i low = _mm512_sub_epi32(v, _mm512_slli_epi32(high, 7));
+        sum = _mm512_mask_add_epi32(sum, mask, sum, v);
+        _mm_storeu_si128((__m128i *)(void *)(query->q8.high + d), _mm512_cvtepi32_epi8(high));
+        _mm_storeu_si128((__m128i *)(void *)(query->q8.low + d), _mm512_cvtepi32_epi8(low));
+    }
+    query->q8_sum = _mm512_reduce_add_epi32(sum);
+    query->q8_scale = most / ATTENTION8_TOP * (1.0f / sqrtf((float)head_dim));
+}
+
+/* Four bytes to all lanes. */
+INLINE __m512i broadcast4(const void *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm512_set1_epi32(x);
+}
+
+/* Written out, because gcc 12 copies the sums around its intrinsic, twice for each product. */
+INLINE void add_products(__m512i *sums, __m512i u, __m512i s)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sums) : "v"(u), "v"(s));
+}
+
+/* All slots of n queries; vpdpbusd wants one side without a sign, so K + 128. */
+INLINE void score8_tile(const struct attention_data *data, size_t head_dim,
+                        const struct attention_query *query, size_t n,
+                        struct attention_weights *ret)
+{
+    const struct attention8_scales *scales = attention8_scales(data->part, head_dim);
+    __m512i high[TILE8_QUERIES][2], low[TILE8_QUERIES][2];
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        high[i][0] = high[i][1] = low[i][0] = low[i][1] = _mm512_setzero_si512();
+    }
+    for (size_t d = 0; d < head_dim; d += 4) {
+        const uint8_t *from = data->part + d * ATTENTION_BLOCK;
+        const char *next = (const char *)data->next + d * ATTENTION_BLOCK;
+        _mm_prefetch(next, _MM_HINT_T0);
+        _mm_prefetch(next + 64, _MM_HINT_T0);
+        __m512i k[2];
+        UNROLL
+        for (size_t j = 0; j < 2; j++) {
+            k[j] = _mm512_xor_si512(_mm512_loadu_si512(from + 64 * j), _mm512_set1_epi8(-128));
+        }
+        UNROLL
+        for (size_t i = 0; i < n; i++) {
+            __m512i h = broadcast4(query[i].q8.high + d);
+            __m512i l = broadcast4(query[i].q8.low + d);
+            UNROLL
+            for (size_t j = 0; j < 2; j++) {
+                add_products(&high[i][j], k[j], h);
+                add_products(&low[i][j], k[j], l);
+            }
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        __m512i offset = _mm512_set1_epi32(query[i].q8_sum * 128);
+        UNROLL
+        for (size_t j = 0; j < 2; j++) {
+            __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(high[i][j], 7), low[i][j]);
+            __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, offset));
+            x = _mm512_mul_ps(x, _mm512_loadu_ps(scales->k + 16 * j));
+            x = _mm512_mul_ps(x, _mm512_set1_ps(query[i].q8_scale));
+            _mm512_storeu_ps(ret[i].p + 16 * j, x);
+        }
+    }
+}
+
+static void score8(const struct attention_data *data, size_t head_dim,
+                   const struct attention_query *query, size_t n, struct attention_weights *ret)
+{
+    size_t i = 0;
+    for (; i + TILE8_QUERIES <= n; i += TILE8_QUERIES) {
+        score8_tile(data, head_dim, query + i, TILE8_QUERIES, ret + i);
+    }
+    for (; i < n; i++) {
+        score8_tile(data, head_dim, query + i, 1, ret + i);
+    }
+}
+
+/* W of a tile, W = 128 * high + low. */
+struct weights8 {
+    uint8_t high[ATTENTION_BLOCK], low[ATTENTION_BLOCK];
+    float scale;
+};
+
+INLINE void quantize_weights(const struct attention_weights *w, const float *v_scale,
+                             size_t n_present, struct weights8 *ret)
+{
+    __m512 x[2];
+    __m512 a = _mm512_set1_ps(ATTENTION8_TINY);
+    UNROLL
+    for (size_t j = 0; j < 2; j++) {
+        __mmask16 mask = n_present > 16 * j ? reduce_mask16(n_present - 16 * j) : 0;
+        x[j] = _mm512_maskz_mul_ps(mask, _mm512_loadu_ps(w->p + 16 * j),
+                                   _mm512_loadu_ps(v_scale + 16 * j));
+        a = _mm512_max_ps(x[j], a);
+    }
+    float most = _mm512_reduce_max_ps(a);
+    __m512 inv = _mm512_set1_ps(ATTENTION8_TOP / most);
+    UNROLL
+    for (size_t j = 0; j < 2; j++) {
+        __m512i v = x15(x[j], inv, _mm512_setzero_ps());
+        __m128i high = _mm512_cvtepi32_epi8(_mm512_srli_epi32(v, 7));
+        __m128i low = _mm512_cvtepi32_epi8(_mm512_and_si512(v, _mm512_set1_epi32(127)));
+        _mm_storeu_si128((__m128i *)(void *)(ret->high + 16 * j), high);
+        _mm_storeu_si128((__m128i *)(void *)(ret->low + 16 * j), low);
+    }
+    ret->scale = most / ATTENTION8_TOP;
+}
+
+/* Columns [d, d + 16 * n_vectors) for n queries. Lanes not in `mask` lie past the end of a row. */
+INLINE void weigh8_columns(const struct attention_data *data, size_t head_dim, size_t d,
+                           size_t n_present, struct attention_query *query,
+                           const struct attention_weights *w, const struct weights8 *w8, size_t n,
+                           size_t n_vectors, __mmask16 mask)
+{
+    size_t v_at = ATTENTION_BLOCK * head_dim + 4 * d;
+    __m512i high[TILE8_QUERIES][2], low[TILE8_QUERIES][2];
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        high[i][0] = high[i][1] = low[i][0] = low[i][1] = _mm512_setzero_si512();
+    }
+    for (size_t s = 0; s < n_present; s += 4) {
+        const uint8_t *from = data->part + v_at + s * head_dim;
+        __m512i v[2];
+        UNROLL
+        for (size_t j = 0; j < n_vectors; j++) {
+            _mm_prefetch((const char *)data->next + v_at + s * head_dim + 64 * j, _MM_HINT_T0);
+            v[j] = n_vectors == 2 ? _mm512_loadu_si512(from + 64 * j)
+                                  : _mm512_maskz_loadu_epi32(mask, from);
+        }
+        UNROLL
+        for (size_t i = 0; i < n; i++) {
+            __m512i h = broadcast4(w8[i].high + s);
+            __m512i l = broadcast4(w8[i].low + s);
+            UNROLL
+            for (size_t j = 0; j < n_vectors; j++) {
+                add_products(&high[i][j], h, v[j]);
+                add_products(&low[i][j], l, v[j]);
+            }
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        UNROLL
+        for (size_t j = 0; j < n_vectors; j++) {
+            __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(high[i][j], 7), low[i][j]);
+            __m512 acc = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(w8[i].scale));
+            merge_columns(&query[i], &w[i], d + 16 * j, acc, mask);
+        }
+    }
+}
+
+INLINE void weigh8_tile(const struct attention_data *data, size_t head_dim, size_t n_present,
+                        struct attention_query *query, const struct attention_weights *w, size_t n)
+{
+    struct weights8 w8[TILE8_QUERIES];
+    const struct attention8_scales *scales = attention8_scales(data->part, head_dim);
+    for (size_t i = 0; i < n; i++) {
+        quantize_weights(&w[i], scales->v, n_present, &w8[i]);
+    }
+    size_t d = 0;
+    for (; d + 32 <= head_dim; d += 32) {
+        weigh8_columns(data, head_dim, d, n_present, query, w, w8, n, 2, 0xffff);
+    }
+    for (; d < head_dim; d += 16) {
+        weigh8_columns(data, head_dim, d, n_present, query, w, w8, n, 1,
+                       reduce_mask16(head_dim - d));
+    }
+}
+
+static void weigh8(const struct attention_data *data, size_t head_dim, size_t n_present,
+                   struct attention_query *query, const struct attention_weights *w, size_t n)
+{
+    size_t i = 0;
+    for (; i + TILE8_QUERIES <= n; i += TILE8_QUERIES) {
+        weigh8_tile(data, head_dim, n_present, query + i, w + i, TILE8_QUERIES);
+    }
+    for (; i < n; i++) {
+        weigh8_tile(data, head_dim, n_present, query + i, w + i, 1);
+    }
+}
+
+/* ---- both ---- */
+
+static const struct attention_ops OPS = {load, score, soften, weigh, merge, divide, exp16};
+static const struct attention_ops OPS8 = {load8, score8, soften, weigh8, merge, divide, exp16};
+
 void attention_run_avx512(const struct attention *a)
 {
-    static const struct attention_ops ops = {score, soften, weigh, merge, divide, exp16};
-    attention_run_passes(a, &ops);
+    attention_run_passes(a, &OPS);
+}
+
+void attention_split_avx512(const struct attention *a, size_t first, size_t n, float *sums)
+{
+    attention_split_passes(a, &OPS, first, n, sums);
+}
+
+void attention8_run_avx512(const struct attention *a)
+{
+    attention_run_passes(a, &OPS8);
+}
+
+void attention8_split_avx512(const struct attention *a, size_t first, size_t n, float *sums)
+{
+    attention_split_passes(a, &OPS8, first, n, sums);
+}
+
+void attention_join_avx512(const struct attention *a, const float *sums)
+{
+    attention_join_passes(a, &OPS, sums);
 }

@@ -12,9 +12,20 @@
 
 enum { ATTENTION_PASS_QUERIES = 16 };
 
+/* A query of the int8 cache: Q = 128 * high + low, low in -64 .. 63. */
+struct attention8_query {
+    int16_t q[ATTENTION_MAX_HEAD_DIM];
+    int8_t high[ATTENTION_MAX_HEAD_DIM], low[ATTENTION_MAX_HEAD_DIM];
+};
+
 struct attention_query {
     size_t n_pos;
-    float q[ATTENTION_MAX_HEAD_DIM];
+    union {
+        float q[ATTENTION_MAX_HEAD_DIM];
+        struct attention8_query q8;
+    };
+    int32_t q8_sum; /* of all Q */
+    float q8_scale; /* of scores */
     float segment[ATTENTION_MAX_HEAD_DIM]; /* acc of the segment so far */
     float total[ATTENTION_MAX_HEAD_DIM];
 };
@@ -33,20 +44,22 @@ struct attention_weights {
     bool is_first; /* block of the segment: no merge, e and e2 not set */
 };
 
-/* A block's K or V as cached, and that of the following block, to be fetched from memory meanwhile. */
+/* A block's part, and that of the following block, to be fetched from memory meanwhile. */
 struct attention_data {
-    const uint16_t *block;
-    const uint16_t *next;
+    const uint8_t *part;
+    const uint8_t *next;
 };
 
 struct attention_ops {
+    /* Takes a query over in the form that `score` wants. */
+    void (*load)(struct attention_query *query, const float *q, size_t head_dim);
     /* Scores of n queries with all 32 slots, absent ones too. */
-    void (*score)(const struct attention_data *k, size_t head_dim,
+    void (*score)(const struct attention_data *data, size_t head_dim,
                   const struct attention_query *query, size_t n, struct attention_weights *ret);
     /* p from scores in place; m and l of the tile. */
     void (*soften)(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l);
     /* acc of the segments of n queries, which see the same n_present slots, brought up to date. */
-    void (*weigh)(const struct attention_data *v, size_t head_dim, size_t n_present,
+    void (*weigh)(const struct attention_data *data, size_t head_dim, size_t n_present,
                   struct attention_query *query, const struct attention_weights *w, size_t n);
     /* into[d] = fma(into[d], e, next[d] * e2) */
     void (*merge)(float *into, const float *next, float e, float e2, size_t head_dim);
@@ -59,6 +72,8 @@ struct attention_ops {
 struct attention_pass {
     const struct attention *a;
     const struct attention_ops *ops;
+    float *sums; /* of the first query; where segments go, or NULL: into the totals */
+    size_t sums_stride; /* from segment to segment */
     size_t n; /* queries */
     struct attention_sums segment, total;
     struct attention_query query[ATTENTION_PASS_QUERIES];
@@ -118,12 +133,26 @@ static inline void attention_soften(struct attention_pass *s, size_t block, size
     }
 }
 
-/* Segments that end with this block, [from, to), join their totals. */
-static inline void attention_close_segments(struct attention_pass *s, size_t block, size_t from,
-                                            size_t to)
+/* What attention_split leaves for attention_join. */
+static inline void attention_put_sums(const struct attention_pass *s, size_t segment, size_t from,
+                                      size_t to)
 {
     size_t hd = s->a->head_dim;
-    if (block < ATTENTION_SEGMENT) {
+    float *sums = s->sums + segment * s->sums_stride;
+    for (size_t i = from; i < to; i++) {
+        float *put = sums + i * attention_sums_stride(hd);
+        put[0] = s->segment.m[i];
+        put[1] = s->segment.l[i];
+        memcpy(put + ATTENTION_SUMS_ACC, s->query[i].segment, hd * sizeof(float));
+    }
+}
+
+/* Segments [from, to) join their totals, the first ones as they are. */
+static inline void attention_join_totals(struct attention_pass *s, bool is_first, size_t from,
+                                         size_t to)
+{
+    size_t hd = s->a->head_dim;
+    if (is_first) {
         for (size_t i = from; i < to; i++) {
             s->total.m[i] = s->segment.m[i];
             s->total.l[i] = s->segment.l[i];
@@ -138,6 +167,17 @@ static inline void attention_close_segments(struct attention_pass *s, size_t blo
     }
 }
 
+/* Segments of queries [from, to) end with this block. */
+static inline void attention_close_segments(struct attention_pass *s, size_t block, size_t from,
+                                            size_t to)
+{
+    if (s->sums != NULL) {
+        attention_put_sums(s, block / ATTENTION_SEGMENT, from, to);
+    } else {
+        attention_join_totals(s, block < ATTENTION_SEGMENT, from, to);
+    }
+}
+
 /* The queries from `from` on see at least one slot of the block, later ones not fewer. */
 static inline void attention_run_block(struct attention_pass *s, size_t block, size_t next,
                                        size_t from, size_t n_done)
@@ -146,9 +186,8 @@ static inline void attention_run_block(struct attention_pass *s, size_t block, s
     const struct attention_ops *ops = s->ops;
     size_t hd = a->head_dim;
     struct attention_weights w[ATTENTION_PASS_QUERIES];
-    struct attention_data k = {a->blocks[block] + a->k_offset, a->blocks[next] + a->k_offset};
-    struct attention_data v = {a->blocks[block] + a->v_offset, a->blocks[next] + a->v_offset};
-    ops->score(&k, hd, s->query + from, s->n - from, w + from);
+    struct attention_data data = {a->blocks[block] + a->offset, a->blocks[next] + a->offset};
+    ops->score(&data, hd, s->query + from, s->n - from, w + from);
     attention_soften(s, block, from, w);
     size_t n_same;
     for (size_t i = from; i < s->n; i += n_same) {
@@ -158,51 +197,114 @@ static inline void attention_run_block(struct attention_pass *s, size_t block, s
                 break;
             }
         }
-        ops->weigh(&v, hd, n_present, s->query + i, w + i, n_same);
+        ops->weigh(&data, hd, n_present, s->query + i, w + i, n_same);
     }
     bool is_end = block % ATTENTION_SEGMENT == ATTENTION_SEGMENT - 1;
     attention_close_segments(s, block, from, is_end ? s->n : n_done);
 }
 
-/* Queries [first, first + n) of the call. */
-static inline void attention_run_pass(const struct attention *a, const struct attention_ops *ops,
-                                      size_t first, size_t n)
+/* Queries [first, first + n) of the call, without their q. */
+static inline void attention_begin_pass(struct attention_pass *s, const struct attention *a,
+                                        const struct attention_ops *ops, size_t first, size_t n)
 {
-    struct attention_pass s;
-    s.a = a;
-    s.ops = ops;
-    s.n = n;
-    memset(&s.total, 0, sizeof s.total);
+    s->a = a;
+    s->ops = ops;
+    s->sums = NULL;
+    s->sums_stride = a->n_tokens * a->n_heads * attention_sums_stride(a->head_dim);
+    s->n = n;
+    memset(&s->total, 0, sizeof s->total);
     for (size_t i = 0; i < n; i++) {
-        size_t t = (first + i) / a->n_heads;
-        size_t h = (first + i) % a->n_heads;
-        memcpy(s.query[i].q, a->q + t * a->q_stride + h * a->head_dim, a->head_dim * sizeof(float));
-        s.query[i].n_pos = a->pos0 + t + 1;
+        s->query[i].n_pos = a->pos0 + (first + i) / a->n_heads + 1;
     }
-    size_t n_blocks = (s.query[n - 1].n_pos + ATTENTION_BLOCK - 1) / ATTENTION_BLOCK;
-    size_t n_done = 0; /* queries that see nothing after the block */
-    for (size_t block = 0; block < n_blocks; block++) {
+}
+
+static inline void attention_end_pass(const struct attention_pass *s, size_t first)
+{
+    const struct attention *a = s->a;
+    for (size_t i = 0; i < s->n; i++) {
+        float *out = a->out + (first + i) / a->n_heads * a->out_stride +
+                     (first + i) % a->n_heads * a->head_dim;
+        s->ops->divide(s->query[i].total, s->total.l[i], out, a->head_dim);
+    }
+}
+
+/* Blocks [block, end), as far as the queries see them. */
+static inline void attention_run_blocks(struct attention_pass *s, size_t first, size_t block,
+                                        size_t end)
+{
+    const struct attention *a = s->a;
+    size_t n = s->n;
+    size_t n_blocks = (s->query[n - 1].n_pos + ATTENTION_BLOCK - 1) / ATTENTION_BLOCK;
+    n_blocks = end < n_blocks ? end : n_blocks;
+    size_t n_done = 0; /* queries that see nothing after the block before */
+    while (n_done < n && s->query[n_done].n_pos <= block * ATTENTION_BLOCK) {
+        n_done++;
+    }
+    for (size_t i = n_done; i < n; i++) {
+        const float *q =
+            a->q + (first + i) / a->n_heads * a->q_stride + (first + i) % a->n_heads * a->head_dim;
+        s->ops->load(&s->query[i], q, a->head_dim);
+    }
+    for (; block < n_blocks; block++) {
         size_t from = n_done;
-        while (n_done < n && s.query[n_done].n_pos <= (block + 1) * ATTENTION_BLOCK) {
+        while (n_done < n && s->query[n_done].n_pos <= (block + 1) * ATTENTION_BLOCK) {
             n_done++;
         }
-        attention_run_block(&s, block, block + 1 < n_blocks ? block + 1 : block, from, n_done);
+        attention_run_block(s, block, block + 1 < n_blocks ? block + 1 : block, from, n_done);
     }
-    for (size_t i = 0; i < n; i++) {
-        size_t t = (first + i) / a->n_heads;
-        size_t h = (first + i) % a->n_heads;
-        ops->divide(s.query[i].total, s.total.l[i], a->out + t * a->out_stride + h * a->head_dim,
-                    a->head_dim);
-    }
+}
+
+static inline size_t attention_pass_size(const struct attention *a, size_t first)
+{
+    size_t left = a->n_tokens * a->n_heads - first;
+    return left < ATTENTION_PASS_QUERIES ? left : ATTENTION_PASS_QUERIES;
 }
 
 static inline void attention_run_passes(const struct attention *a, const struct attention_ops *ops)
 {
-    size_t n = a->n_tokens * a->n_heads;
-    for (size_t i = 0; i < n; i += ATTENTION_PASS_QUERIES) {
-        size_t left = n - i;
-        attention_run_pass(a, ops, i,
-                           left < ATTENTION_PASS_QUERIES ? left : ATTENTION_PASS_QUERIES);
+    struct attention_pass s;
+    for (size_t i = 0; i < a->n_tokens * a->n_heads; i += s.n) {
+        attention_begin_pass(&s, a, ops, i, attention_pass_size(a, i));
+        attention_run_blocks(&s, i, 0, SIZE_MAX);
+        attention_end_pass(&s, i);
+    }
+}
+
+static inline void attention_split_passes(const struct attention *a,
+                                          const struct attention_ops *ops, size_t segment,
+                                          size_t n_segments, float *sums)
+{
+    struct attention_pass s;
+    for (size_t i = 0; i < a->n_tokens * a->n_heads; i += s.n) {
+        attention_begin_pass(&s, a, ops, i, attention_pass_size(a, i));
+        s.sums = sums + i * attention_sums_stride(a->head_dim);
+        attention_run_blocks(&s, i, segment * ATTENTION_SEGMENT,
+                             (segment + n_segments) * ATTENTION_SEGMENT);
+    }
+}
+
+static inline void attention_join_passes(const struct attention *a, const struct attention_ops *ops,
+                                         const float *sums)
+{
+    struct attention_pass s;
+    size_t stride = attention_sums_stride(a->head_dim);
+    for (size_t first = 0; first < a->n_tokens * a->n_heads; first += s.n) {
+        attention_begin_pass(&s, a, ops, first, attention_pass_size(a, first));
+        size_t n_segments = attention_n_segments(s.query[s.n - 1].n_pos);
+        size_t from = 0; /* the first query that sees the segment */
+        for (size_t segment = 0; segment < n_segments; segment++) {
+            while (attention_n_segments(s.query[from].n_pos) <= segment) {
+                from++;
+            }
+            for (size_t i = from; i < s.n; i++) {
+                const float *get = sums + segment * s.sums_stride + (first + i) * stride;
+                s.segment.m[i] = get[0];
+                s.segment.l[i] = get[1];
+                memcpy(s.query[i].segment, get + ATTENTION_SUMS_ACC, a->head_dim * sizeof(float));
+            }
+            attention_join_totals(&s, segment == 0, from, s.n);
+        }
+        attention_end_pass(&s, first);
     }
 }
 

@@ -410,9 +410,9 @@ static void bench_head(const struct kernels *k)
 }
 
 struct heads {
-    const struct kernels *k;
+    void (*run)(const struct attention *a);
     struct attention a;
-    size_t n_kv_heads;
+    size_t n_kv_heads, part_bytes;
 };
 
 static void heads_run(void *arg)
@@ -420,44 +420,57 @@ static void heads_run(void *arg)
     struct heads *h = arg;
     struct attention a = h->a;
     for (size_t i = 0; i < h->n_kv_heads; i++) {
-        h->k->attention_run(&a);
-        a.k_offset += 2 * attention_block_elements(a.head_dim);
-        a.v_offset += 2 * attention_block_elements(a.head_dim);
+        h->run(&a);
+        a.offset += h->part_bytes;
     }
 }
 
-static void bench_attention(const struct kernels *k, enum isa level)
+static void bench_attention_kind(const struct kernels *k, enum isa level, bool is_int8)
 {
     enum { HD = 128, GROUP = 4, KV = 5, POS = 8192, TOKENS = 256 };
-    size_t block = (size_t)2 * KV * attention_block_elements(HD);
-    uint16_t *cache = random_halves((size_t)POS / ATTENTION_BLOCK * block);
-    const uint16_t **blocks = alloc((size_t)POS / ATTENTION_BLOCK * sizeof *blocks);
+    size_t part = is_int8 ? attention8_part_bytes(HD) : attention_part_bytes(HD);
+    uint8_t *cache = (uint8_t *)random_halves((size_t)POS / ATTENTION_BLOCK * KV * part / 2);
+    const uint8_t **blocks = alloc((size_t)POS / ATTENTION_BLOCK * sizeof *blocks);
     for (size_t i = 0; i < POS / ATTENTION_BLOCK; i++) {
-        blocks[i] = cache + i * block;
+        blocks[i] = cache + i * KV * part;
+        for (size_t at = 0; at < KV * part && is_int8; at += part) {
+            float *scales = (void *)(cache + i * KV * part + at + (size_t)2 * ATTENTION_BLOCK * HD);
+            for (size_t s = 0; s < (size_t)2 * ATTENTION_BLOCK; s++) {
+                scales[s] = 0.01f;
+            }
+        }
     }
-    struct heads h = {k,
+    struct heads h = {is_int8 ? k->attention8_run : k->attention_run,
                       {.blocks = blocks,
-                       .v_offset = attention_block_elements(HD),
                        .head_dim = HD,
                        .n_heads = GROUP,
                        .q = random_floats((size_t)GROUP * HD * TOKENS),
                        .q_stride = (size_t)GROUP * HD,
                        .out = alloc((size_t)GROUP * HD * TOKENS * sizeof(float)),
                        .out_stride = (size_t)GROUP * HD},
-                      KV};
+                      KV,
+                      part};
     const struct limit read = read_limit();
     const struct limit f32 = f32_limit(level);
+    const char *name = is_int8 ? "int8" : "f16";
     for (size_t n = 512; n <= POS; n *= 4) {
         h.a.n_tokens = 1;
         h.a.pos0 = n - 1;
-        printf("attention %-7s decode at %4zu: ", k->isa_name, n);
-        print_speed("GB/s", "read", measure(heads_run, &h, (double)(n * KV * HD * 4), &read));
+        printf("attention %-4s %-7s decode at %4zu: ", name, k->isa_name, n);
+        double bytes = (double)(n / ATTENTION_BLOCK * KV * part);
+        print_speed("GB/s", "read", measure(heads_run, &h, bytes, &read));
         h.a.n_tokens = TOKENS;
         h.a.pos0 = n - TOKENS;
         double macs = 2.0 * HD * GROUP * KV * TOKENS * ((double)n - TOKENS / 2.0);
-        printf("attention %-7s prefill of %d at %4zu: ", k->isa_name, TOKENS, n);
+        printf("attention %-4s %-7s prefill of %d at %4zu: ", name, k->isa_name, TOKENS, n);
         print_speed("GMAC/s", "f32", measure(heads_run, &h, macs, &f32));
     }
+}
+
+static void bench_attention(const struct kernels *k, enum isa level)
+{
+    bench_attention_kind(k, level, false);
+    bench_attention_kind(k, level, true);
 }
 
 /* Operations on a row. */

@@ -147,26 +147,25 @@ static uint64_t hash_layers(const struct kernels *k, struct check_rng *rng)
     return h;
 }
 
-static uint64_t hash_attention(const struct kernels *k, struct check_rng *rng)
+static uint64_t hash_attention(const struct kernels *k, struct check_rng *rng, bool is_int8)
 {
     enum { HD = 64, HEADS = 3, POS = 700, TOKENS = 40, BLOCKS = (POS + 31) / 32 };
-    static uint16_t cache[BLOCKS][2 * HD * ATTENTION_BLOCK];
-    const uint16_t *blocks[BLOCKS];
+    static uint8_t cache[BLOCKS][4 * HD * ATTENTION_BLOCK];
+    const uint8_t *blocks[BLOCKS];
     float *out = check_alloc((size_t)TOKENS * HEADS * HD * sizeof *out);
     float *q = check_floats(rng, (size_t)TOKENS * HEADS * HD, CHECK_NORMAL);
     for (size_t p = 0; p < POS; p++) {
         float *key = check_floats(rng, HD, CHECK_NORMAL);
         float *value = check_floats(rng, HD, CHECK_NORMAL);
-        uint16_t *block = cache[p / ATTENTION_BLOCK];
+        uint8_t *block = cache[p / ATTENTION_BLOCK];
         blocks[p / ATTENTION_BLOCK] = block;
-        k->attention_store(key, value, HD, p % ATTENTION_BLOCK, block,
-                           block + attention_block_elements(HD));
+        (is_int8 ? k->attention8_store : k->attention_store)(key, value, HD, p % ATTENTION_BLOCK,
+                                                             block);
         free(key);
         free(value);
     }
-    k->attention_run(&(struct attention){
+    (is_int8 ? k->attention8_run : k->attention_run)(&(struct attention){
         .blocks = blocks,
-        .v_offset = attention_block_elements(HD),
         .head_dim = HD,
         .n_heads = HEADS,
         .n_tokens = TOKENS,
@@ -191,8 +190,9 @@ static void every_variant_has_the_golden_bits(void **state)
             struct check_rng rng = {21};
             assert_int_equal(hash_rows(k, &rng), 0x3ec34daedb4eadc6);
             assert_int_equal(hash_layers(k, &rng), 0xeb6ccd442c91e51);
-            assert_int_equal(hash_attention(k, &rng), 0x8c3bc6b5a7ba4315);
+            assert_int_equal(hash_attention(k, &rng, false), 0x8c3bc6b5a7ba4315);
             assert_int_equal(hash_others(k, &rng), 0x665b723758b5d4b9);
+            assert_int_equal(hash_attention(k, &rng, true), 0xe9bf78b9f1f3935);
         }
     }
 }
