@@ -13,6 +13,7 @@ struct ppl_options {
     const char *model;
     const char *bos;
     const char *isa;
+    const char *kv_type;
     uint32_t window;
     uint32_t stride;
     uint32_t limit;
@@ -40,6 +41,8 @@ enum { PPL_DEFAULT_WINDOW = 2048 };
                        "model says that prompts do"),                                              \
         OPT_U32_ROW(struct ppl_options, limit, "limit", "0", 0, UINT32_MAX, "N",                   \
                     "tokens of the text to use, the first ones; 0: all"),                          \
+        OPT_CHOICE_ROW(struct ppl_options, kv_type, "kv-type", "f16", "f16|int8",                  \
+                       "numbers in the KV cache, as halo-engine keeps them"),                      \
         OPT_CHOICE_ROW(struct ppl_options, isa, "isa", "auto",                                     \
                        "auto|ref|avx2|avxvnni|avx512|neon",                                        \
                        "instruction set of the kernels; the result is the same"),                  \

@@ -23,11 +23,11 @@ enum {
 
 /* ---- the rows of a step ---- */
 
-static void add_item(struct cpu *c, struct backend_item *item, const uint16_t **blocks)
+static void add_item(struct cpu *c, struct backend_item *item, const uint8_t **blocks)
 {
     uint32_t n_blocks = (item->pos0 + item->n_tokens + KV_BLOCK - 1) / KV_BLOCK;
     for (uint32_t i = 0; i < n_blocks; i++)
-        blocks[i] = c->cache + item->blocks[i] * c->block_elements;
+        blocks[i] = c->cache + item->blocks[i] * c->block_bytes;
     for (uint32_t i = 0; i < item->n_tokens; i++) {
         uint32_t pos = item->pos0 + i;
         ASSERT(item->tokens[i] < c->model->config.n_vocab && pos < c->model->config.n_ctx);
@@ -38,7 +38,7 @@ static void add_item(struct cpu *c, struct backend_item *item, const uint16_t **
         c->rows[c->n_rows++] = (struct cpu_row){
             .token = item->tokens[i],
             .pos = pos,
-            .block = c->cache + item->blocks[pos / KV_BLOCK] * c->block_elements,
+            .block = c->cache + item->blocks[pos / KV_BLOCK] * c->block_bytes,
         };
     }
     item->logits = c->logits + (size_t)c->n_wanted * c->model->config.n_vocab;
@@ -61,7 +61,7 @@ static enum err set_up_rows(struct cpu *c, struct backend_item *items, uint32_t 
     }
     ASSERT(n_rows <= c->base.max_rows && n_wanted <= c->base.max_logits);
     if (n_blocks > c->cap_block_ptrs) {
-        const uint16_t **p = realloc((void *)c->block_ptrs, n_blocks * 2 * sizeof(uint16_t *));
+        const uint8_t **p = realloc((void *)c->block_ptrs, n_blocks * 2 * sizeof *p);
         if (p == NULL)
             return ERR_NOMEM;
         c->block_ptrs = p;
@@ -70,7 +70,7 @@ static enum err set_up_rows(struct cpu *c, struct backend_item *items, uint32_t 
     c->n_rows = 0;
     c->n_groups = 0;
     c->n_wanted = 0;
-    const uint16_t **blocks = c->block_ptrs;
+    const uint8_t **blocks = c->block_ptrs;
     for (uint32_t i = 0; i < n_items; i++) {
         add_item(c, &items[i], blocks);
         blocks += (items[i].pos0 + items[i].n_tokens + KV_BLOCK - 1) / KV_BLOCK;
@@ -84,17 +84,24 @@ static enum err cpu_step(struct backend *b, struct backend_item *items, uint32_t
     enum err e = set_up_rows(c, items, n_items);
     if (e)
         return e;
+    e = cpu_graph_plan(c);
+    if (e)
+        return e;
     cpu_graph_run(c);
     return ERR_OK;
 }
 
 /* ---- memory ---- */
 
-uint64_t backend_cpu_block_bytes(const struct model *m)
+static size_t part_bytes(const struct model_config *c, enum kv_type type)
+{
+    return type == KV_INT8 ? attention8_part_bytes(c->head_dim) : attention_part_bytes(c->head_dim);
+}
+
+uint64_t backend_cpu_block_bytes(const struct model *m, enum kv_type type)
 {
     const struct model_config *c = &m->config;
-    return (uint64_t)c->n_layers * c->n_kv_heads * 2 * attention_block_elements(c->head_dim) *
-           sizeof(uint16_t);
+    return (uint64_t)c->n_layers * c->n_kv_heads * part_bytes(c, type);
 }
 
 static void cpu_free(struct backend *b)
@@ -110,7 +117,7 @@ static void cpu_free(struct backend *b)
                            c->attn,      c->gate,    c->up,
                            c->last,      c->logits,  c->act.q,
                            c->act.scale, c->act.sum, c->wanted,
-                           c->n_top};
+                           c->n_top,     c->sums};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         free(parts[i]);
     free(c);
@@ -161,9 +168,10 @@ static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
     const struct model_config *m = &config->model->config;
     c->n_q = (size_t)m->n_heads * m->head_dim;
     c->n_kv = (size_t)m->n_kv_heads * m->head_dim;
-    uint64_t block_bytes = backend_cpu_block_bytes(config->model);
-    c->block_elements = (size_t)(block_bytes / sizeof(uint16_t));
-    if (__builtin_mul_overflow(config->n_blocks, block_bytes, &c->cache_bytes) || !take_all(c))
+    c->kv_type = config->kv_type;
+    c->part_bytes = part_bytes(m, c->kv_type);
+    c->block_bytes = (size_t)backend_cpu_block_bytes(config->model, c->kv_type);
+    if (__builtin_mul_overflow(config->n_blocks, c->block_bytes, &c->cache_bytes) || !take_all(c))
         return ERR_NOMEM;
     void *cache =
         mmap(NULL, c->cache_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -175,6 +183,28 @@ static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
     if (!e && config->has_fast_head)
         e = fast_head_new(c->model, c->k, c->pool, c->base.max_logits, &c->fast_head);
     return e;
+}
+
+void backend_cpu_fill_cache(struct backend *b)
+{
+    struct cpu *c = (struct cpu *)b;
+    const struct model_config *m = &c->model->config;
+    float key[ATTENTION_MAX_HEAD_DIM];
+    float value[ATTENTION_MAX_HEAD_DIM];
+    uint32_t state = 1;
+    for (size_t at = 0; at < c->cache_bytes; at += c->part_bytes) {
+        for (size_t slot = 0; slot < ATTENTION_BLOCK; slot++) {
+            for (size_t d = 0; d < m->head_dim; d++) {
+                state = state * 1664525U + 1013904223U;
+                key[d] = (float)(state >> 16) * 0x1p-15F - 1.0F;
+                value[d] = (float)(state >> 8 & 0xffff) * 0x1p-15F - 1.0F;
+            }
+            if (c->kv_type == KV_INT8)
+                c->k->attention8_store(key, value, m->head_dim, slot, c->cache + at);
+            else
+                c->k->attention_store(key, value, m->head_dim, slot, c->cache + at);
+        }
+    }
 }
 
 enum err backend_cpu_new(const struct backend_cpu_config *config, struct backend **ret_backend)

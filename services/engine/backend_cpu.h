@@ -10,12 +10,14 @@
 #include "common/err.h"
 #include "kernels/kernels.h"
 #include "services/engine/backend.h"
+#include "services/engine/kv.h"
 #include "services/engine/model.h"
 
 struct backend_cpu_config {
     const struct model *model; /* borrowed until backend_free */
     const struct kernels *kernels;
     uint32_t n_threads;
+    enum kv_type kv_type;
     uint32_t n_blocks;
     uint32_t max_rows;
     uint32_t max_logits;
@@ -23,10 +25,13 @@ struct backend_cpu_config {
 };
 
 /* Bytes of one KV block of this model. */
-uint64_t backend_cpu_block_bytes(const struct model *m);
+uint64_t backend_cpu_block_bytes(const struct model *m, enum kv_type type);
 
 /* ERR_NOMEM when the KV blocks or the activations do not fit into memory. */
 MUST_CHECK enum err backend_cpu_new(const struct backend_cpu_config *config,
                                     struct backend **ret_backend);
+
+/* Fills the whole cache with random keys and values, for measurements at a depth. */
+void backend_cpu_fill_cache(struct backend *b);
 
 #endif

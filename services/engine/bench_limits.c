@@ -65,6 +65,11 @@ void bench_limits_free(struct bench_limits *l)
     free(l);
 }
 
+uint64_t bench_limits_bytes(const struct bench_limits *l)
+{
+    return l->bytes;
+}
+
 /* ---- reading ---- */
 
 typedef uint64_t vector __attribute__((vector_size(64)));

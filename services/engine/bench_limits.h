@@ -4,6 +4,8 @@
 #ifndef HALO_ENGINE_BENCH_LIMITS_H
 #define HALO_ENGINE_BENCH_LIMITS_H
 
+#include <stdint.h>
+
 #include "kernels/kernels.h"
 #include "services/engine/pool.h"
 
@@ -12,6 +14,9 @@ struct bench_limits;
 /* A buffer of several times the last level cache. */
 struct bench_limits *bench_limits_new(struct pool *pool, enum isa isa);
 void bench_limits_free(struct bench_limits *l);
+
+/* Of the buffer. */
+uint64_t bench_limits_bytes(const struct bench_limits *l);
 
 /* Bytes per second that all threads together read from memory; about 30 ms. */
 double bench_limits_read(struct bench_limits *l);

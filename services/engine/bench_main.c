@@ -23,7 +23,8 @@ struct asked {
     const char *pp;
     uint32_t tg;
     const char *batch;
-    uint32_t depth;
+    const char *depth;
+    const char *kv_type;
     uint32_t runs;
     const char *head;
     bool does_copy_weights;
@@ -48,8 +49,11 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct asked, batch, "batch", "0", "N,N...",
                 "numbers of sequences at once, each with a prompt of the first --pp and a reply of "
                 "--tg tokens; 0: none"),
-    OPT_U32_ROW(struct asked, depth, "depth", "0", 0, 1U << 20, "N",
-                "context before the first decoded token"),
+    OPT_STR_ROW(
+        struct asked, depth, "depth", "0", "N,N...",
+        "contexts before the first decoded token, random ones; the first is what others are "
+        "compared with"),
+    OPT_CHOICE_ROW(struct asked, kv_type, "kv-type", "f16", KV_TYPES, "numbers in the KV cache"),
     OPT_CHOICE_ROW(
         struct asked, head, "head", "fast", "fast|full",
         "LM head: fast reads 8 bits per weight and gives a greedy choice the bits of full"),
@@ -67,8 +71,8 @@ static void note(const char *what)
     (void)fprintf(stderr, "halo-bench: %s\n", what);
 }
 
-/* "512,1024"; a 0 is no value. False, and a line printed, if it is no such list. */
-static bool parse_list(const char *name, const char *text, struct bench_list *ret)
+/* "512,1024"; a 0 is a value for depths only. False, and a line printed, if it is no such list. */
+static bool parse_list(const char *name, const char *text, bool has_zero, struct bench_list *ret)
 {
     const char *at = text;
     for (;;) {
@@ -80,7 +84,7 @@ static bool parse_list(const char *name, const char *text, struct bench_list *re
                           text, BENCH_MAX_LIST, name);
             return false;
         }
-        if (v > 0)
+        if (v > 0 || has_zero)
             ret->values[ret->n++] = (uint32_t)v;
         if (*end == '\0')
             return true;
@@ -88,12 +92,13 @@ static bool parse_list(const char *name, const char *text, struct bench_list *re
     }
 }
 
-static bool open_model(const struct asked *a, struct bench_model *b)
+static bool open_model(const struct asked *a, const struct bench_config *c, struct bench_model *b)
 {
     char why[400] = "out of memory";
-    enum err e = a->model != NULL
-                     ? bench_model_open(b, a->model, a->does_copy_weights, why, sizeof why)
-                     : bench_model_make(b, a->shape, a->packing, why, sizeof why);
+    enum err e =
+        a->model != NULL
+            ? bench_model_open(b, a->model, a->does_copy_weights, why, sizeof why)
+            : bench_model_make(b, a->shape, a->packing, bench_positions(c), why, sizeof why);
     if (e)
         (void)fprintf(stderr, "halo-bench: %s\n", why);
     return e == ERR_OK;
@@ -109,7 +114,9 @@ static bool configure(const struct asked *a, struct bench_config *c)
                       kernels_isa_name(kernels_best()));
         return false;
     }
-    if (!parse_list("pp", a->pp, &c->pp) || !parse_list("batch", a->batch, &c->batch))
+    if (!parse_list("pp", a->pp, false, &c->pp) ||
+        !parse_list("batch", a->batch, false, &c->batch) ||
+        !parse_list("depth", a->depth, true, &c->depth))
         return false;
     if (c->batch.n > 0 && (c->pp.n == 0 || a->tg == 0)) {
         (void)fprintf(stderr, "halo-bench: --batch needs --pp and --tg, e.g. --pp 64 --tg 32\n");
@@ -119,18 +126,14 @@ static bool configure(const struct asked *a, struct bench_config *c)
     c->step_tokens = a->step_tokens;
     c->runs = a->runs;
     c->tg = a->tg;
-    c->depth = a->depth;
+    c->kv_type = kv_type_of(a->kv_type);
     c->has_fast_head = strcmp(a->head, "fast") == 0;
     return true;
 }
 
 static bool fits(const struct bench_config *c)
 {
-    uint32_t most = c->depth + c->tg;
-    for (uint32_t i = 0; i < c->pp.n; i++)
-        most = c->pp.values[i] > most ? c->pp.values[i] : most;
-    if (c->batch.n > 0 && c->pp.values[0] + c->tg > most)
-        most = c->pp.values[0] + c->tg;
+    uint32_t most = bench_positions(c);
     if (most <= c->model->config.n_ctx)
         return true;
     (void)fprintf(stderr, "halo-bench: %u positions asked for, the model has %u; use less\n", most,
@@ -176,8 +179,9 @@ int main(int argc, char **argv)
     struct bench_model m = {0};
     struct bench_results r = {0};
     status = 2;
-    if (configure(&a, &c) && open_model(&a, &m)) {
+    if (configure(&a, &c) && open_model(&a, &c, &m)) {
         c.model = m.model;
+        c.weight_bytes = m.weights_bytes;
         enum err e = ERR_OK;
         if (fits(&c)) {
             e = bench_run(&c, note, &r);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "common/check.h"
 #include "common/mem.h"
@@ -175,8 +176,8 @@ static void set_config(struct model_config *c, const struct shape *s)
     c->is_tied = !s->has_own_head;
 }
 
-enum err bench_model_make(struct bench_model *b, const char *shape, const char *packing, char *why,
-                          size_t cap_why)
+enum err bench_model_make(struct bench_model *b, const char *shape, const char *packing,
+                          uint32_t n_positions, char *why, size_t cap_why)
 {
     static const char *const PACKINGS[TERNARY_PACKINGS] = {"t2", "t5", "s3", "b1"};
     struct maker mk = {.group = packing[2] == '/' ? (uint32_t)strtoul(packing + 3, NULL, 10) : 0};
@@ -194,8 +195,10 @@ enum err bench_model_make(struct bench_model *b, const char *shape, const char *
     struct model *m = mem_zalloc(1, sizeof *m);
     b->model = m;
     set_config(&m->config, s);
+    if (n_positions > s->n_ctx)
+        m->config.n_ctx = n_positions;
     m->layers = mem_zalloc(s->n_layers, sizeof *m->layers);
-    size_t n_rope = (size_t)s->n_ctx * (s->head_dim / 2);
+    size_t n_rope = (size_t)m->config.n_ctx * (s->head_dim / 2);
     m->rope_cos = mem_zalloc(n_rope, sizeof *m->rope_cos);
     m->rope_sin = mem_zalloc(n_rope, sizeof *m->rope_sin);
     rope_tables_fill(&m->config, m->rope_cos, m->rope_sin);
@@ -217,6 +220,8 @@ enum err bench_model_make(struct bench_model *b, const char *shape, const char *
 enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy, char *why,
                           size_t cap_why)
 {
+    struct stat st;
+    b->weights_bytes = stat(path, &st) == 0 ? (size_t)st.st_size : 0;
     enum err e = model_open(path, H1B_VERIFY_TABLE, why, cap_why, &b->model);
     return e || !does_copy ? e : model_copy_weights(b->model);
 }

@@ -17,7 +17,7 @@
 struct bench_model {
     struct model *model;
     void *weights; /* of a random model, else NULL */
-    size_t weights_bytes;
+    size_t weights_bytes; /* of these, or of the file */
 };
 
 /* Bytes of the weights and scales of all linear layers, and of the LM head in f16. A token reads all of them. */
@@ -32,10 +32,11 @@ uint64_t bench_model_n_weights(const struct model *m);
 MUST_CHECK enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy,
                                      char *why, size_t cap_why);
 
-/* Makes the model of one of BENCH_SHAPES, packed as one of BENCH_PACKINGS; the same bits each time. On
- * failure, it does not fit or its rows are no whole groups, one line in `why`. */
+/* Makes the model of one of BENCH_SHAPES, packed as one of BENCH_PACKINGS; the same bits each time. Its
+ * context is that of the shape, or n_positions if they are more. On failure, it does not fit or its rows
+ * are no whole groups, one line in `why`. */
 MUST_CHECK enum err bench_model_make(struct bench_model *b, const char *shape, const char *packing,
-                                     char *why, size_t cap_why);
+                                     uint32_t n_positions, char *why, size_t cap_why);
 
 void bench_model_fini(struct bench_model *b);
 

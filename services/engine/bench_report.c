@@ -30,9 +30,15 @@ static void cpu_name(char *name, size_t cap)
     (void)fclose(f);
 }
 
-static double kv_bytes_per_position(const struct model *m)
+static double kv_bytes_per_position(const struct bench_config *c)
 {
-    return (double)backend_cpu_block_bytes(m) / KV_BLOCK;
+    return (double)backend_cpu_block_bytes(c->model, c->kv_type) / KV_BLOCK;
+}
+
+/* Peak of resident memory over weights and KV cache: 1 would be nothing besides. */
+static double memory_ratio(const struct bench_config *c, const struct bench_results *r)
+{
+    return (double)r->peak_bytes / (double)(c->weight_bytes + r->kv_bytes);
 }
 
 /* ---- text ---- */
@@ -50,9 +56,9 @@ static void print_machine(FILE *to, const struct bench_config *c, const struct b
                       r->int8_limit.sd * 1e-9);
     (void)fprintf(to, "\nmodel     %s: %.1f M ternary weights, %s\n", m->config.name,
                   (double)bench_model_n_weights(m) * 1e-6, model_packing_name(m));
-    (void)fprintf(to, "per token %.1f MB codes, %.1f MB head, %.1f kB KV per position\n\n",
+    (void)fprintf(to, "per token %.1f MB codes, %.1f MB head, %.1f kB KV (%s) per position\n\n",
                   (double)bench_model_code_bytes(m) * 1e-6, (double)bench_head_bytes(c) * 1e-6,
-                  kv_bytes_per_position(m) * 1e-3);
+                  kv_bytes_per_position(c) * 1e-3, kv_type_name(c->kv_type));
 }
 
 static void print_result(FILE *to, const struct bench_result *r)
@@ -60,12 +66,15 @@ static void print_result(FILE *to, const struct bench_result *r)
     (void)fprintf(to, "%-12s %9.2f ± %6.2f %9.2f", r->name, r->speed.mean, r->speed.sd,
                   r->speed.median);
     if (r->is_decode)
-        (void)fprintf(to, " %9.1f %8.1f   %5.1f %% of read\n", r->bytes_per_token * 1e-6,
-                      r->speed.median * r->bytes_per_token * 1e-9, r->share.median * 100.0);
+        (void)fprintf(to, " %9.1f %8.1f %8.1f   %5.1f %% of read", r->bytes_per_token * 1e-6,
+                      r->kv_bytes_per_token * 1e-6, r->speed.median * r->bytes_per_token * 1e-9,
+                      r->share.median * 100.0);
     else if (r->share.median > 0.0)
-        (void)fprintf(to, " %9s %8s   %5.1f %% of int8\n", "", "", r->share.median * 100.0);
-    else
-        (void)fprintf(to, "\n");
+        (void)fprintf(to, " %9s %8s %8s   %5.1f %% of int8", "", "", "", r->share.median * 100.0);
+    if (r->depth > 0 && r->loss_explained > 0.0)
+        (void)fprintf(to, "; %.1f %% slower, KV bytes explain %.1f %%", r->loss * 100.0,
+                      r->loss_explained * 100.0);
+    (void)fputc('\n', to);
 }
 
 static void print_batches(FILE *to, const struct bench_results *r)
@@ -88,11 +97,15 @@ static void print_batches(FILE *to, const struct bench_results *r)
 void bench_report_text(FILE *to, const struct bench_config *c, const struct bench_results *r)
 {
     print_machine(to, c, r);
-    (void)fprintf(to, "%-12s %9s   %6s %9s %9s %8s   %s\n", "test", "tokens/s", "sd", "median",
-                  "MB/token", "GB/s", "share of limit");
+    (void)fprintf(to, "%-12s %9s   %6s %9s %9s %8s %8s   %s\n", "test", "tokens/s", "sd", "median",
+                  "MB/token", "of KV", "GB/s", "share of limit");
     for (uint32_t i = 0; i < r->n_results; i++)
         print_result(to, &r->results[i]);
     print_batches(to, r);
+    (void)fprintf(
+        to, "\nmemory    peak %.0f MB resident, %.2f times weights (%.0f MB) and KV (%.0f MB)\n",
+        (double)r->peak_bytes * 1e-6, memory_ratio(c, r), (double)c->weight_bytes * 1e-6,
+        (double)r->kv_bytes * 1e-6);
 }
 
 /* ---- JSON ---- */
@@ -104,10 +117,11 @@ static json_t *json_stat(const struct bench_stat *s)
 
 static json_t *json_result(const struct bench_result *r)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:f, s:f}", "test", r->name, "limit",
+    return json_pack("{s:s, s:s, s:o, s:o, s:f, s:f, s:i, s:f, s:f}", "test", r->name, "limit",
                      r->is_decode ? "read" : "int8", "tokens_per_s", json_stat(&r->speed),
                      "share_of_limit", json_stat(&r->share), "bytes_per_token", r->bytes_per_token,
-                     "kv_bytes_per_token", r->kv_bytes_per_token);
+                     "kv_bytes_per_token", r->kv_bytes_per_token, "depth", (int)r->depth, "loss",
+                     r->loss, "loss_explained", r->loss_explained);
 }
 
 static json_t *json_batch(const struct bench_batch *b)
@@ -131,11 +145,11 @@ static json_t *json_machine(const struct bench_config *c, const struct bench_res
 static json_t *json_model(const struct bench_config *c)
 {
     const struct model *m = c->model;
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f}", "name", m->config.name, "packing",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "name", m->config.name, "packing",
                      model_packing_name(m), "weights", (json_int_t)bench_model_n_weights(m),
                      "code_bytes", (json_int_t)bench_model_code_bytes(m), "head_bytes",
                      (json_int_t)bench_head_bytes(c), "kv_bytes_per_position",
-                     kv_bytes_per_position(m));
+                     kv_bytes_per_position(c), "kv_type", kv_type_name(c->kv_type));
 }
 
 bool bench_report_json(FILE *to, const struct bench_config *c, const struct bench_results *r)
@@ -146,9 +160,12 @@ bool bench_report_json(FILE *to, const struct bench_config *c, const struct benc
         (void)json_array_append_new(results, json_result(&r->results[i]));
     for (uint32_t i = 0; i < r->n_batches; i++)
         (void)json_array_append_new(batches, json_batch(&r->batches[i]));
-    json_t *all = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o}", "halo_bench", 1, "version",
+    json_t *memory = json_pack("{s:I, s:I, s:I, s:f}", "peak_bytes", (json_int_t)r->peak_bytes,
+                               "weight_bytes", (json_int_t)c->weight_bytes, "kv_bytes",
+                               (json_int_t)r->kv_bytes, "ratio", memory_ratio(c, r));
+    json_t *all = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "halo_bench", 1, "version",
                             opt_version(), "machine", json_machine(c, r), "model", json_model(c),
-                            "results", results, "batched", batches);
+                            "results", results, "batched", batches, "memory", memory);
     bool is_done = all != NULL && json_dumpf(all, to, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) == 0;
     json_decref(all);
     return is_done && fputc('\n', to) != EOF;

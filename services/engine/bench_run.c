@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -177,6 +178,18 @@ static enum err measure_pp(struct bench *b, uint32_t n)
     return ERR_OK;
 }
 
+/* Against the first decode of the results. */
+static void explain_loss(const struct bench_results *all, struct bench_result *r, double read)
+{
+    const struct bench_result *first = all->results;
+    while (!first->is_decode)
+        first++;
+    double t0 = 1.0 / first->speed.median;
+    double t = t0 + (r->kv_bytes_per_token - first->kv_bytes_per_token) / read;
+    r->loss = 1.0 - r->speed.median / first->speed.median;
+    r->loss_explained = 1.0 - t0 / t;
+}
+
 static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
 {
     struct bench_result *r = &b->results->results[b->results->n_results++];
@@ -187,27 +200,29 @@ static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
     b->note(r->name);
     const struct model *m = b->config->model;
     r->is_decode = true;
-    r->kv_bytes_per_token = (double)backend_cpu_block_bytes(m) / KV_BLOCK * (depth + (n + 1) / 2.0);
+    r->depth = depth;
+    r->kv_bytes_per_token =
+        (double)backend_cpu_block_bytes(m, b->config->kv_type) / KV_BLOCK * (depth + (n + 1) / 2.0);
     r->bytes_per_token = (double)bench_model_code_bytes(m) + (double)bench_head_bytes(b->config) +
                          r->kv_bytes_per_token;
     double speeds[BENCH_MAX_RUNS];
     double shares[BENCH_MAX_RUNS];
-    enum err e = depth > 0 ? prefill(b, 1, depth) : ERR_OK;
-    if (e)
-        return e;
+    double reads[BENCH_MAX_RUNS];
     for (uint32_t i = 0; i < b->config->runs; i++) {
         double read = 0.0;
         double int8 = 0.0;
         measure_limits(b, &read, &int8);
         uint64_t t0 = clock_now_ns();
-        e = decode(b, 1, depth, n);
+        enum err e = decode(b, 1, depth, n);
         if (e)
             return e;
         speeds[i] = n / ((double)(clock_now_ns() - t0) * 1e-9);
         shares[i] = speeds[i] * r->bytes_per_token / read;
+        reads[i] = read;
     }
     r->speed = stat_of(speeds, b->config->runs);
     r->share = stat_of(shares, b->config->runs);
+    explain_loss(b->results, r, stat_of(reads, b->config->runs).median);
     return ERR_OK;
 }
 
@@ -244,8 +259,8 @@ static enum err measure_all(struct bench *b)
     enum err e = decode(b, 1, 0, warm);
     for (uint32_t i = 0; i < c->pp.n && !e; i++)
         e = measure_pp(b, c->pp.values[i]);
-    if (c->tg > 0 && !e)
-        e = measure_tg(b, c->depth, c->tg);
+    for (uint32_t i = 0; i < c->depth.n && c->tg > 0 && !e; i++)
+        e = measure_tg(b, c->depth.values[i], c->tg);
     for (uint32_t i = 0; i < c->batch.n && !e; i++)
         e = measure_batch(b, c->batch.values[i]);
     b->results->read_limit = stat_of(b->read_limits, b->n_limits);
@@ -255,15 +270,20 @@ static enum err measure_all(struct bench *b)
 
 /* ---- setting up ---- */
 
-static void set_sizes(struct bench *b)
+uint32_t bench_positions(const struct bench_config *c)
 {
-    const struct bench_config *c = b->config;
-    uint32_t most = c->depth + c->tg;
+    uint32_t most = largest(&c->depth) + c->tg;
     uint32_t pp = largest(&c->pp);
     most = pp > most ? pp : most;
     if (c->batch.n > 0 && c->pp.values[0] + c->tg > most)
         most = c->pp.values[0] + c->tg;
-    b->max_positions = most > 0 ? most : 1;
+    return most > 0 ? most : 1;
+}
+
+static void set_sizes(struct bench *b)
+{
+    const struct bench_config *c = b->config;
+    b->max_positions = bench_positions(c);
     uint32_t n_seqs = largest(&c->batch);
     b->max_seqs = n_seqs > 0 ? n_seqs : 1;
 }
@@ -300,12 +320,24 @@ static enum err set_up(struct bench *b)
         .model = c->model,
         .kernels = c->kernels,
         .n_threads = c->n_threads,
+        .kv_type = c->kv_type,
         .n_blocks = b->max_seqs * blocks_per_seq(b),
         .max_rows = c->step_tokens > b->max_seqs ? c->step_tokens : b->max_seqs,
         .max_logits = b->max_seqs,
         .has_fast_head = c->has_fast_head,
     };
-    return backend_cpu_new(&config, &b->backend);
+    b->results->kv_bytes = config.n_blocks * backend_cpu_block_bytes(c->model, c->kv_type);
+    e = backend_cpu_new(&config, &b->backend);
+    if (!e && largest(&c->depth) > 0)
+        backend_cpu_fill_cache(b->backend); /* as a prefill of that length would, but at once */
+    return e;
+}
+
+/* Peak of resident memory; 0 if the system does not say. */
+static uint64_t peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
 }
 
 enum err bench_run(const struct bench_config *config, void (*note)(const char *what),
@@ -318,6 +350,8 @@ enum err bench_run(const struct bench_config *config, void (*note)(const char *w
     enum err e = set_up(b);
     if (!e)
         e = measure_all(b);
+    if (!e)
+        ret_results->peak_bytes = peak_bytes() - bench_limits_bytes(b->limits);
     backend_free(b->backend);
     bench_limits_free(b->limits);
     pool_free(b->pool);

@@ -10,11 +10,12 @@
 #include "common/err.h"
 #include "kernels/kernels.h"
 #include "services/engine/bench_model.h"
+#include "services/engine/kv.h"
 
 enum {
-    BENCH_MAX_LIST = 16, /* values of --pp and of --batch */
+    BENCH_MAX_LIST = 16, /* values of --pp, of --depth and of --batch */
     BENCH_MAX_RUNS = 100,
-    BENCH_MAX_RESULTS = BENCH_MAX_LIST + 1,
+    BENCH_MAX_RESULTS = 2 * BENCH_MAX_LIST,
 };
 
 struct bench_list {
@@ -32,7 +33,9 @@ struct bench_config {
     struct bench_list pp;
     uint32_t tg; /* 0: not measured */
     struct bench_list batch;
-    uint32_t depth;
+    uint64_t weight_bytes; /* of the model file or of the random weights */
+    struct bench_list depth; /* of decode, in the order of measuring; with tg one at least */
+    enum kv_type kv_type;
     bool has_fast_head;
 };
 
@@ -48,6 +51,10 @@ struct bench_result {
     struct bench_stat share; /* of the limit: memory for decode, int8 for prefill; 0 if not known */
     double bytes_per_token; /* decode: codes, head and the KV read on average */
     double kv_bytes_per_token;
+    uint32_t depth;
+    /* Of decode at a depth, against the first decode measured, both from the medians: the part of its
+     * tokens/s that is lost, and what reading the further KV bytes at the limit would lose. */
+    double loss, loss_explained;
 };
 
 /* A line as llama-batched-bench prints it; times are medians. */
@@ -61,9 +68,14 @@ struct bench_results {
     struct bench_stat int8_limit; /* multiply-adds per second */
     uint32_t n_results;
     struct bench_result results[BENCH_MAX_RESULTS];
+    uint64_t peak_bytes; /* resident, of this process but for the buffer of bench_limits */
+    uint64_t kv_bytes; /* of the cache */
     uint32_t n_batches;
     struct bench_batch batches[BENCH_MAX_LIST];
 };
+
+/* Positions of the longest sequence that these measurements take. */
+uint32_t bench_positions(const struct bench_config *c);
 
 /* Bytes of the head that a greedy token reads. */
 uint64_t bench_head_bytes(const struct bench_config *c);

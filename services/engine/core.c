@@ -63,6 +63,7 @@ static bool open_backend(struct core *c, const struct options *o)
         .model = c->model,
         .kernels = c->kernels,
         .n_threads = c->sizes.n_threads,
+        .kv_type = kv_type_of(o->kv_type),
         .n_blocks = c->sizes.n_blocks,
         .max_rows = o->step_tokens,
         .max_logits = o->max_seqs + draft_rows(o),

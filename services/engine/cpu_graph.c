@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/engine/cpu_graph.h"
 
+#include <stdlib.h>
+
 #include "common/notify.h"
 #include "services/engine/kv.h"
 
@@ -8,6 +10,7 @@ enum {
     ROWS_PER_TASK = 4, /* of the operations that go row by row */
     OUT_ALIGN = 16, /* matrix rows: where the kernels run fastest */
     TASKS_PER_THREAD = 4, /* so that a thread that starts late costs a quarter of its share */
+    ATTENTION_TASKS_PER_THREAD = 8, /* of few groups: a context of some thousands is long */
     MIN_TASK_BYTES = 16384, /* of weights; less is not worth handing to another thread */
 };
 
@@ -139,11 +142,9 @@ static void attn_input_row(struct cpu *c, uint32_t row)
     quantize_input(c, row, c->x + (size_t)row * n, layer_of(c)->input_norm, n, MODEL_HADAMARD_QKV);
 }
 
-static size_t head_offset(const struct cpu *c, uint32_t kv_head)
+static size_t part_offset(const struct cpu *c, uint32_t kv_head)
 {
-    const struct model_config *cfg = &c->model->config;
-    size_t n = attention_block_elements(cfg->head_dim);
-    return ((size_t)c->layer * cfg->n_kv_heads + kv_head) * 2 * n;
+    return ((size_t)c->layer * c->model->config.n_kv_heads + kv_head) * c->part_bytes;
 }
 
 /* Each head of q or k for itself. */
@@ -172,26 +173,67 @@ static void rope_store_row(struct cpu *c, uint32_t row)
     c->k->rope_rotate(q, cfg->n_heads, cfg->head_dim, cos, sin);
     c->k->rope_rotate(key, cfg->n_kv_heads, cfg->head_dim, cos, sin);
     for (uint32_t h = 0; h < cfg->n_kv_heads; h++) {
-        uint16_t *k_block = r->block + head_offset(c, h);
         size_t at = (size_t)h * cfg->head_dim;
-        c->k->attention_store(key + at, value + at, cfg->head_dim, r->pos % KV_BLOCK, k_block,
-                              k_block + attention_block_elements(cfg->head_dim));
+        uint8_t *part = r->block + part_offset(c, h);
+        if (c->kv_type == KV_INT8)
+            c->k->attention8_store(key + at, value + at, cfg->head_dim, r->pos % KV_BLOCK, part);
+        else
+            c->k->attention_store(key + at, value + at, cfg->head_dim, r->pos % KV_BLOCK, part);
     }
 }
 
-static void attention_task(void *ctx, uint32_t i)
+/* ---- attention ---- */
+
+static uint32_t n_segments(const struct cpu_group *g)
 {
-    struct cpu *c = ctx;
+    return (uint32_t)attention_n_segments(g->pos0 + g->n_rows);
+}
+
+/* Floats of the sums of all KV heads of a group. */
+static size_t group_sums(const struct cpu *c, const struct cpu_group *g)
+{
     const struct model_config *cfg = &c->model->config;
-    const struct cpu_group *g = &c->groups[i / cfg->n_kv_heads];
-    uint32_t kv_head = i % cfg->n_kv_heads;
+    return (size_t)n_segments(g) * g->n_rows * cfg->n_heads * attention_sums_stride(cfg->head_dim);
+}
+
+enum err cpu_graph_plan(struct cpu *c)
+{
+    uint32_t n_kv_heads = c->model->config.n_kv_heads;
+    uint32_t wanted = pool_n_threads(c->pool) * ATTENTION_TASKS_PER_THREAD;
+    uint32_t n = c->n_groups * n_kv_heads;
+    size_t n_sums = 0;
+    c->n_attention_tasks = 0;
+    c->is_split = false;
+    for (uint32_t i = 0; i < c->n_groups; i++) {
+        struct cpu_group *g = &c->groups[i];
+        uint32_t most = n_segments(g);
+        uint32_t n_splits = pool_n_threads(c->pool) > 1 ? (wanted + n - 1) / n : 1;
+        g->n_splits = n_splits < most ? n_splits : most;
+        g->first_task = c->n_attention_tasks;
+        g->sums_at = n_sums;
+        c->n_attention_tasks += g->n_splits * n_kv_heads;
+        if (g->n_splits > 1) {
+            n_sums += group_sums(c, g);
+            c->is_split = true;
+        }
+    }
+    if (n_sums <= c->cap_sums)
+        return ERR_OK;
+    free(c->sums);
+    c->sums = malloc(n_sums * 2 * sizeof *c->sums);
+    c->cap_sums = c->sums != NULL ? n_sums * 2 : 0;
+    return c->sums != NULL ? ERR_OK : ERR_NOMEM;
+}
+
+static struct attention attention_of(const struct cpu *c, const struct cpu_group *g,
+                                     uint32_t kv_head)
+{
+    const struct model_config *cfg = &c->model->config;
     size_t n_shared = cfg->n_heads / cfg->n_kv_heads;
     size_t at = g->row0 * c->n_q + kv_head * n_shared * cfg->head_dim;
-    size_t k_offset = head_offset(c, kv_head);
-    c->k->attention_run(&(struct attention){
+    return (struct attention){
         .blocks = g->blocks,
-        .k_offset = k_offset,
-        .v_offset = k_offset + attention_block_elements(cfg->head_dim),
+        .offset = part_offset(c, kv_head),
         .head_dim = cfg->head_dim,
         .n_heads = n_shared,
         .n_tokens = g->n_rows,
@@ -200,8 +242,65 @@ static void attention_task(void *ctx, uint32_t i)
         .q_stride = c->n_q,
         .out = c->attn + at,
         .out_stride = c->n_q,
-    });
+    };
 }
+
+static float *sums_of(const struct cpu *c, const struct cpu_group *g, uint32_t kv_head)
+{
+    return c->sums + g->sums_at + group_sums(c, g) / c->model->config.n_kv_heads * kv_head;
+}
+
+static const struct cpu_group *group_of_task(const struct cpu *c, uint32_t i)
+{
+    uint32_t low = 0;
+    uint32_t high = c->n_groups;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (c->groups[middle].first_task <= i)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &c->groups[low];
+}
+
+static void attention_task(void *ctx, uint32_t i)
+{
+    struct cpu *c = ctx;
+    const struct cpu_group *g = group_of_task(c, i);
+    uint32_t kv_head = (i - g->first_task) / g->n_splits;
+    uint32_t split = (i - g->first_task) % g->n_splits;
+    struct attention a = attention_of(c, g, kv_head);
+    bool is_int8 = c->kv_type == KV_INT8;
+    if (g->n_splits == 1) {
+        (is_int8 ? c->k->attention8_run : c->k->attention_run)(&a);
+        return;
+    }
+    uint32_t first = n_segments(g) * split / g->n_splits;
+    uint32_t end = n_segments(g) * (split + 1) / g->n_splits;
+    float *sums = sums_of(c, g, kv_head);
+    (is_int8 ? c->k->attention8_split : c->k->attention_split)(&a, first, end - first, sums);
+}
+
+static void join_task(void *ctx, uint32_t i)
+{
+    struct cpu *c = ctx;
+    const struct cpu_group *g = &c->groups[i / c->model->config.n_kv_heads];
+    uint32_t kv_head = i % c->model->config.n_kv_heads;
+    if (g->n_splits == 1)
+        return;
+    struct attention a = attention_of(c, g, kv_head);
+    c->k->attention_join(&a, sums_of(c, g, kv_head));
+}
+
+static void run_attention(struct cpu *c)
+{
+    pool_run(c->pool, c->n_attention_tasks, attention_task, c);
+    if (c->is_split)
+        pool_run(c->pool, c->n_groups * c->model->config.n_kv_heads, join_task, c);
+}
+
+/* ---- the rest of a row ---- */
 
 static void attn_output_row(struct cpu *c, uint32_t row)
 {
@@ -241,14 +340,13 @@ static void head_input_row(struct cpu *c, uint32_t i)
 
 static void run_layer(struct cpu *c)
 {
-    const struct model_config *cfg = &c->model->config;
     const struct model_layer *l = layer_of(c);
     set_act(c, &l->q);
     each_row(c, c->n_rows, attn_input_row);
     linears(c, 3, (const struct ternary_weights *const[]){&l->q, &l->k, &l->v},
             (float *const[]){c->q, c->key, c->value});
     each_row(c, c->n_rows, rope_store_row);
-    pool_run(c->pool, c->n_groups * cfg->n_kv_heads, attention_task, c);
+    run_attention(c);
     set_act(c, &l->o);
     each_row(c, c->n_rows, attn_output_row);
     linears(c, 1, (const struct ternary_weights *const[]){&l->o}, (float *const[]){c->proj});

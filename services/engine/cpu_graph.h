@@ -15,18 +15,21 @@
  * A step is a list of rows (tokens of any sequences). Each operation runs over all rows before the
  * next one starts, shared among the pool's threads by rows, by output rows of a matrix, or by KV
  * heads; each output value is computed by one thread in the kernel's own order, so the split does not
- * show in the bits.
+ * show in the bits. Where that makes few tasks of attention, segments of the sequence make more.
  *
- * A KV block holds for each layer and KV head K[head_dim][32] and V[32][head_dim] in f16. */
+ * A KV block holds for each layer and KV head its part, in f16 or int8, as kernels/attention lays it
+ * out. */
 #ifndef HALO_ENGINE_CPU_GRAPH_H
 #define HALO_ENGINE_CPU_GRAPH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/kernels.h"
 #include "services/engine/backend.h"
 #include "services/engine/fast_head.h"
+#include "services/engine/kv.h"
 #include "services/engine/model.h"
 #include "services/engine/pool.h"
 
@@ -35,15 +38,19 @@ enum { CPU_ATTENTION_TOKENS = 16 }; /* most rows of a group: each task reads the
 struct cpu_row {
     uint32_t token;
     uint32_t pos;
-    uint16_t *block; /* of its own position */
+    uint8_t *block; /* of its own position */
 };
 
-/* Consecutive rows of one item: one task of attention for each KV head. */
+/* Consecutive rows of one item: one task of attention for each KV head, or for each KV head and a part
+ * of the segments. */
 struct cpu_group {
-    const uint16_t *const *blocks;
+    const uint8_t *const *blocks;
     uint32_t row0;
     uint32_t n_rows;
     uint32_t pos0;
+    uint32_t n_splits; /* tasks of a KV head; 1: not split */
+    uint32_t first_task; /* of the group's */
+    size_t sums_at; /* floats from cpu.sums on; of the group's first KV head */
 };
 
 struct cpu {
@@ -51,15 +58,16 @@ struct cpu {
     const struct model *model;
     const struct kernels *k;
     struct pool *pool;
-    uint16_t *cache;
+    enum kv_type kv_type;
+    uint8_t *cache;
     size_t cache_bytes;
-    size_t block_elements;
+    size_t block_bytes, part_bytes; /* a part is what one KV head has of a block in one layer */
 
     struct cpu_row *rows;
     uint32_t n_rows;
     struct cpu_group *groups;
     uint32_t n_groups;
-    const uint16_t **block_ptrs; /* all items' blocks, one list after the other */
+    const uint8_t **block_ptrs; /* all items' blocks, one list after the other */
     size_t cap_block_ptrs;
 
     size_t n_q, n_kv; /* values per row of queries, of keys */
@@ -68,6 +76,10 @@ struct cpu {
     float *normed; /* [rows][widest] */
     float *q, *key, *value, *attn;
     float *gate, *up;
+    float *sums; /* of segments, where attention is split */
+    size_t cap_sums;
+    uint32_t n_attention_tasks;
+    bool is_split; /* one group at least */
     float *last; /* [max_logits][hidden] normed rows that go to the head */
     float *logits; /* [max_logits][vocab] */
     struct quantized act;
@@ -78,6 +90,9 @@ struct cpu {
 
     uint32_t layer; /* being computed */
 };
+
+/* Divides attention of the groups into tasks. Before cpu_graph_run. ERR_NOMEM. */
+MUST_CHECK enum err cpu_graph_plan(struct cpu *c);
 
 /* Computes the rows, groups and wanted logits that were set up. */
 void cpu_graph_run(struct cpu *c);

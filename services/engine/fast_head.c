@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "common/check.h"
@@ -127,6 +128,25 @@ bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, u
     pool_run(f->pool, n_tokens, least_task, f);
     pool_run(f->pool, n_tokens * f->n_ranges, finish_task, f);
     return true;
+}
+
+bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uint32_t n_top)
+{
+    uint32_t best = UINT32_MAX; /* of those left out */
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        if (memcmp(&full[i], &got[i], sizeof *got) == 0)
+            continue;
+        if (got[i] != -INFINITY)
+            return false;
+        if (best == UINT32_MAX || full[i] > full[best])
+            best = i;
+    }
+    if (best == UINT32_MAX)
+        return true;
+    uint32_t n_better = 0;
+    for (uint32_t i = 0; i < n_vocab; i++)
+        n_better += full[i] > full[best] || (full[i] == full[best] && i < best);
+    return n_better >= n_top;
 }
 
 uint64_t fast_head_n_rescored(const struct fast_head *f)

@@ -39,6 +39,9 @@ void fast_head_free(struct fast_head *f);
 bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, uint32_t n_tokens,
                    float *logits);
 
+/* Whether got[n_vocab] is what fast_head_run may give for a full head's logits. */
+bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uint32_t n_top);
+
 /* Rows computed from the full head so far. */
 uint64_t fast_head_n_rescored(const struct fast_head *f);
 

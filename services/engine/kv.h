@@ -23,11 +23,28 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     KV_BLOCK = 32, /* positions in a block */
     KV_NONE = INT32_MAX,
 };
+
+/* How a backend keeps keys and values. Replies differ a little between the two, so it is one for the
+ * life of a process. */
+enum kv_type { KV_F16, KV_INT8 };
+
+#define KV_TYPES "f16|int8" /* names, as options have them */
+
+static inline enum kv_type kv_type_of(const char *name)
+{
+    return strcmp(name, "int8") == 0 ? KV_INT8 : KV_F16;
+}
+
+static inline const char *kv_type_name(enum kv_type type)
+{
+    return type == KV_INT8 ? "int8" : "f16";
+}
 
 struct kv;
 

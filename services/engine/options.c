@@ -33,6 +33,10 @@ static const struct opt TABLE[] = {
     OPT_U32_ROW(struct options, threads, "threads", "0", 0, POOL_MAX_THREADS, "N",
                 "threads that compute; 0: one per processor, at most 4, because decoding waits for "
                 "memory"),
+    OPT_CHOICE_ROW(
+        struct options, kv_type, "kv-type", "f16", KV_TYPES,
+        "numbers in the KV cache: int8 takes half the memory, decodes long contexts "
+        "faster and changes replies a little; all engines of a stack must have the same"),
     OPT_U32_ROW(struct options, kv_tokens, "kv-tokens", "0", 0, 1U << 30, "N",
                 "positions in the KV cache; 0: max-seqs times the model's context, but at most a "
                 "quarter of the memory"),
@@ -97,7 +101,7 @@ struct sizes options_sizes(const struct options *o, const struct model *m)
     uint64_t tokens = o->kv_tokens;
     if (tokens == 0) {
         uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-        uint64_t most = memory / 4 / backend_cpu_block_bytes(m) * KV_BLOCK;
+        uint64_t most = memory / 4 / backend_cpu_block_bytes(m, kv_type_of(o->kv_type)) * KV_BLOCK;
         tokens = (uint64_t)o->max_seqs * m->config.n_ctx;
         tokens = tokens < most ? tokens : most;
     }

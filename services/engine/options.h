@@ -15,6 +15,7 @@ struct options {
     const char *name;
     const char *isa;
     const char *head;
+    const char *kv_type;
     bool does_verify;
     bool does_copy_weights;
     uint32_t threads; /* 0: as many as processors, at most 4 */

@@ -8,7 +8,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "services/engine/backend_cpu.h"
-#include "services/engine/kv.h"
+#include "services/engine/fast_head.h"
 #include "services/engine/pool.h"
 
 enum {
@@ -84,38 +84,12 @@ static void nll_task(void *ctx, uint32_t i)
     p->nll[target] = nll_of(item->logits + (size_t)i * n_vocab, n_vocab, p->window[target]);
 }
 
-/* Whether `got` has the n_top largest of `full`, lowest ids first among equals, bit for bit, and
- * elsewhere the same or -inf. */
-static bool has_top(const float *full, const float *got, uint32_t n, uint32_t n_top)
-{
-    uint32_t n_left_out = 0;
-    float best_left_out = -INFINITY;
-    uint32_t id_left_out = UINT32_MAX;
-    for (uint32_t i = 0; i < n; i++) {
-        if (memcmp(&full[i], &got[i], sizeof *got) == 0)
-            continue;
-        if (got[i] != -INFINITY)
-            return false;
-        n_left_out++;
-        if (full[i] > best_left_out || id_left_out == UINT32_MAX) {
-            best_left_out = full[i];
-            id_left_out = i;
-        }
-    }
-    if (n_left_out == 0)
-        return true;
-    uint32_t n_better = 0;
-    for (uint32_t i = 0; i < n; i++)
-        n_better += full[i] > best_left_out || (full[i] == best_left_out && i < id_left_out);
-    return n_better >= n_top;
-}
-
 static void compare_task(void *ctx, uint32_t i)
 {
     struct ppl *p = ctx;
     size_t n_vocab = p->config->model->config.n_vocab;
-    if (!has_top(p->full + i * n_vocab, p->item->logits + i * n_vocab, (uint32_t)n_vocab,
-                 p->item->n_top))
+    if (!fast_head_agrees(p->full + i * n_vocab, p->item->logits + i * n_vocab, (uint32_t)n_vocab,
+                          p->item->n_top))
         p->is_same[i] = 0;
 }
 
@@ -264,6 +238,7 @@ static enum err set_up(struct ppl *p)
         .model = c->model,
         .kernels = c->kernels,
         .n_threads = c->n_threads,
+        .kv_type = c->kv_type,
         .n_blocks = n_blocks,
         .max_rows = p->n_rows,
         .max_logits = p->n_rows,

@@ -18,6 +18,7 @@
 
 #include "common/err.h"
 #include "kernels/kernels.h"
+#include "services/engine/kv.h"
 #include "services/engine/model.h"
 
 enum { PPL_MAX_BUCKETS = 24, PPL_FIRST_BUCKET = 32 };
@@ -29,6 +30,7 @@ struct ppl_config {
     uint32_t window; /* 2 .. the model's context */
     uint32_t stride; /* 1 .. tokens of the text in a window */
     bool has_bos;
+    enum kv_type kv_type;
     uint32_t check_top; /* 0: no check of the fast head */
     void (*progress)(void *ctx, uint64_t n_done, uint64_t n_all, double nll); /* NULL: none */
     void *ctx;

@@ -100,6 +100,7 @@ static bool settle(const struct ppl_options *o, struct ppl_config *c)
     if (c->kernels == NULL)
         return refuse("this machine lacks that instruction set; leave --isa out");
     c->n_threads = o->threads > 0 ? o->threads : options_default_threads();
+    c->kv_type = kv_type_of(o->kv_type);
     c->check_top = o->check_head;
     c->has_bos = strcmp(o->bos, "yes") == 0 || (strcmp(o->bos, "auto") == 0 && m->does_add_bos);
     if (c->has_bos && !m->has_bos)

@@ -59,8 +59,9 @@ void ppl_report_text(FILE *to, const struct ppl_config *c, const struct ppl_resu
         to, "model %s, %llu tokens scored in %llu windows of %u (stride %u, %s begin token)\n",
         c->model->config.name, (unsigned long long)r->nll.n, (unsigned long long)r->n_windows,
         c->window, c->stride, c->has_bos ? "with" : "without");
-    (void)fprintf(to, "%.1f s, %.0f tokens/s, %u threads, %s\n", r->seconds,
-                  (double)r->nll.n / r->seconds, c->n_threads, c->kernels->isa_name);
+    (void)fprintf(to, "%.1f s, %.0f tokens/s, %u threads, %s, KV %s\n", r->seconds,
+                  (double)r->nll.n / r->seconds, c->n_threads, c->kernels->isa_name,
+                  kv_type_name(c->kv_type));
     if (c->check_top > 0)
         (void)fprintf(
             to, "fast head: of %llu positions %llu differ in the largest or the %u largest\n",
@@ -91,14 +92,15 @@ bool ppl_report_json(FILE *to, const struct ppl_config *c, const struct ppl_resu
 {
     const char *hash = c->model->file != NULL ? h1b_hash(c->model->file) : "";
     json_t *all = json_pack(
-        "{s:i, s:s, s:s, s:s, s:f, s:f, s:o, s:I, s:i, s:i, s:b, s:f, s:f, s:i, s:s, s:o, s:s, "
-        "s:o}",
+        "{s:i, s:s, s:s, s:s, s:f, s:f, s:o, s:I, s:i, s:i, s:b, s:f, s:f, s:i, s:s, s:s, s:o, "
+        "s:s, s:o}",
         "halo_ppl", 1, "version", opt_version(), "model", c->model->config.name, "model_hash", hash,
         "ppl", ppl_of(&r->nll), "ppl_error", ppl_error(&r->nll), "nll", json_mean(&r->nll),
         "windows", (json_int_t)r->n_windows, "window", (int)c->window, "stride", (int)c->stride,
         "bos", (int)c->has_bos, "seconds", r->seconds, "tokens_per_s",
         (double)r->nll.n / r->seconds, "threads", (int)c->n_threads, "isa", c->kernels->isa_name,
-        "positions", json_positions(r), "drift_verdict", verdict(r), "drift", json_mean(&r->drift));
+        "kv_type", kv_type_name(c->kv_type), "positions", json_positions(r), "drift_verdict",
+        verdict(r), "drift", json_mean(&r->drift));
     if (all != NULL && c->check_top > 0)
         (void)json_object_set_new(all, "fast_head",
                                   json_pack("{s:i, s:I, s:I}", "top", (int)c->check_top, "checked",

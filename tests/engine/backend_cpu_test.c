@@ -266,7 +266,7 @@ static void a_cache_beyond_the_address_space_is_an_error(void **state)
         .max_rows = 1,
         .max_logits = 1,
     };
-    assert_true(config.n_blocks * backend_cpu_block_bytes(m) > (uint64_t)1 << 48);
+    assert_true(config.n_blocks * backend_cpu_block_bytes(m, KV_F16) > (uint64_t)1 << 48);
     struct backend *b = NULL;
     assert_int_equal(backend_cpu_new(&config, &b), ERR_NOMEM);
     assert_null(b);

@@ -93,7 +93,7 @@ def a_slower_run_than_the_baseline_fails():
 
 
 def nonsense_is_refused():
-    for args in (['--pp', '1,x'], ['--pp', ''], ['--batch', '2', '--pp', '0'], ['--depth', '1000'], ['--shape', 'huge'],
+    for args in (['--pp', '1,x'], ['--pp', ''], ['--batch', '2', '--pp', '0'], ['--depth', '1,x'], ['--shape', 'huge'],
                  ['--model', '/nonexistent']):
         r = bench('--shape', 'tiny', *args)
         assert r.returncode == 2 and r.stderr.startswith('halo-bench: '), (args, r.returncode, r.stderr)

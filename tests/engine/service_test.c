@@ -161,6 +161,7 @@ static int setup(void **state)
     struct options o = {.model = w->model,
                         .isa = "auto",
                         .head = "fast",
+                        .kv_type = "f16",
                         .threads = 2,
                         .max_seqs = 4,
                         .max_waiting = 100,
