@@ -30,6 +30,7 @@ struct loop {
     struct loop_watch timer; /* timerfd of the earliest timer */
     struct signal_hook terminate;
     struct signal_hook child;
+    struct signal_hook hangup;
 
     pthread_mutex_t mutex; /* guards the queue */
     struct loop_task *first;
@@ -258,6 +259,14 @@ enum err loop_on_child(struct loop *l, void (*handler)(void *ctx), void *ctx)
     return hook_signals(l, &l->child, SIGNALS, ARRAY_LEN(SIGNALS));
 }
 
+enum err loop_on_hangup(struct loop *l, void (*handler)(void *ctx), void *ctx)
+{
+    static const int SIGNALS[] = {SIGHUP};
+    l->hangup.handler = handler;
+    l->hangup.ctx = ctx;
+    return hook_signals(l, &l->hangup, SIGNALS, ARRAY_LEN(SIGNALS));
+}
+
 /* ---- life -------------------------------------------------------------------------------------- */
 
 enum err loop_new(struct loop **ret_loop)
@@ -265,6 +274,7 @@ enum err loop_new(struct loop **ret_loop)
     struct loop *l = mem_zalloc(1, sizeof *l);
     l->terminate.watch.fd = -1;
     l->child.watch.fd = -1;
+    l->hangup.watch.fd = -1;
     ASSERT(pthread_mutex_init(&l->mutex, NULL) == 0);
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     l->wake = (struct loop_watch){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_wake};
@@ -300,6 +310,7 @@ void loop_free(struct loop *l)
     close_fd(l->timer.fd);
     close_fd(l->terminate.watch.fd);
     close_fd(l->child.watch.fd);
+    close_fd(l->hangup.watch.fd);
     (void)pthread_mutex_destroy(&l->mutex);
     free(l->heap);
     free(l);

@@ -66,6 +66,9 @@ void loop_watch_remove(struct loop *l, struct loop_watch *w);
  * before any other thread exists: it blocks the signals for all. */
 MUST_CHECK enum err loop_on_terminate(struct loop *l, void (*handler)(void *ctx), void *ctx);
 
+/* Calls handler on SIGHUP; as loop_on_terminate. */
+MUST_CHECK enum err loop_on_hangup(struct loop *l, void (*handler)(void *ctx), void *ctx);
+
 /* The same for SIGCHLD. */
 MUST_CHECK enum err loop_on_child(struct loop *l, void (*handler)(void *ctx), void *ctx);
 

@@ -32,6 +32,7 @@ static void on_upstream_changed(void *ctx)
     bool is_serving = why_not == NULL;
     if (!g->was_ready && upstream_is_up(g->upstream)) {
         g->was_ready = true;
+        handover_tell(&g->handover);
         notify_ready(is_serving ? "serving" : why_not);
     }
     if (is_serving != g->was_serving) {
@@ -71,18 +72,43 @@ static void on_drain_over(struct loop_timer *t)
     loop_timer_set(g->loop, t, FLUSH_MS);
 }
 
-static void on_terminate(void *ctx)
+static void drain(struct gateway *g)
 {
-    struct gateway *g = ctx;
-    if (g->is_draining)
-        return;
     g->is_draining = true;
-    notify_stopping();
     listen_fini(&g->listeners);
     server_drain(g->server);
     log_info("draining", U("replies", g->n_replies));
-    loop_timer_set(g->loop, &g->drain, g->options->drain_ms);
     on_live_changed(g);
+}
+
+static void on_terminate(void *ctx)
+{
+    struct gateway *g = ctx;
+    if (g->is_ending)
+        return;
+    g->is_ending = true;
+    notify_stopping();
+    handover_cancel(&g->handover);
+    loop_timer_set(g->loop, &g->drain, g->options->drain_ms);
+    if (!g->is_draining)
+        drain(g);
+}
+
+/* The successor serves. Each reply has its own limit, request-timeout-ms; they need no other. */
+static void on_handed_over(void *ctx)
+{
+    drain(ctx);
+}
+
+static void on_hangup(void *ctx)
+{
+    struct gateway *g = ctx;
+    enum err e = g->is_draining ? ERR_CLOSED : handover_start(&g->handover, &g->listeners);
+    if (e == ERR_OK)
+        log_info("hand-over", U("pid", (uint64_t)g->handover.pid));
+    else
+        log_warn("hand-over-refused", S("err", err_name(e)),
+                 S("hint", "only a serving gateway whose sockets systemd holds has a successor"));
 }
 
 void gateway_reply_ended(struct gateway *g)
@@ -92,17 +118,20 @@ void gateway_reply_ended(struct gateway *g)
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
-bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop)
+bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop, char *const *argv)
 {
     struct upstream_handler handler = {.changed = on_upstream_changed, .ctx = g};
     struct server_events events = {dispatch, on_answered, on_live_changed, g};
     *g = (struct gateway){.options = o, .loop = loop, .drain.fire = on_drain_over};
+    handover_init(&g->handover, loop, argv, on_handed_over, g);
     g->started_s = clock_unix_ms() / 1000;
     if (o->keys != NULL && !keys_open(loop, o->keys, &g->keys))
         return false;
     if (!listen_open(o, &g->listeners))
         return false;
     enum err e = loop_on_terminate(loop, on_terminate, g);
+    if (e == ERR_OK && g->listeners.are_given)
+        e = loop_on_hangup(loop, on_hangup, g);
     if (e == ERR_OK)
         e = upstream_new(loop, o->run, o->resume_ms, &handler, &g->upstream);
     if (e != ERR_OK) {
@@ -124,6 +153,7 @@ void gateway_run(struct gateway *g)
 void gateway_fini(struct gateway *g)
 {
     loop_timer_cancel(g->loop, &g->drain);
+    handover_fini(&g->handover);
     listen_fini(&g->listeners);
     server_close(g->server);
     upstream_free(g->upstream);

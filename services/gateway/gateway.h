@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "common/loop.h"
+#include "services/gateway/handover.h"
 #include "services/gateway/keys.h"
 #include "services/gateway/listen.h"
 #include "services/gateway/metrics.h"
@@ -20,6 +21,7 @@ struct gateway {
     const struct options *options;
     struct loop *loop;
     struct listeners listeners;
+    struct handover handover;
     struct server *server;
     struct upstream *upstream;
     struct metrics *metrics;
@@ -27,18 +29,20 @@ struct gateway {
     struct reply *replies; /* in flight */
     size_t n_replies;
     uint64_t started_s; /* Unix time */
-    bool is_draining;
+    bool is_draining; /* takes no new connections */
+    bool is_ending; /* was told to stop, and has drain-ms left */
     bool was_ready;
     bool was_serving; /* as last written to the log */
     struct loop_timer drain;
 };
 
-/* Opens the sockets and starts to dial. On failure prints one line and returns false;
+/* Opens the sockets and starts to dial; `argv` is main's. On failure prints one line and returns false;
  * gateway_fini in any case. */
-bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop);
+bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop, char *const *argv);
 void gateway_fini(struct gateway *g);
 
-/* Serves until SIGTERM or SIGINT, then finishes what was accepted. */
+/* Serves until SIGTERM or SIGINT, or until SIGHUP has brought a successor; then finishes what was
+ * accepted. */
 void gateway_run(struct gateway *g);
 
 /* The reply module tells that one ended; the drain may be waiting for it. */

@@ -182,6 +182,7 @@ bool listen_open(const struct options *o, struct listeners *ret_listeners)
 {
     *ret_listeners = (struct listeners){0};
     int n = sd_listen_fds(1);
+    ret_listeners->are_given = n > 0;
     for (int i = 0; i < n; i++) {
         if (!add(ret_listeners, SD_LISTEN_FDS_START + i))
             return false;

@@ -14,6 +14,7 @@ enum { LISTEN_MAX = 16 };
 struct listeners {
     int fds[LISTEN_MAX];
     size_t n;
+    bool are_given; /* by a manager, which keeps them when we end */
     char *unlink_path; /* our Unix socket; NULL if none or if systemd owns it */
 };
 

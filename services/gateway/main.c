@@ -55,7 +55,7 @@ int main(int argc, char **argv)
         return 1;
     }
 
-    bool ok = gateway_init(&gateway, &options, loop);
+    bool ok = gateway_init(&gateway, &options, loop, argv);
     if (ok)
         gateway_run(&gateway);
 
