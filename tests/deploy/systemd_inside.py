@@ -141,6 +141,19 @@ def test_a_hung_engine_is_killed_by_its_watchdog_and_the_stream_goes_on():
     assert int(show('halo-engine@1', 'NRestarts')) >= 1
 
 
+def test_a_reload_of_the_gateway_brings_a_new_process_and_cuts_no_stream():
+    quiet = Stream(1500).text()
+    pid = show('halo-gateway', 'MainPID')
+    s = Stream(1500)
+    sh('systemctl', 'reload', 'halo-gateway')
+    wait_for('the new process', lambda: show('halo-gateway', 'MainPID') not in (pid, '0'))
+    assert ask(method='GET', path='/readyz')[0] == 200 and s.text() == quiet
+    wait_for('the end of the old one', lambda: not os.path.exists(f'/proc/{pid}'))
+    assert show('halo-gateway', 'ActiveState') == 'active' and show('halo-gateway', 'NRestarts') == '0'
+    os.kill(int(show('halo-gateway', 'MainPID')), signal.SIGKILL)  # systemd watches over the new one, too
+    wait_for('a restart', lambda: show('halo-gateway', 'NRestarts') == '1' and is_serving())
+
+
 def test_while_the_gateway_restarts_clients_wait_and_none_is_refused():
     refused, answered, stop = [], [], threading.Event()
 
@@ -177,7 +190,8 @@ def test_what_fails_ends_with_a_status_that_says_so():
 def test_the_target_stops_everything():
     sh('systemctl', 'stop', 'halo.target')
     for s in SERVICES + ['halo-gateway.socket']:
-        assert show(s, 'ActiveState') == 'inactive', (s, show(s, 'ActiveState'), show(s, 'Result'))
+        wait_for(f'{s} to stop', lambda s=s: show(s, 'ActiveState') == 'inactive')
+        assert show(s, 'Result') == 'success', s
 
 
 def main():
