@@ -10,7 +10,11 @@
 #include "services/gateway/reply.h"
 #include "services/gateway/routes.h"
 
-enum { FLUSH_MS = 2000 }; /* after the last reply, for its last bytes to be taken */
+enum {
+    FLUSH_MS = 2000, /* after the last reply, for its last bytes to be taken */
+    LINGER_MS = 200, /* for the request of a connection that was accepted at the last moment */
+    HOLD_MS = 1000, /* for a tokenizer that lives to be heard of */
+};
 
 static void dispatch(void *ctx, struct exchange *take_x)
 {
@@ -23,6 +27,34 @@ static void on_answered(void *ctx, const char *route, int status)
     metrics_count_http(g->metrics, route, status);
 }
 
+/* ---- the start ----------------------------------------------------------------------------------- */
+
+/* In sockets that a manager holds clients wait already, perhaps since our predecessor's end: they shall
+ * not be told that we have only just started. */
+static void hold(struct gateway *g)
+{
+    if (!g->listeners.are_given)
+        return;
+    g->is_holding = true;
+    server_hold(g->server);
+    loop_timer_set(g->loop, &g->hold, HOLD_MS);
+}
+
+static void accept_all(struct gateway *g)
+{
+    if (!g->is_holding)
+        return;
+    g->is_holding = false;
+    loop_timer_cancel(g->loop, &g->hold);
+    server_accept(g->server);
+}
+
+static void on_hold_over(struct loop_timer *t)
+{
+    struct gateway *g = (struct gateway *)(void *)((char *)t - offsetof(struct gateway, hold));
+    accept_all(g);
+}
+
 /* ---- readiness ----------------------------------------------------------------------------------- */
 
 static void on_upstream_changed(void *ctx)
@@ -30,6 +62,8 @@ static void on_upstream_changed(void *ctx)
     struct gateway *g = ctx;
     const char *why_not = upstream_why_not(g->upstream, false);
     bool is_serving = why_not == NULL;
+    if (is_serving)
+        accept_all(g);
     if (!g->was_ready && upstream_is_up(g->upstream)) {
         g->was_ready = true;
         handover_tell(&g->handover);
@@ -53,10 +87,22 @@ static bool is_drained(const struct gateway *g)
     return g->n_replies == 0 && server_n_live(g->server) == 0;
 }
 
+/* An idle connection may bring a request that its client has sent already: for that we stay a moment. */
 static void on_live_changed(void *ctx)
 {
     struct gateway *g = ctx;
-    if (g->is_draining && is_drained(g))
+    if (!g->is_draining || !is_drained(g))
+        return;
+    if (server_n_connections(g->server) == 0)
+        server_stop(g->server);
+    else
+        loop_timer_set(g->loop, &g->linger, LINGER_MS);
+}
+
+static void on_linger_over(struct loop_timer *t)
+{
+    struct gateway *g = (struct gateway *)(void *)((char *)t - offsetof(struct gateway, linger));
+    if (is_drained(g))
         server_stop(g->server);
 }
 
@@ -75,6 +121,8 @@ static void on_drain_over(struct loop_timer *t)
 static void drain(struct gateway *g)
 {
     g->is_draining = true;
+    g->is_holding = false;
+    loop_timer_cancel(g->loop, &g->hold);
     listen_fini(&g->listeners);
     server_drain(g->server);
     log_info("draining", U("replies", g->n_replies));
@@ -122,7 +170,11 @@ bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop,
 {
     struct upstream_handler handler = {.changed = on_upstream_changed, .ctx = g};
     struct server_events events = {dispatch, on_answered, on_live_changed, g};
-    *g = (struct gateway){.options = o, .loop = loop, .drain.fire = on_drain_over};
+    *g = (struct gateway){.options = o,
+                          .loop = loop,
+                          .drain.fire = on_drain_over,
+                          .hold.fire = on_hold_over,
+                          .linger.fire = on_linger_over};
     handover_init(&g->handover, loop, argv, on_handed_over, g);
     g->started_s = clock_unix_ms() / 1000;
     if (o->keys != NULL && !keys_open(loop, o->keys, &g->keys))
@@ -140,6 +192,7 @@ bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop,
     }
     g->metrics = metrics_new();
     g->server = server_new(loop, o, &g->listeners, &events);
+    hold(g);
     return true;
 }
 
@@ -153,6 +206,8 @@ void gateway_run(struct gateway *g)
 void gateway_fini(struct gateway *g)
 {
     loop_timer_cancel(g->loop, &g->drain);
+    loop_timer_cancel(g->loop, &g->hold);
+    loop_timer_cancel(g->loop, &g->linger);
     handover_fini(&g->handover);
     listen_fini(&g->listeners);
     server_close(g->server);

@@ -34,6 +34,9 @@ struct gateway {
     bool was_ready;
     bool was_serving; /* as last written to the log */
     struct loop_timer drain;
+    struct loop_timer linger;
+    bool is_holding; /* accepts nothing yet, for as long as `hold` at most */
+    struct loop_timer hold;
 };
 
 /* Opens the sockets and starts to dial; `argv` is main's. On failure prints one line and returns false;

@@ -85,6 +85,7 @@ static void on_connection_closed(void *data)
     s->n_connections--;
     if (s->is_full)
         listen_again(s);
+    s->events.ended(s->events.ctx);
 }
 
 static void on_accept(h2o_socket_t *listener, const char *err)
@@ -186,6 +187,17 @@ void server_stop(struct server *s)
     s->is_stopping = true;
 }
 
+void server_hold(struct server *s)
+{
+    for (size_t i = 0; i < s->n_listeners; i++)
+        h2o_socket_read_stop(s->listeners[i]);
+}
+
+void server_accept(struct server *s)
+{
+    listen_again(s);
+}
+
 static void close_listeners(struct server *s)
 {
     for (size_t i = 0; i < s->n_listeners; i++)
@@ -197,6 +209,11 @@ void server_drain(struct server *s)
 {
     close_listeners(s);
     h2o_context_request_shutdown(&s->context);
+}
+
+size_t server_n_connections(const struct server *s)
+{
+    return s->n_connections;
 }
 
 size_t server_n_live(const struct server *s)

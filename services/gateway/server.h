@@ -16,7 +16,7 @@ struct server;
 struct server_events {
     void (*dispatch)(void *ctx, struct exchange *take_x);
     void (*answered)(void *ctx, const char *route, int status); /* an answer began */
-    void (*ended)(void *ctx); /* h2o let a request go */
+    void (*ended)(void *ctx); /* h2o let a request go, or a connection is closed */
     void *ctx;
 };
 
@@ -33,10 +33,17 @@ void server_close(struct server *s);
 void server_run(struct server *s);
 void server_stop(struct server *s);
 
+/* Leaves new connections in the sockets' queues, and takes them from there again. */
+void server_hold(struct server *s);
+void server_accept(struct server *s);
+
 /* Accepts no more connections and lets the open ones end after their current request. */
 void server_drain(struct server *s);
 
 /* Requests that h2o still holds: answers that are not wholly written. */
 size_t server_n_live(const struct server *s);
+
+/* Open connections, idle ones included. */
+size_t server_n_connections(const struct server *s);
 
 #endif
