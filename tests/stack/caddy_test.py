@@ -1,85 +1,87 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The shipped Caddyfile with the real Caddy in front of a running stack."""
-import contextlib
-import http.client
-import json
 import os
-import shutil
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 
-from halo_stack import PATIENCE, ROOT, Stack, main, wait_for
+import fronts
+from halo_stack import PATIENCE, ROOT, Stack, main
 
-STACK = PORT = TLS = None
-
-
-@contextlib.contextmanager
-def caddy(stack):
-    """Caddy on a free port over the gateway's Unix socket: (port, TLS context that trusts it)."""
-    home = tempfile.mkdtemp(prefix='halo-caddy-')
-    with contextlib.closing(socket.create_server(('127.0.0.1', 0))) as s:
-        port = s.getsockname()[1]
-    env = {**os.environ, 'HALO_SITE': f'https://localhost:{port}', 'XDG_DATA_HOME': home, 'XDG_CONFIG_HOME': home,
-           'HALO_UPSTREAM': 'unix/' + os.path.join(stack.run, 'gateway.http')}
-    with open(os.path.join(home, 'log'), 'wb') as log:
-        p = subprocess.Popen(['caddy', 'run', '--config', os.path.join(ROOT, 'caddy/Caddyfile'), '--adapter', 'caddyfile'],
-                             env=env, stdout=log, stderr=log)
-        ca = os.path.join(home, 'caddy/pki/authorities/local/root.crt')
-
-        def is_up():
-            assert p.poll() is None, open(os.path.join(home, 'log'), encoding='utf-8').read()
-            with contextlib.suppress(OSError):  # a failed handshake is one: the certificate is being made
-                trust = ssl.create_default_context(cafile=ca)
-                with socket.create_connection(('127.0.0.1', port), 1) as s, trust.wrap_socket(s, server_hostname='localhost'):
-                    return True
-            return False
-        try:
-            wait_for('Caddy', is_up)
-            yield port, ssl.create_default_context(cafile=ca)
-        finally:
-            p.terminate()
-            p.wait(PATIENCE)
-            shutil.rmtree(home, ignore_errors=True)
+STACK = FRONT = None
+CADDYFILE = os.path.join(ROOT, 'caddy/Caddyfile')
 
 
-def request(method, path, body=None):
-    with contextlib.closing(http.client.HTTPSConnection('localhost', PORT, timeout=PATIENCE, context=TLS)) as c:
-        c.request(method, path, json.dumps(body) if body else None, {'content-type': 'application/json'})
-        r = c.getresponse()
-        return r.status, r.read().decode()
+def adapted(**env):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith('HALO_')}
+    return subprocess.run(['caddy', 'adapt', '--config', CADDYFILE, '--adapter', 'caddyfile'], env={**clean, **env},
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
-def test_a_chat_streams_through_tls():
-    status, text = request('POST', '/v1/chat/completions', {
-        'model': 'halo-demo', 'messages': [{'role': 'user', 'content': 'What is the capital of France?'}],
-        'temperature': 0, 'stream': True})
-    assert status == 200 and 'Paris' in text and text.endswith('data: [DONE]\n\n'), (status, text)
+def version():
+    r = subprocess.run(['caddy', 'version'], capture_output=True, text=True, check=True)
+    return tuple(int(n) for n in r.stdout.split()[0].lstrip('v').split('-')[0].split('.'))
 
 
-def test_only_the_api_is_open_to_the_outside():
-    assert request('GET', '/v1/models')[0] == 200
-    assert request('GET', '/healthz')[0] == 200
-    for path in ('/metrics', '/readyz', '/', '/v1'):
-        status, text = request('GET', path)
-        assert status == 404 and json.loads(text)['error']['code'] == 'not_found', (path, status, text)
+def test_without_a_site_it_is_refused_by_name():
+    r = adapted()
+    assert r.returncode != 0 and 'HALO_SITE-is-not-set' in r.stderr, r
+    assert adapted(HALO_SITE='https://halo.example.org').returncode == 0
+
+
+def test_it_is_written_as_caddy_fmt_writes():
+    r = subprocess.run(['caddy', 'fmt', CADDYFILE], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert r.stdout == open(CADDYFILE, encoding='utf-8').read(), 'caddy fmt would change it'
+
+
+def test_a_chat_streams_through_tls_on_both_lanes():
+    with fronts.candidate_engine(STACK):
+        fronts.check_lanes_stream(FRONT)
+
+
+def test_only_what_is_meant_for_the_outside_is_open():
+    fronts.check_routes(FRONT)
+
+
+def test_the_studio_comes_with_types_and_a_strict_policy():
+    fronts.check_studio(FRONT)
+
+
+def test_security_headers_are_everywhere():
+    fronts.check_headers(FRONT)
+
+
+def test_large_bodies_are_refused_in_json():
+    fronts.check_large_bodies(FRONT)
+
+
+def test_tokens_are_not_held_back():
+    fronts.check_first_token_is_not_held_back(FRONT, STACK)
 
 
 def test_a_client_that_leaves_frees_its_sequence():
-    with contextlib.closing(http.client.HTTPSConnection('localhost', PORT, timeout=PATIENCE, context=TLS)) as c:
-        c.request('POST', '/v1/chat/completions', json.dumps({
-            'model': 'halo-demo', 'messages': [{'role': 'user', 'content': 'Tell me a long story.'}], 'stream': True,
-            'max_tokens': 1900, 'ignore_eos': True}), {'content-type': 'application/json'})
-        r = c.getresponse()
-        for _ in range(6):
-            assert r.readline()
-        wait_for('the sequence to show', lambda: STACK.metric('vllm:num_requests_running') >= 1)
-    wait_for('the sequence to be gone', lambda: STACK.metric('vllm:num_requests_running') == 0)
+    fronts.check_leaving(FRONT, STACK)
+
+
+def test_a_request_waits_while_the_gateway_restarts():
+    with fronts.caddy(f'127.0.0.1:{STACK.port}') as front:
+        fronts.check_requests_wait_for_a_restart(front, STACK)
+
+
+def test_a_killed_gateway_never_makes_a_stream_look_whole():
+    """Caddy before 2.7.6 ends it cleanly, with every transport; [DONE] is missing all the same."""
+    upstreams = [f'unix/{STACK.run}/gateway.http', f'127.0.0.1:{STACK.port}', f'h2c://127.0.0.1:{STACK.port}']
+    for upstream in upstreams:
+        with tempfile.NamedTemporaryFile('w', suffix='.Caddyfile') as f:
+            f.write('{\n\tadmin off\n\tskip_install_trust\n}\n{$HALO_SITE} {\n\treverse_proxy {$HALO_UPSTREAM}\n}\n')
+            f.flush()
+            with fronts.caddy(upstream, f.name) as front:
+                for http, (status, is_whole) in fronts.cut_streams(front, STACK).items():
+                    assert not is_whole, (upstream, http)
+                    assert (status == 0) == (version() < (2, 7, 6)), (upstream, http, status)
 
 
 if __name__ == '__main__':
-    with Stack() as STACK, caddy(STACK) as (PORT, TLS):
+    with Stack() as STACK, fronts.caddy(f'unix/{STACK.run}/gateway.http') as FRONT:
         main(sys.modules['__main__'])
