@@ -26,7 +26,7 @@
 #include "kernels/glu/glu.h"
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/head/head.h"
-#include "kernels/head8/head8.h"
+#include "kernels/planes/planes.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/residual/residual.h"
 #include "kernels/rmsnorm/rmsnorm.h"

@@ -104,6 +104,14 @@ uint64_t backend_cpu_block_bytes(const struct model *m, enum kv_type type)
     return (uint64_t)c->n_layers * c->n_kv_heads * part_bytes(c, type);
 }
 
+uint64_t backend_cpu_head_bytes(const struct backend *b)
+{
+    const struct cpu *c = (const struct cpu *)b;
+    const struct model_config *m = &c->model->config;
+    return c->fast_head != NULL ? fast_head_bytes_read(c->fast_head)
+                                : (uint64_t)m->n_vocab * m->n_hidden * sizeof(uint16_t);
+}
+
 static void cpu_free(struct backend *b)
 {
     struct cpu *c = (struct cpu *)b;

@@ -21,11 +21,15 @@ struct backend_cpu_config {
     uint32_t n_blocks;
     uint32_t max_rows;
     uint32_t max_logits;
-    bool has_fast_head; /* keeps an 8-bit copy of the head for steps that want top logits only */
+    bool
+        has_fast_head; /* keeps a copy of the head in bit planes for steps that want top logits only */
 };
 
 /* Bytes of one KV block of this model. */
 uint64_t backend_cpu_block_bytes(const struct model *m, enum kv_type type);
+
+/* Bytes of the LM head that a step with one token has read on average so far. */
+uint64_t backend_cpu_head_bytes(const struct backend *b);
 
 /* ERR_NOMEM when the KV blocks or the activations do not fit into memory. */
 MUST_CHECK enum err backend_cpu_new(const struct backend_cpu_config *config,

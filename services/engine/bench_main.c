@@ -56,7 +56,7 @@ static const struct opt TABLE[] = {
     OPT_CHOICE_ROW(struct asked, kv_type, "kv-type", "f16", KV_TYPES, "numbers in the KV cache"),
     OPT_CHOICE_ROW(
         struct asked, head, "head", "fast", "fast|full",
-        "LM head: fast reads 8 bits per weight and gives a greedy choice the bits of full"),
+        "LM head: fast reads bit planes of a copy and gives a greedy choice the bits of full"),
     OPT_BOOL_ROW(struct asked, does_copy_weights, "copy-weights", "true",
                  "with --model: copy the weights into huge pages, as halo-engine does"),
     OPT_U32_ROW(struct asked, runs, "runs", "3", 1, BENCH_MAX_RUNS, "N", "repetitions"),

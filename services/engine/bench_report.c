@@ -57,7 +57,7 @@ static void print_machine(FILE *to, const struct bench_config *c, const struct b
     (void)fprintf(to, "\nmodel     %s: %.1f M ternary weights, %s\n", m->config.name,
                   (double)bench_model_n_weights(m) * 1e-6, model_packing_name(m));
     (void)fprintf(to, "per token %.1f MB codes, %.1f MB head, %.1f kB KV (%s) per position\n\n",
-                  (double)bench_model_code_bytes(m) * 1e-6, (double)bench_head_bytes(c) * 1e-6,
+                  (double)bench_model_code_bytes(m) * 1e-6, (double)r->head_bytes * 1e-6,
                   kv_bytes_per_position(c) * 1e-3, kv_type_name(c->kv_type));
 }
 
@@ -142,14 +142,14 @@ static json_t *json_machine(const struct bench_config *c, const struct bench_res
                      "int8_macs_per_s", json_stat(&r->int8_limit));
 }
 
-static json_t *json_model(const struct bench_config *c)
+static json_t *json_model(const struct bench_config *c, const struct bench_results *r)
 {
     const struct model *m = c->model;
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "name", m->config.name, "packing",
                      model_packing_name(m), "weights", (json_int_t)bench_model_n_weights(m),
                      "code_bytes", (json_int_t)bench_model_code_bytes(m), "head_bytes",
-                     (json_int_t)bench_head_bytes(c), "kv_bytes_per_position",
-                     kv_bytes_per_position(c), "kv_type", kv_type_name(c->kv_type));
+                     (json_int_t)r->head_bytes, "kv_bytes_per_position", kv_bytes_per_position(c),
+                     "kv_type", kv_type_name(c->kv_type));
 }
 
 bool bench_report_json(FILE *to, const struct bench_config *c, const struct bench_results *r)
@@ -164,7 +164,7 @@ bool bench_report_json(FILE *to, const struct bench_config *c, const struct benc
                                "weight_bytes", (json_int_t)c->weight_bytes, "kv_bytes",
                                (json_int_t)r->kv_bytes, "ratio", memory_ratio(c, r));
     json_t *all = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "halo_bench", 1, "version",
-                            opt_version(), "machine", json_machine(c, r), "model", json_model(c),
+                            opt_version(), "machine", json_machine(c, r), "model", json_model(c, r),
                             "results", results, "batched", batches, "memory", memory);
     bool is_done = all != NULL && json_dumpf(all, to, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) == 0;
     json_decref(all);

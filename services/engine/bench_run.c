@@ -11,7 +11,6 @@
 #include "common/mem.h"
 #include "services/engine/backend_cpu.h"
 #include "services/engine/bench_limits.h"
-#include "services/engine/fast_head.h"
 #include "services/engine/kv.h"
 #include "services/engine/pool.h"
 #include "services/engine/sampler.h"
@@ -140,11 +139,6 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
 
 /* ---- measurements ---- */
 
-uint64_t bench_head_bytes(const struct bench_config *c)
-{
-    return c->has_fast_head ? fast_head_bytes(c->model) : bench_model_head_bytes(c->model);
-}
-
 static void measure_limits(struct bench *b, double *ret_read, double *ret_int8)
 {
     *ret_read = bench_limits_read(b->limits);
@@ -203,8 +197,6 @@ static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
     r->depth = depth;
     r->kv_bytes_per_token =
         (double)backend_cpu_block_bytes(m, b->config->kv_type) / KV_BLOCK * (depth + (n + 1) / 2.0);
-    r->bytes_per_token = (double)bench_model_code_bytes(m) + (double)bench_head_bytes(b->config) +
-                         r->kv_bytes_per_token;
     double speeds[BENCH_MAX_RUNS];
     double shares[BENCH_MAX_RUNS];
     double reads[BENCH_MAX_RUNS];
@@ -217,11 +209,14 @@ static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
         if (e)
             return e;
         speeds[i] = n / ((double)(clock_now_ns() - t0) * 1e-9);
+        r->bytes_per_token = (double)bench_model_code_bytes(m) +
+                             (double)backend_cpu_head_bytes(b->backend) + r->kv_bytes_per_token;
         shares[i] = speeds[i] * r->bytes_per_token / read;
         reads[i] = read;
     }
     r->speed = stat_of(speeds, b->config->runs);
     r->share = stat_of(shares, b->config->runs);
+    b->results->head_bytes = backend_cpu_head_bytes(b->backend);
     explain_loss(b->results, r, stat_of(reads, b->config->runs).median);
     return ERR_OK;
 }

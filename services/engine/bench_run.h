@@ -66,6 +66,7 @@ struct bench_batch {
 struct bench_results {
     struct bench_stat read_limit; /* bytes per second */
     struct bench_stat int8_limit; /* multiply-adds per second */
+    uint64_t head_bytes; /* of the head that a greedy token read, on average */
     uint32_t n_results;
     struct bench_result results[BENCH_MAX_RESULTS];
     uint64_t peak_bytes; /* resident, of this process but for the buffer of bench_limits */
@@ -76,9 +77,6 @@ struct bench_results {
 
 /* Positions of the longest sequence that these measurements take. */
 uint32_t bench_positions(const struct bench_config *c);
-
-/* Bytes of the head that a greedy token reads. */
-uint64_t bench_head_bytes(const struct bench_config *c);
 
 /* Calls note(text) before each measurement. ERR_NOMEM when the KV cache does not fit. */
 MUST_CHECK enum err bench_run(const struct bench_config *config, void (*note)(const char *what),

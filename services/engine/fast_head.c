@@ -13,6 +13,7 @@
 enum {
     TASKS_PER_THREAD = 4,
     ROWS_ALIGN = 16, /* rows per task: a multiple of a cache line of floats */
+    FEW_ROWS = 8, /* of one range: computed from the full head at once */
 };
 
 struct fast_head {
@@ -23,16 +24,28 @@ struct fast_head {
     uint32_t n_ranges;
     void *memory; /* the copy */
     size_t memory_bytes;
-    struct head8 packed;
-    struct head8_input x;
+    struct planes packed;
+    struct planes_input x;
+    int32_t *sums; /* [max_tokens][vocab] */
     float *lower; /* [max_tokens][vocab] */
     float *least; /* [max_tokens] a logit below this is not wanted */
+    uint32_t *
+        rows; /* [vocab] each range's rows that are still in question, from its first row's place on */
+    uint32_t *n_rows; /* [n_ranges] */
 
     const float *h; /* of the run in progress */
     const uint32_t *n_top;
     float *logits; /* upper bounds first */
+    unsigned plane; /* being read */
+    uint64_t n_runs;
     _Atomic uint64_t n_rescored;
+    _Atomic uint64_t n_read[PLANES]; /* rows of each plane */
 };
+
+static uint32_t range_start(const struct fast_head *f, uint32_t range)
+{
+    return range * f->rows_per_task;
+}
 
 static uint32_t range_end(const struct fast_head *f, uint32_t range)
 {
@@ -42,11 +55,52 @@ static uint32_t range_end(const struct fast_head *f, uint32_t range)
 
 /* ---- a run ---- */
 
-static void bound_task(void *ctx, uint32_t range)
+static void read_plane(struct fast_head *f, const struct planes_rows *rows)
+{
+    uint32_t n_vocab = f->model->config.n_vocab;
+    f->k->planes_sum(&f->packed, f->plane, &f->x, rows, f->sums, n_vocab);
+    f->k->planes_bound(&f->packed, f->plane, &f->x, rows, f->sums, f->lower, f->logits, n_vocab);
+    atomic_fetch_add_explicit(&f->n_read[f->plane], rows->n, memory_order_relaxed);
+}
+
+static void first_task(void *ctx, uint32_t range)
 {
     struct fast_head *f = ctx;
-    f->k->head8_bounds(&f->packed, &f->x, range * f->rows_per_task, range_end(f, range), f->lower,
-                       f->logits, f->model->config.n_vocab);
+    uint32_t first = range_start(f, range);
+    uint32_t n = range_end(f, range) - first;
+    read_plane(f, &(struct planes_rows){.first = first, .n = n});
+    for (uint32_t i = 0; i < n; i++)
+        f->rows[first + i] = first + i;
+    f->n_rows[range] = n;
+}
+
+/* Keeps the rows that may be among the largest of some token; gives the others up. */
+static void keep_rows(struct fast_head *f, uint32_t range)
+{
+    uint32_t n_vocab = f->model->config.n_vocab;
+    uint32_t *rows = f->rows + range_start(f, range);
+    uint32_t n_kept = 0;
+    for (uint32_t i = 0; i < f->n_rows[range]; i++) {
+        uint32_t r = rows[i];
+        bool is_kept = false;
+        for (uint32_t t = 0; t < f->x.n_tokens; t++)
+            is_kept |= !(f->logits[(size_t)t * n_vocab + r] < f->least[t]);
+        for (uint32_t t = 0; t < f->x.n_tokens && !is_kept; t++)
+            f->logits[(size_t)t * n_vocab + r] = -INFINITY;
+        rows[n_kept] = r;
+        n_kept += is_kept;
+    }
+    f->n_rows[range] = n_kept;
+}
+
+/* A few rows are computed sooner than narrowed down. */
+static void next_task(void *ctx, uint32_t range)
+{
+    struct fast_head *f = ctx;
+    keep_rows(f, range);
+    if (f->n_rows[range] > FEW_ROWS)
+        read_plane(f, &(struct planes_rows){.list = f->rows + range_start(f, range),
+                                            .n = f->n_rows[range]});
 }
 
 /* Puts v into the heap of the n largest so far, its smallest on top, in place of that one. */
@@ -89,26 +143,37 @@ static void least_task(void *ctx, uint32_t token)
 }
 
 /* Upper bounds are never NaN: the radius is positive, and infinite where a row is not finite. */
-static void finish_task(void *ctx, uint32_t i)
+static void finish_task(void *ctx, uint32_t range)
 {
     struct fast_head *f = ctx;
     const struct model_config *c = &f->model->config;
-    uint32_t token = i / f->n_ranges;
-    uint32_t range = i % f->n_ranges;
-    float *logits = f->logits + (size_t)token * c->n_vocab;
-    float least = f->least[token];
-    struct head_input in = {
-        .h = f->h + (size_t)token * c->n_hidden, .stride = c->n_hidden, .n_tokens = 1};
+    const uint32_t *rows = f->rows + range_start(f, range);
     uint32_t n_rescored = 0;
-    for (uint32_t r = range * f->rows_per_task; r < range_end(f, range); r++) {
-        if (logits[r] < least) {
-            logits[r] = -INFINITY;
-        } else {
-            f->k->head_logits(f->model->head, c->n_hidden, &in, r, r + 1, logits, c->n_vocab);
-            n_rescored++;
+    keep_rows(f, range);
+    for (uint32_t t = 0; t < f->x.n_tokens; t++) {
+        float *logits = f->logits + (size_t)t * c->n_vocab;
+        struct head_input in = {
+            .h = f->h + (size_t)t * c->n_hidden, .stride = c->n_hidden, .n_tokens = 1};
+        for (uint32_t i = 0; i < f->n_rows[range]; i++) {
+            uint32_t r = rows[i];
+            if (logits[r] < f->least[t]) {
+                logits[r] = -INFINITY;
+            } else {
+                f->k->head_logits(f->model->head, c->n_hidden, &in, r, r + 1, logits, c->n_vocab);
+                n_rescored++;
+            }
         }
     }
     atomic_fetch_add_explicit(&f->n_rescored, n_rescored, memory_order_relaxed);
+}
+
+/* Whether a further plane is worth reading for some range. */
+static bool are_many_in_question(const struct fast_head *f)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < f->n_ranges; i++)
+        most = f->n_rows[i] > most ? f->n_rows[i] : most;
+    return most > FEW_ROWS;
 }
 
 bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, uint32_t n_tokens,
@@ -117,16 +182,22 @@ bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, u
     size_t n_hidden = f->model->config.n_hidden;
     for (uint32_t t = 0; t < n_tokens; t++) {
         ASSERT(n_top[t] >= 1 && n_top[t] <= FAST_HEAD_MAX_TOP);
-        if (!head8_quantize(h + t * n_hidden, n_hidden, &f->x, t))
+        if (!planes_quantize(h + t * n_hidden, n_hidden, &f->x, t))
             return false;
     }
     f->h = h;
     f->n_top = n_top;
     f->logits = logits;
     f->x.n_tokens = n_tokens;
-    pool_run(f->pool, f->n_ranges, bound_task, f);
+    f->n_runs++;
+    f->plane = 0;
+    pool_run(f->pool, f->n_ranges, first_task, f);
     pool_run(f->pool, n_tokens, least_task, f);
-    pool_run(f->pool, n_tokens * f->n_ranges, finish_task, f);
+    for (f->plane = 1; f->plane < PLANES && are_many_in_question(f); f->plane++) {
+        pool_run(f->pool, f->n_ranges, next_task, f);
+        pool_run(f->pool, n_tokens, least_task, f);
+    }
+    pool_run(f->pool, f->n_ranges, finish_task, f);
     return true;
 }
 
@@ -154,16 +225,23 @@ uint64_t fast_head_n_rescored(const struct fast_head *f)
     return f->n_rescored;
 }
 
-/* ---- the copy ---- */
-
-static size_t row_bytes(const struct model *m)
+uint64_t fast_head_bytes_read(const struct fast_head *f)
 {
-    return head8_stride(m->config.n_hidden) + 3 * sizeof(float);
+    const struct model_config *c = &f->model->config;
+    uint64_t bytes = f->n_rescored * 2 * c->n_hidden;
+    for (unsigned k = 0; k < PLANES; k++)
+        bytes += f->n_read[k] * (planes_row_bytes(c->n_hidden, k) + 3 * sizeof(float));
+    return f->n_runs > 0 ? bytes / f->n_runs : 0;
 }
+
+/* ---- the copy ---- */
 
 uint64_t fast_head_bytes(const struct model *m)
 {
-    return (uint64_t)m->config.n_vocab * row_bytes(m);
+    uint64_t row = (2 + PLANES) * sizeof(float); /* scale, norm, err */
+    for (unsigned k = 0; k < PLANES; k++)
+        row += planes_row_bytes(m->config.n_hidden, k);
+    return m->config.n_vocab * row;
 }
 
 static void pack_task(void *ctx, uint32_t range)
@@ -173,39 +251,57 @@ static void pack_task(void *ctx, uint32_t range)
     float *w = mem_zalloc(n, sizeof *w);
     for (uint32_t r = range * f->rows_per_task; r < range_end(f, range); r++) {
         f->k->f16_decode(f->model->head + r * n, n, w);
-        f->k->head8_pack(w, &f->packed, r);
+        f->k->planes_pack(w, &f->packed, r);
     }
     free(w);
 }
 
-static bool take_memory(struct fast_head *f, uint32_t max_tokens)
+/* The copy in one mapping: planes one after the other, then what stands beside each row. */
+static bool map_copy(struct fast_head *f)
 {
-    uint32_t n_vocab = f->model->config.n_vocab;
-    size_t stride = head8_stride(f->model->config.n_hidden);
-    f->memory_bytes = (size_t)n_vocab * row_bytes(f->model);
+    const struct model_config *c = &f->model->config;
+    f->memory_bytes = (size_t)fast_head_bytes(f->model);
     void *p =
         mmap(NULL, f->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return false;
     (void)madvise(p, f->memory_bytes, MADV_HUGEPAGE);
     f->memory = p;
-    f->packed.q = p;
-    f->packed.scale = (void *)(f->packed.q + n_vocab * stride);
-    f->packed.err = f->packed.scale + n_vocab;
-    f->packed.norm = f->packed.err + n_vocab;
+    uint8_t *at = p;
+    for (unsigned k = 0; k < PLANES; k++) {
+        f->packed.plane[k] = at;
+        at += c->n_vocab * planes_row_bytes(c->n_hidden, k);
+    }
+    float *beside = (void *)at;
+    f->packed.scale = beside;
+    f->packed.norm = beside + c->n_vocab;
+    for (unsigned k = 0; k < PLANES; k++)
+        f->packed.err[k] = beside + (size_t)(2 + k) * c->n_vocab;
+    return true;
+}
+
+static bool take_memory(struct fast_head *f, uint32_t max_tokens)
+{
+    uint32_t n_vocab = f->model->config.n_vocab;
+    size_t stride = planes_stride(f->model->config.n_hidden);
+    f->sums = malloc(max_tokens * (size_t)n_vocab * sizeof *f->sums);
     f->lower = malloc(max_tokens * (size_t)n_vocab * sizeof *f->lower);
-    f->x.p = aligned_alloc(64, max_tokens * stride * sizeof *f->x.p);
+    f->x.hi = aligned_alloc(64, max_tokens * stride);
+    f->x.lo = aligned_alloc(64, max_tokens * stride);
+    f->x.total = mem_zalloc(max_tokens, sizeof *f->x.total);
     f->x.xs = mem_zalloc(max_tokens, sizeof *f->x.xs);
     f->x.a = mem_zalloc(max_tokens, sizeof *f->x.a);
     f->x.b = mem_zalloc(max_tokens, sizeof *f->x.b);
     f->least = mem_zalloc(max_tokens, sizeof *f->least);
-    return f->lower != NULL && f->x.p != NULL;
+    f->rows = mem_zalloc(n_vocab, sizeof *f->rows);
+    f->n_rows = mem_zalloc(f->n_ranges, sizeof *f->n_rows);
+    return map_copy(f) && f->sums != NULL && f->lower != NULL && f->x.hi != NULL && f->x.lo != NULL;
 }
 
 enum err fast_head_new(const struct model *m, const struct kernels *k, struct pool *pool,
                        uint32_t max_tokens, struct fast_head **ret_head)
 {
-    if (m->config.n_hidden > HEAD8_MAX_COLS)
+    if (m->config.n_hidden > PLANES_MAX_COLS)
         return ERR_RANGE;
     struct fast_head *f = mem_zalloc(1, sizeof *f);
     f->model = m;
@@ -231,8 +327,13 @@ void fast_head_free(struct fast_head *f)
         return;
     if (f->memory != NULL)
         (void)munmap(f->memory, f->memory_bytes);
+    free(f->sums);
     free(f->lower);
-    free(f->x.p);
+    free(f->rows);
+    free(f->n_rows);
+    free(f->x.hi);
+    free(f->x.lo);
+    free(f->x.total);
     free(f->x.xs);
     free(f->x.a);
     free(f->x.b);

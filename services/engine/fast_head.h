@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* fast_head: the largest logits with the bits of the full head, for half of its bytes.
+/* fast_head: the largest logits with the bits of the full head, for 40 % of its bytes or less.
  *
- * Beside the f16 head stands a copy in 8 bits (kernels/head8: half the head's size and 12 bytes a
- * row). A pass over it bounds each logit from both sides. With L the n-th largest lower bound, a row
- * whose upper bound is below L is below n others: it is given -inf. All other rows, a few dozen as a
- * rule, are computed from the f16 head by the usual kernel. In the worst case (all rows nearly equal)
- * that is all of them, one and a half times the cost of the full head.
- *
- * Greedy decode of one sequence, random 2b4t shape, AVX-512, two threads of an AMD EPYC (Zen 5)
- * shared with other work, medians of 5 runs (halo-bench --pp 0 --tg 64 --runs 5 --head full, fast):
- *   2b4t 33.0 -> 41.4 tokens/s, 700m 123 -> 135, demo (in cache) 2554 -> 4322; the copy takes 330,
- *   50 and 6 MB.
+ * Beside the f16 head stands a copy in 8 bits that is read plane by plane (kernels/planes). Four bits
+ * of all rows bound each logit from both sides. With L the n-th largest lower bound, a row whose
+ * upper bound is below L is below n others: it is given -inf. Of the rows still in question two more bits are
+ * read, then one more, then the last, and L rises each time; what is left, a few dozen rows as a rule, is
+ * computed from the f16 head by the usual kernel. In the worst case (all rows nearly equal) that is all of
+ * them, one and a half times the cost of the full head.
  *
  * Called by the backend's thread; the work is shared among the pool. */
 #ifndef HALO_ENGINE_FAST_HEAD_H
@@ -45,7 +41,10 @@ bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uin
 /* Rows computed from the full head so far. */
 uint64_t fast_head_n_rescored(const struct fast_head *f);
 
-/* Bytes of the copy that a pass reads. */
+/* Bytes that a run has read on average: of the copy, and of the full head. */
+uint64_t fast_head_bytes_read(const struct fast_head *f);
+
+/* Memory that the copy takes. */
 uint64_t fast_head_bytes(const struct model *m);
 
 #endif

@@ -21,9 +21,10 @@ static const struct opt TABLE[] = {
                 "distinguishes the engines of one router in logs and status"),
     OPT_CHOICE_ROW(struct options, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512|neon",
                    "instruction set of the kernels; all give the same bits"),
-    OPT_CHOICE_ROW(struct options, head, "head", "fast", "fast|full",
-                   "LM head: fast keeps an 8-bit copy, half as large again, that lets greedy and "
-                   "top-k replies read half the bytes; the replies are the same"),
+    OPT_CHOICE_ROW(
+        struct options, head, "head", "fast", "fast|full",
+        "LM head: fast keeps a copy in bit planes, half as large again, that lets greedy and "
+        "top-k replies read less than half of the bytes; the replies are the same"),
     OPT_BOOL_ROW(struct options, does_verify, "verify", "true",
                  "compare every section of the model file with its SHA-256 at the start"),
     OPT_BOOL_ROW(

@@ -2,7 +2,8 @@
 /* Speed of the kernels on one thread, per instruction set, beside what the machine can do at the same
  * moment: reading memory, multiply-adds of int8 and of f32 in registers.
  *
- *   build/tests/kernels/kernels_bench [part ...]  parts: gemv gemm packings head attention rows
+ *   build/tests/kernels/kernels_bench [part ...]  parts: gemv gemm packings head planes attention
+ *                                    rows
  *
  * Kernel and limit run in turns, REPEATS times; each figure is a median. Time is the thread's
  * processor time, so other processes disturb it only through the caches and the memory they use.
@@ -409,6 +410,70 @@ static void bench_head(const struct kernels *k)
     }
 }
 
+/* One plane of a head from memory (64128 x 2560) and from a cache (2048 x 512), and the bounds. */
+struct planes_work {
+    const struct kernels *k;
+    struct planes w;
+    struct planes_input x;
+    struct planes_rows rows;
+    int32_t *sums;
+    float *lower, *upper;
+    unsigned plane;
+    size_t n_calls;
+};
+
+static void planes_run(void *arg)
+{
+    struct planes_work *p = arg;
+    for (size_t i = 0; i < p->n_calls; i++) {
+        p->k->planes_sum(&p->w, p->plane, &p->x, &p->rows, p->sums, p->rows.n);
+        p->k->planes_bound(&p->w, p->plane, &p->x, &p->rows, p->sums, p->lower, p->upper,
+                           p->rows.n);
+    }
+}
+
+static void bench_planes_of(const struct kernels *k, uint32_t n_rows, uint32_t n_cols)
+{
+    enum { TOKENS = 4 };
+    struct planes_work p = {.k = k, .w.n_cols = n_cols, .rows.n = n_rows};
+    const struct limit read = read_limit();
+    size_t stride = planes_stride(n_cols);
+    float *h = random_floats(n_cols);
+    p.w.scale = random_floats(n_rows);
+    p.w.norm = random_floats(n_rows);
+    p.x = (struct planes_input){.hi = alloc(TOKENS * stride),
+                                .lo = alloc(TOKENS * stride),
+                                .total = alloc(TOKENS * sizeof(int32_t)),
+                                .xs = alloc(TOKENS * sizeof(float)),
+                                .a = alloc(TOKENS * sizeof(float)),
+                                .b = alloc(TOKENS * sizeof(float))};
+    p.sums = alloc((size_t)TOKENS * n_rows * sizeof *p.sums);
+    p.lower = alloc((size_t)TOKENS * n_rows * sizeof *p.lower);
+    p.upper = alloc((size_t)TOKENS * n_rows * sizeof *p.upper);
+    for (size_t t = 0; t < TOKENS; t++) {
+        (void)planes_quantize(h, n_cols, &p.x, t);
+    }
+    for (p.plane = 0; p.plane < PLANES; p.plane++) {
+        size_t bytes = n_rows * planes_row_bytes(n_cols, p.plane);
+        p.w.plane[p.plane] = alloc(bytes);
+        memset(p.w.plane[p.plane], 0x5a, bytes);
+        p.w.err[p.plane] = random_floats(n_rows);
+        p.n_calls = 1 + (8u << 20) / bytes;
+        for (p.x.n_tokens = 1; p.x.n_tokens <= TOKENS; p.x.n_tokens *= TOKENS) {
+            printf("plane %u %-7s %ux%u tokens %u: ", p.plane, k->isa_name, n_rows, n_cols,
+                   p.x.n_tokens);
+            print_speed("GB/s", "read",
+                        measure(planes_run, &p, (double)(bytes * p.n_calls), &read));
+        }
+    }
+}
+
+static void bench_planes(const struct kernels *k)
+{
+    bench_planes_of(k, 64128, 2560);
+    bench_planes_of(k, 2048, 512);
+}
+
 struct heads {
     void (*run)(const struct attention *a);
     struct attention a;
@@ -598,6 +663,9 @@ int main(int argc, char **argv)
         }
         if (is_wanted(argc, argv, "head")) {
             bench_head(k);
+        }
+        if (is_wanted(argc, argv, "planes")) {
+            bench_planes(k);
         }
         if (is_wanted(argc, argv, "attention")) {
             bench_attention(k, level);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* Bits are cut out of bytes and multiplied by vpmaddubsw. A pair of products is at most 2 * 15 * 128, and
+ * at most two such pairs (8 of 2 * 128) are added up in 16 bits. */
+#include <immintrin.h>
+
+#include "kernels/planes/planes.h"
+#include "kernels/planes/planes_walk.h"
+
+void planes_pack_avx2(const float *w, const struct planes *to, size_t row)
+{
+    planes_pack_row(w, to, row);
+}
+
+INLINE __m256i load(const void *from)
+{
+    return _mm256_loadu_si256((const __m256i *)from);
+}
+
+/* One row and one token: the products of 32 bytes of the plane, in 32-bit lanes: 128 high + low. */
+INLINE __m256i half_dot(unsigned bits, __m256i v, const int8_t *hi, const int8_t *lo)
+{
+    const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
+    __m256i high = _mm256_setzero_si256();
+    __m256i low = _mm256_setzero_si256();
+    UNROLL
+    for (unsigned g = 0; g < 8 / bits; g++) {
+        __m256i u = _mm256_and_si256(_mm256_srli_epi16(v, (int)(g * bits)), mask);
+        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(u, load(hi + 64 * (size_t)g)));
+        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(u, load(lo + 64 * (size_t)g)));
+    }
+    return _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(128)),
+                            _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
+}
+
+INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
+                const struct planes_input *x, size_t t0, size_t stride,
+                int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])
+{
+    const int8_t *hi = x->hi + t0 * stride;
+    const int8_t *lo = x->lo + t0 * stride;
+    __m256i acc[PLANES_TILE_ROWS][PLANES_TILE_TOKENS];
+    UNROLL
+    for (size_t r = 0; r < PLANES_TILE_ROWS; r++) {
+        UNROLL
+        for (size_t t = 0; t < tokens; t++) {
+            acc[r][t] = _mm256_setzero_si256();
+        }
+    }
+    for (size_t at = 0; at < stride / 8 * bits; at += 32) {
+        size_t c = at / 64 * 64 * (8 / bits) + at % 64;
+        UNROLL
+        for (size_t r = 0; r < PLANES_TILE_ROWS; r++) {
+            _mm_prefetch((const char *)tile->ahead[r] + at, _MM_HINT_T0);
+            __m256i v = load(tile->row[r] + at);
+            UNROLL
+            for (size_t t = 0; t < tokens; t++) {
+                acc[r][t] = _mm256_add_epi32(
+                    acc[r][t], half_dot(bits, v, hi + t * stride + c, lo + t * stride + c));
+            }
+        }
+    }
+    UNROLL
+    for (size_t t = 0; t < tokens; t++) {
+        __m256i ab = _mm256_hadd_epi32(acc[0][t], acc[1][t]);
+        __m256i cd = _mm256_hadd_epi32(acc[2][t], acc[3][t]);
+        __m256i s = _mm256_hadd_epi32(ab, cd);
+        _mm_storeu_si128((__m128i *)(void *)out[t],
+                         _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+    }
+}
+
+#define DOT(bits, tokens)                                                                          \
+    static void dot_##bits##_##tokens(const struct planes_tile *tile,                              \
+                                      const struct planes_input *x, size_t t0, size_t stride,      \
+                                      int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])           \
+    {                                                                                              \
+        dot(bits, tokens, tile, x, t0, stride, out);                                               \
+    }
+DOT(4, 1)
+DOT(4, 2)
+DOT(2, 1)
+DOT(2, 2)
+DOT(1, 1)
+DOT(1, 2)
+
+void planes_sum_avx2(const struct planes *w, unsigned k, const struct planes_input *x,
+                     const struct planes_rows *rows, int32_t *sums, size_t y_stride)
+{
+    static planes_dot *const ONE[PLANES] = {dot_4_1, dot_2_1, dot_1_1, dot_1_1};
+    static planes_dot *const MANY[PLANES] = {dot_4_2, dot_2_2, dot_1_2, dot_1_2};
+    planes_walk(w, k, x, rows, sums, y_stride, ONE[k], MANY[k]);
+}
+
+void planes_bound_avx2(const struct planes *w, unsigned k, const struct planes_input *x,
+                       const struct planes_rows *rows, const int32_t *sums, float *lower,
+                       float *upper, size_t y_stride)
+{
+    planes_bound_rows(w, k, x, rows, sums, lower, upper, y_stride);
+}

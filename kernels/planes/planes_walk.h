@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* The walk over rows and tokens that all vector variants of planes_sum share. */
+#ifndef HALO_KERNELS_PLANES_PLANES_WALK_H
+#define HALO_KERNELS_PLANES_PLANES_WALK_H
+
+#include "kernels/planes/planes_row.h"
+#include "kernels/unroll.h"
+
+enum { PLANES_TILE_ROWS = 4, PLANES_TILE_TOKENS = 2 };
+
+/* Rows of one plane that are multiplied together, and what to fetch while they are: processors do not
+ * see a stream in rows of some hundred bytes that are read side by side. Past the last row both repeat. */
+struct planes_tile {
+    const uint8_t *row[PLANES_TILE_ROWS];
+    const uint8_t *ahead[PLANES_TILE_ROWS];
+    uint32_t id[PLANES_TILE_ROWS];
+};
+
+typedef void planes_dot(const struct planes_tile *tile, const struct planes_input *x, size_t t0,
+                        size_t stride, int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS]);
+
+INLINE uint32_t planes_row_id(const struct planes_rows *rows, size_t i)
+{
+    i = i < rows->n ? i : rows->n - 1;
+    return rows->list != NULL ? rows->list[i] : rows->first + (uint32_t)i;
+}
+
+INLINE void planes_set_tile(struct planes_tile *tile, const struct planes *w, unsigned k,
+                            const struct planes_rows *rows, size_t i)
+{
+    enum { AHEAD_BYTES = 8192 };
+    size_t bytes = planes_row_bytes(w->n_cols, k);
+    size_t tiles = (AHEAD_BYTES + PLANES_TILE_ROWS * bytes - 1) / (PLANES_TILE_ROWS * bytes);
+    for (size_t r = 0; r < PLANES_TILE_ROWS; r++) {
+        tile->id[r] = planes_row_id(rows, i + r);
+        tile->row[r] = w->plane[k] + tile->id[r] * bytes;
+        tile->ahead[r] =
+            w->plane[k] + planes_row_id(rows, i + tiles * PLANES_TILE_ROWS + r) * bytes;
+    }
+}
+
+INLINE void planes_walk(const struct planes *w, unsigned k, const struct planes_input *x,
+                        const struct planes_rows *rows, int32_t *sums, size_t y_stride,
+                        planes_dot *one, planes_dot *many)
+{
+    size_t stride = planes_stride(w->n_cols);
+    for (size_t i = 0; i < rows->n; i += PLANES_TILE_ROWS) {
+        struct planes_tile tile;
+        size_t n = rows->n - i < PLANES_TILE_ROWS ? rows->n - i : PLANES_TILE_ROWS;
+        planes_set_tile(&tile, w, k, rows, i);
+        for (size_t t0 = 0; t0 < x->n_tokens;) {
+            int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS];
+            size_t tokens = x->n_tokens - t0 >= PLANES_TILE_TOKENS ? PLANES_TILE_TOKENS : 1;
+            if (tokens == 1) {
+                one(&tile, x, t0, stride, out);
+            } else {
+                many(&tile, x, t0, stride, out);
+            }
+            for (size_t t = 0; t < tokens; t++) {
+                for (size_t r = 0; r < n; r++) {
+                    int32_t part = out[t][r] * (1 << planes_shift(k));
+                    int32_t *s = &sums[(t0 + t) * y_stride + tile.id[r]];
+                    *s = k == 0 ? part : *s + part;
+                }
+            }
+            t0 += tokens;
+        }
+    }
+}
+
+#endif
