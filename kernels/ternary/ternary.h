@@ -31,7 +31,7 @@ enum ternary_packing {
     TERNARY_PACKINGS,
 };
 
-/* So that the sums of T5 fit, see ternary_one_avx512.h. */
+/* So that the sums of T5 fit, see ternary_few_avx512.h. */
 enum { TERNARY_MAX_COLS = (1 << 18) - 128 };
 
 struct ternary_weights {

@@ -54,7 +54,7 @@ INLINE __m256i fold(__m512i acc)
 }
 
 /* The sums of the lanes of a, b, c and d. */
-INLINE __m128i finish(__m512i a, __m512i b, __m512i c, __m512i d)
+INLINE __m128i sum_rows(__m512i a, __m512i b, __m512i c, __m512i d)
 {
     __m256i ab = _mm256_hadd_epi32(fold(a), fold(b));
     __m256i cd = _mm256_hadd_epi32(fold(c), fold(d));
@@ -84,7 +84,7 @@ INLINE void run_shape(const struct ternary_tile *a, size_t rows, size_t tokens)
     __m128 w_scale = _mm_maskz_loadu_ps(mask, a->w_scale);
     UNROLL
     for (size_t t = 0; t < tokens; t++) {
-        __m128i s = finish(acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
+        __m128i s = sum_rows(acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
         __m128 v = _mm_cvtepi32_ps(_mm_sub_epi32(s, _mm_set1_epi32(a->x_sum[t])));
         v = _mm_mul_ps(_mm_mul_ps(v, _mm_set1_ps(a->x_scale[t])), w_scale);
         _mm_mask_storeu_ps(a->y + t * a->y_stride, mask, v);
@@ -118,21 +118,11 @@ void ternary_matmul_avx512(const struct ternary_weights *w, const struct quantiz
                             TILE_TOKENS,
                             {run_4x1, run_4x2, run_4x3, run_4x4, run_4x5, run_4x6},
                             {run_1x1, run_1x2, run_1x3, run_1x4, run_1x5, run_1x6}},
-                   .one = {[TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}},
-                           [TERNARY_S3] = {4, 1, {one_s3_4}, {one_s3_1}},
-                           [TERNARY_B1] = {4, 1, {one_b1_4}, {one_b1_1}}}},
-                  {.many = {4,
-                            GROUP_TOKENS,
-                            {t2_64_4x1, t2_64_4x2, t2_64_4x3, t2_64_4x4},
-                            {t2_64_1x1, t2_64_1x2, t2_64_1x3, t2_64_1x4}},
-                   .one = {[TERNARY_S3] = {4, 1, {s3_64_4x1}, {s3_64_1x1}},
-                           [TERNARY_B1] = {4, 1, {b1_64_4x1}, {b1_64_1x1}}}},
-                  {.many = {4,
-                            GROUP_TOKENS,
-                            {t2_128_4x1, t2_128_4x2, t2_128_4x3, t2_128_4x4},
-                            {t2_128_1x1, t2_128_1x2, t2_128_1x3, t2_128_1x4}},
-                   .one = {[TERNARY_S3] = {4, 1, {s3_128_4x1}, {s3_128_1x1}},
-                           [TERNARY_B1] = {4, 1, {b1_128_4x1}, {b1_128_1x1}}}}},
+                   .few = {[TERNARY_T5] = FEW_SHAPES(t5),
+                           [TERNARY_S3] = FEW_SHAPES(s3),
+                           [TERNARY_B1] = FEW_SHAPES(b1)}},
+                  {.many = GROUPS_SHAPES(t2_64), .few = {[TERNARY_B1] = GROUPS_SHAPES(b1_64)}},
+                  {.many = GROUPS_SHAPES(t2_128), .few = {[TERNARY_B1] = GROUPS_SHAPES(b1_128)}}},
         .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},
     };
     ternary_walk(w, x, row0, row1, y, y_stride, &variant);

@@ -124,7 +124,6 @@ INLINE void run_groups(const struct ternary_tile *a, size_t rows, size_t tokens,
     GROUPS(t2_, rows, tokens, TERNARY_T2, 64)                                                      \
     GROUPS(t2_, rows, tokens, TERNARY_T2, 128)
 GROUPS_ONE(t2_, TERNARY_T2)
-GROUPS_ONE(s3_, TERNARY_S3)
 GROUPS_ONE(b1_, TERNARY_B1)
 GROUPS_MANY(2, 1)
 GROUPS_MANY(2, 2)

@@ -6,7 +6,7 @@
 #define HALO_KERNELS_TERNARY_TERNARY_GROUPS_AVX512_H
 
 #include "kernels/reduce_avx512.h"
-#include "kernels/ternary/ternary_one_avx512.h"
+#include "kernels/ternary/ternary_few_avx512.h"
 
 enum { GROUP_TOKENS = 4 };
 
@@ -105,24 +105,29 @@ INLINE void run_groups(const struct ternary_tile *a, size_t rows, size_t tokens,
     {                                                                                              \
         run_groups(a, rows, tokens, packing, group);                                               \
     }
-#define GROUPS_ONE(name, packing)                                                                  \
-    GROUPS(name, 4, 1, packing, 64)                                                                \
-    GROUPS(name, 1, 1, packing, 64)                                                                \
-    GROUPS(name, 4, 1, packing, 128)                                                               \
-    GROUPS(name, 1, 1, packing, 128)
-#define GROUPS_MANY(tokens)                                                                        \
+#define GROUPS_TOKENS(tokens)                                                                      \
     GROUPS(t2_, 4, tokens, TERNARY_T2, 64)                                                         \
     GROUPS(t2_, 1, tokens, TERNARY_T2, 64)                                                         \
     GROUPS(t2_, 4, tokens, TERNARY_T2, 128)                                                        \
-    GROUPS(t2_, 1, tokens, TERNARY_T2, 128)
-GROUPS_ONE(s3_, TERNARY_S3)
-GROUPS_ONE(b1_, TERNARY_B1)
-GROUPS_MANY(1)
-GROUPS_MANY(2)
-GROUPS_MANY(3)
-GROUPS_MANY(4)
-#undef GROUPS_MANY
-#undef GROUPS_ONE
+    GROUPS(t2_, 1, tokens, TERNARY_T2, 128)                                                        \
+    GROUPS(b1_, 4, tokens, TERNARY_B1, 64)                                                         \
+    GROUPS(b1_, 1, tokens, TERNARY_B1, 64)                                                         \
+    GROUPS(b1_, 4, tokens, TERNARY_B1, 128)                                                        \
+    GROUPS(b1_, 1, tokens, TERNARY_B1, 128)
+GROUPS_TOKENS(1)
+GROUPS_TOKENS(2)
+GROUPS_TOKENS(3)
+GROUPS_TOKENS(4)
+#undef GROUPS_TOKENS
 #undef GROUPS
+
+/* `many` or `few` of weights with scales of groups. */
+#define GROUPS_SHAPES(name)                                                                        \
+    {                                                                                              \
+        4, GROUP_TOKENS, {name##_4x1, name##_4x2, name##_4x3, name##_4x4},                         \
+        {                                                                                          \
+            name##_1x1, name##_1x2, name##_1x3, name##_1x4                                         \
+        }                                                                                          \
+    }
 
 #endif

@@ -9,7 +9,7 @@
 
 enum { GROUP_TOKENS = 2 };
 
-/* T5 without taking the digits out, as in ternary_one_avx512.h; but with f - 128 in place of f, which
+/* T5 without taking the digits out, as in ternary_few_avx512.h; but with f - 128 in place of f, which
  * makes trits of the digits. */
 INLINE void run_t5(const struct ternary_tile *a, size_t rows)
 {

@@ -149,7 +149,7 @@ void ternary_matmul_neon(const struct ternary_weights *w, const struct quantized
                             4,
                             {run_4x1, run_4x2, run_4x3, run_4x4},
                             {run_1x1, run_1x2, run_1x3, run_1x4}},
-                   .one = {[TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}}}},
+                   .few = {[TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}}}},
                   {.many = {2, 2, {t2_64_2x1, t2_64_2x2}, {t2_64_1x1, t2_64_1x2}}},
                   {.many = {2, 2, {t2_128_2x1, t2_128_2x2}, {t2_128_1x1, t2_128_1x2}}}},
         .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},

@@ -84,7 +84,7 @@ INLINE void run_one(const struct ternary_tile *a, size_t rows, enum ternary_pack
 }
 
 #if defined(__AVXVNNI__)
-/* T5 without taking the digits out, as in ternary_one_avx512.h. */
+/* T5 without taking the digits out, as in ternary_few_avx512.h. */
 INLINE void run_t5(const struct ternary_tile *a, size_t rows)
 {
     __m256i acc[4], next[4];

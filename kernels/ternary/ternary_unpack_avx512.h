@@ -79,19 +79,22 @@ static void b1_to_t2(const uint8_t *row, size_t n_cols, uint8_t *t2)
     convert(TERNARY_B1, row, n_cols, t2);
 }
 
-/* The five codes of each byte f: 3f >> 8, which is how many of 86 and 171 are not above f, then the
- * same with 3f & 255. */
+/* The next code of each byte f: 3f >> 8 = (f - ceil(f / 4)) >> 6. What is left of f is 3f & 255. */
+INLINE __m512i next_t5(__m512i *f)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i quarter = _mm512_avg_epu8(_mm512_avg_epu8(*f, zero), zero);
+    __m512i code = _mm512_srli_epi16(_mm512_sub_epi8(*f, quarter), 6);
+    *f = _mm512_add_epi8(*f, _mm512_add_epi8(*f, *f));
+    return _mm512_and_si512(code, _mm512_set1_epi8(3));
+}
+
 INLINE void unpack_t5(const uint8_t *unit, __m512i codes[5])
 {
-    const __m512i one = _mm512_set1_epi8(1);
-    const __m512i two = _mm512_set1_epi8(2);
     __m512i f = _mm512_loadu_si512(unit);
     UNROLL
     for (size_t k = 0; k < 5; k++) {
-        __mmask64 is_1 = _mm512_cmpge_epu8_mask(f, _mm512_set1_epi8(86));
-        __mmask64 is_2 = _mm512_cmpge_epu8_mask(f, _mm512_set1_epi8((char)171));
-        codes[k] = _mm512_mask_mov_epi8(_mm512_maskz_mov_epi8(is_1, one), is_2, two);
-        f = _mm512_add_epi8(f, _mm512_add_epi8(f, f));
+        codes[k] = next_t5(&f);
     }
 }
 

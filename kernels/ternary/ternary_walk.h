@@ -3,7 +3,7 @@
  * L2, in it tiles of tokens whose activations stay in L1, in them tiles of rows.
  *
  * Tiles for many tokens read T2; rows of the other packings become T2 first, once for all tokens, in a
- * buffer that stays in the cache. Where a packing has tiles for one token, they read it directly. */
+ * buffer that stays in the cache. Where a packing has tiles for few tokens, they read it directly. */
 #ifndef HALO_KERNELS_TERNARY_TERNARY_WALK_H
 #define HALO_KERNELS_TERNARY_TERNARY_WALK_H
 
@@ -53,7 +53,8 @@ typedef void ternary_to_t2(const uint8_t *row, size_t n_cols, uint8_t *t2);
 /* What one kind of scales has: of rows, of groups of 64, of groups of 128. */
 struct ternary_tiles {
     struct ternary_shapes many; /* T2 */
-    struct ternary_shapes one[TERNARY_PACKINGS]; /* for one token; rows = 0: none, `many` does it */
+    /* For up to two tiles of tokens; max_tokens = 0: none, `many` does it. */
+    struct ternary_shapes few[TERNARY_PACKINGS];
 };
 
 struct ternary_variant {
@@ -154,8 +155,8 @@ static inline void ternary_walk(const struct ternary_weights *w, const struct qu
     if (x->n_tokens == 0) {
         return;
     }
-    if (x->n_tokens == 1 && tiles->one[w->packing].rows > 0) {
-        shapes = &tiles->one[w->packing];
+    if (x->n_tokens <= 2 * tiles->few[w->packing].max_tokens) {
+        shapes = &tiles->few[w->packing];
         is_direct = true;
     }
     if (!is_direct) {

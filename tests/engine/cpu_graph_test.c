@@ -178,11 +178,44 @@ static void every_model_agrees_with_a_plain_pass_in_double_precision(void **stat
     }
 }
 
+/* T2 and T5 can hold the same trits: the same model then, whatever the kernels and the steps. */
+static void packing_does_not_change_the_bits(void **state)
+{
+    (void)state;
+    for (uint32_t group = 0; group <= 128; group += 64) {
+        struct testmodel t = {.seed = 20,
+                              .n_vocab = 260,
+                              .n_hidden = 128,
+                              .n_ffn = 384,
+                              .n_layers = 2,
+                              .n_heads = 4,
+                              .n_kv_heads = 2,
+                              .head_dim = 32,
+                              .n_ctx = 128,
+                              .n_scales = 1,
+                              .is_tied = true,
+                              .group = group};
+        struct model *t2 = testmodel_open(&t);
+        t.dtype = H1B_T5;
+        struct model *t5 = testmodel_open(&t);
+        float *want = run(t2, kernels_get(ISA_REF), 1, N_TOKENS);
+        for (uint32_t chunk = 1; chunk <= N_TOKENS; chunk = 5 * chunk + 1) {
+            float *got = run(t5, kernels_get(kernels_best()), 1, chunk);
+            assert_memory_equal(got, want, (size_t)N_TOKENS * 260 * sizeof *got);
+            free(got);
+        }
+        free(want);
+        model_close(t2);
+        model_close(t5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_variant_has_the_same_bits_for_every_model),
         cmocka_unit_test(every_model_agrees_with_a_plain_pass_in_double_precision),
+        cmocka_unit_test(packing_does_not_change_the_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,9 @@
 /* Speed of the kernels on one thread, per instruction set, beside what the machine can do at the same
  * moment: reading memory, multiply-adds of int8 and of f32 in registers.
  *
- *   build/tests/kernels/kernels_bench [part ...]  parts: gemv gemm packings head planes attention
- *                                    rows
+ *   build/tests/kernels/kernels_bench [part ...] [level ...]
+ *
+ * parts: gemv gemm packings head planes attention rows; levels: avx2 avxvnni avx512 neon
  *
  * Kernel and limit run in turns, REPEATS times; each figure is a median. Time is the thread's
  * processor time, so other processes disturb it only through the caches and the memory they use.
@@ -640,12 +641,28 @@ static bool is_wanted(int argc, char **argv, const char *part)
     return argc == 1;
 }
 
+/* Whether the level is named, or none is. */
+static bool is_wanted_level(int argc, char **argv, enum isa level)
+{
+    bool is_any = false;
+    for (int i = 1; i < argc; i++) {
+        enum isa named;
+        if (kernels_isa_parse(argv[i], &named)) {
+            if (named == level) {
+                return true;
+            }
+            is_any = true;
+        }
+    }
+    return !is_any;
+}
+
 int main(int argc, char **argv)
 {
     for (int i = ISA_REF + 1; i < ISA_COUNT; i++) {
         enum isa level = (enum isa)i;
         const struct kernels *k = kernels_get(level);
-        if (k == NULL) {
+        if (k == NULL || !is_wanted_level(argc, argv, level)) {
             continue;
         }
         if (is_wanted(argc, argv, "gemv")) {
