@@ -50,7 +50,7 @@ static int load(struct measure *m, const struct options *o)
     struct stage_world w;
     struct stats *s = stats_new();
     int status = EXIT_FAILURE;
-    if (stage_open(&w, m->loop, o) && measure_run(m, o, w.vocab, w.target, &w.processes, s))
+    if (stage_open(&w, m->loop, o) && measure_run(m, o, &w, s))
         status = tell(o, &w, s);
     stage_close(&w);
     stats_free(s);

@@ -83,15 +83,15 @@ static bool warm_up(struct measure *m, const struct run_config *config, uint32_t
     return ok;
 }
 
-bool measure_run(struct measure *m, const struct options *o, uint32_t vocab, struct target *target,
-                 struct processes *processes, struct stats *stats)
+bool measure_run(struct measure *m, const struct options *o, struct stage_world *w,
+                 struct stats *stats)
 {
-    struct prompts *prompts = make_prompts(o, vocab, o->seed, o->max_tokens);
+    struct prompts *prompts = make_prompts(o, w->vocab, o->seed, o->max_tokens);
     if (prompts == NULL)
         return false;
     const struct run_config config = {
         .loop = m->loop,
-        .target = target,
+        .target = w->target,
         .prompts = prompts,
         .stats = stats,
         .rate = o->rate,
@@ -104,12 +104,14 @@ bool measure_run(struct measure *m, const struct options *o, uint32_t vocab, str
         .drain_ns = (uint64_t)(o->drain_s * 1e9),
         .timeout_ns = (uint64_t)(o->timeout_s * 1e9),
         .goodput = o->goodput,
+        .received = w->fake != NULL ? fake_received : NULL,
+        .received_ctx = w->fake,
     };
     bool ok = o->warmup == 0 || warm_up(m, &config, o->warmup);
     if (ok) {
-        processes_begin(processes);
+        processes_begin(&w->processes);
         ok = go(m, &config, true);
-        processes_end(processes);
+        processes_end(&w->processes);
     }
     prompts_free(prompts);
     return ok;

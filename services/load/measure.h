@@ -8,8 +8,8 @@
 
 #include "common/loop.h"
 #include "services/load/options.h"
-#include "services/load/processes.h"
 #include "services/load/run.h"
+#include "services/load/stage.h"
 
 struct measure {
     struct loop *loop;
@@ -20,10 +20,10 @@ struct measure {
 /* Before any other thread exists. */
 MUST_CHECK enum err measure_init(struct measure *m, struct loop *loop);
 
-/* Loads the target and fills stats. vocab: ids of prompts are below it. False, and a line on stderr, if
- * the prompts cannot be made. */
-bool measure_run(struct measure *m, const struct options *o, uint32_t vocab, struct target *target,
-                 struct processes *processes, struct stats *stats);
+/* Loads what the stage has got ready and fills stats. False, and a line on stderr, if the prompts cannot
+ * be made. */
+bool measure_run(struct measure *m, const struct options *o, struct stage_world *w,
+                 struct stats *stats);
 
 /* The same for a closed loop of n_requests at the given concurrency, without warm-up and progress. */
 bool measure_closed(struct measure *m, const struct options *o, uint32_t vocab, uint64_t seed,

@@ -174,10 +174,9 @@ static bool parse_terms(const char *text, struct goodput *g)
 
 static bool parse_body(struct options *o)
 {
-    double temperature;
-    if (!real("temperature", o->temperature_text, 0, 2, &temperature))
+    if (!real("temperature", o->temperature_text, 0, 2, &o->temperature))
         return false;
-    buf_printf(&o->members, ",\"temperature\":%g", temperature);
+    buf_printf(&o->members, ",\"temperature\":%g", o->temperature);
     if (o->does_ignore_eos)
         buf_add_cstr(&o->members, ",\"ignore_eos\":true");
     if (o->body == NULL)

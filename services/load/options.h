@@ -63,6 +63,7 @@ struct options {
     double drain_s;
     double timeout_s;
     double range;
+    double temperature;
     struct goodput goodput;
     struct buf members; /* of the request's body, each after a comma */
     struct buf headers; /* of the request, each with its line end */

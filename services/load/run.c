@@ -284,6 +284,8 @@ void run_output(struct request *q, struct str text, const uint32_t *id)
         k->first_ns = now;
     k->last_ns = now;
     q->n_chunks++;
+    if (q->run->config.received != NULL)
+        q->run->config.received(q->run->config.received_ctx, 1);
     if (q->prompt.talk == NULL)
         return;
     buf_add_str(&q->text, text);

@@ -53,6 +53,8 @@ struct run_config {
     uint64_t drain_ns; /* how long replies may still come after that */
     uint64_t timeout_ns; /* of a request */
     struct goodput goodput;
+    void (*received)(void *ctx, uint32_t n); /* told of pieces of output; may be NULL */
+    void *received_ctx;
 };
 
 struct run;
