@@ -8,8 +8,10 @@
 #include "common/log.h"
 #include "common/timeslice.h"
 #include "proto/link.h"
+#include "services/load/compare.h"
 #include "services/load/measure.h"
 #include "services/load/options.h"
+#include "services/load/plot.h"
 #include "services/load/report.h"
 #include "services/load/stage.h"
 
@@ -42,6 +44,11 @@ static int tell(const struct options *o, const struct stage_world *w, const stru
         ok &= report_json(o->json, &r);
     if (o->histogram != NULL)
         ok &= report_histogram(o->histogram, &r);
+    if (o->svg != NULL) {
+        char title[300];
+        (void)snprintf(title, sizeof title, "halo-load: stage %s, %s", o->stage_name, w->model);
+        ok &= plot_write(o->svg, title, s);
+    }
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -75,7 +82,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "halo-load: cannot make an event loop: no descriptors left\n");
         return EXIT_FAILURE;
     }
-    status = load(&m, &o);
+    status = o.does_compare ? compare_run(&m, &o) : load(&m, &o);
     loop_free(loop);
     (void)link_drain(LINK_DRAIN_MS);
     options_fini(&o);

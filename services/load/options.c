@@ -244,6 +244,8 @@ static bool understand(struct options *o)
         return complain(
             "prompts", o->prompts_file,
             "no file: router and engine speak token ids; use --stage tokenizer or stack");
+    if (o->does_compare && (o->rate > 0 || o->duration_s > 0))
+        return complain("compare-engine", "with --rate or --duration", "--concurrency, --requests");
     if (o->does_compare && o->stage != STAGE_STACK)
         return complain("stage", o->stage_name, "no stage beside --compare-engine, which has both");
     if (speaks_ids)
@@ -289,6 +291,7 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
         if (!parse_terms(argv[i], &o->goodput))
             return false;
     }
+    o->does_ignore_eos |= o->does_compare; /* the same work on both sides, whatever is said */
     return parse_numbers(o) && parse_body(o) && parse_headers(o) && understand(o);
 }
 

@@ -244,8 +244,8 @@ static json_t *per_second_as_json(const struct stats *s)
 {
     json_t *list = json_array();
     size_t n = (size_t)(s->duration_ns / 1000000000U) + 1;
-    for (size_t i = 0; i < n && i < s->n_per_s; i++)
-        (void)json_array_append_new(list, json_integer(s->per_s[i]));
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(list, json_integer(stats_in_second(s, i * 10)));
     return list;
 }
 

@@ -7,7 +7,7 @@
 
 #include "common/mem.h"
 
-enum { SECONDS_MAX = 7 * 24 * 3600 };
+enum { TENTHS_MAX = 7 * 24 * 3600 * 10 };
 
 static const struct {
     const char *name;
@@ -38,21 +38,21 @@ void stats_free(struct stats *s)
     if (s == NULL)
         return;
     free(s->records);
-    free(s->per_s);
+    free(s->per_tenth);
     free(s);
 }
 
 void stats_add_chunk(struct stats *s, uint64_t at_ns, uint64_t gap_ns)
 {
-    size_t second = (size_t)(at_ns / 1000000000U);
-    second = second < SECONDS_MAX ? second : SECONDS_MAX;
-    if (second >= s->n_per_s) {
-        size_t cap = second + 64;
-        s->per_s = mem_resize(s->per_s, cap, sizeof *s->per_s);
-        memset(s->per_s + s->n_per_s, 0, (cap - s->n_per_s) * sizeof *s->per_s);
-        s->n_per_s = cap;
+    size_t tenth = (size_t)(at_ns / 100000000U);
+    tenth = tenth < TENTHS_MAX ? tenth : TENTHS_MAX;
+    if (tenth >= s->n_tenths) {
+        size_t n = tenth + 600;
+        s->per_tenth = mem_resize(s->per_tenth, n, sizeof *s->per_tenth);
+        memset(s->per_tenth + s->n_tenths, 0, (n - s->n_tenths) * sizeof *s->per_tenth);
+        s->n_tenths = n;
     }
-    s->per_s[second]++;
+    s->per_tenth[tenth]++;
     s->n_chunks++;
     if (gap_ns > 0)
         hist_add(&s->itl, gap_ns);
@@ -127,10 +127,20 @@ uint64_t stats_n_failed(const struct stats *s)
     return n;
 }
 
+uint32_t stats_in_second(const struct stats *s, size_t first_tenth)
+{
+    uint32_t n = 0;
+    for (size_t i = first_tenth; i < first_tenth + 10 && i < s->n_tenths; i++)
+        n += s->per_tenth[i];
+    return n;
+}
+
 uint32_t stats_peak_per_s(const struct stats *s)
 {
     uint32_t most = 0;
-    for (size_t i = 0; i < s->n_per_s; i++)
-        most = s->per_s[i] > most ? s->per_s[i] : most;
+    for (size_t i = 0; i < s->n_tenths; i++) {
+        uint32_t n = stats_in_second(s, i);
+        most = n > most ? n : most;
+    }
     return most;
 }

@@ -65,8 +65,8 @@ struct stats {
     uint64_t n_cached;
     uint64_t n_chunks; /* pieces of text that came, whatever became of their requests */
     uint64_t n_good; /* requests within the limits */
-    uint32_t *per_s; /* pieces in each second */
-    size_t n_per_s;
+    uint32_t *per_tenth; /* pieces in each tenth of a second */
+    size_t n_tenths;
     uint32_t peak; /* requests in flight */
     double concurrency_s; /* request seconds */
     uint64_t duration_ns; /* to the end of the last request */
@@ -91,7 +91,10 @@ uint64_t stats_n_failed(const struct stats *s);
 /* (end to end - first token) / (tokens - 1) of a request, in ns; 0 if it has less than two tokens. */
 double record_tpot(const struct record *r);
 
-/* Most pieces in one second. */
+/* Pieces in the second that begins at a tenth of a second. */
+uint32_t stats_in_second(const struct stats *s, size_t first_tenth);
+
+/* Most pieces in one second, whenever it begins. */
 uint32_t stats_peak_per_s(const struct stats *s);
 
 #endif

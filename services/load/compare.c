@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/load/compare.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ROUNDS_MAX = 100,
+    IDLE_REQUESTS = 40, /* one by one, for the first token's time */
+    IDLE_TOKENS = 2,
+};
+
+static const double GOAL_THROUGHPUT = 0.02; /* less of it */
+static const double GOAL_TTFT_MS = 1.5; /* more of it */
+static const double SPREAD_MAX = 0.03;
+
+enum { ALONE, STACK, SIDES };
+
+struct round {
+    double tokens_per_s[SIDES];
+    double ttft_ms[SIDES];
+};
+
+struct comparison {
+    struct stage_world worlds[SIDES];
+    struct round rounds[ROUNDS_MAX];
+    uint32_t n_rounds;
+    uint64_t n_failed;
+    uint64_t n_tokens[SIDES];
+};
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of values of all rounds, as `of` gives them. */
+static double median(const struct comparison *c, double (*of)(const struct round *r))
+{
+    double values[ROUNDS_MAX];
+    for (uint32_t i = 0; i < c->n_rounds; i++)
+        values[i] = of(&c->rounds[i]);
+    qsort(values, c->n_rounds, sizeof *values, compare_doubles);
+    uint32_t half = c->n_rounds / 2;
+    return c->n_rounds % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+static double alone_throughput(const struct round *r)
+{
+    return r->tokens_per_s[ALONE];
+}
+
+static double stack_throughput(const struct round *r)
+{
+    return r->tokens_per_s[STACK];
+}
+
+static double alone_ttft(const struct round *r)
+{
+    return r->ttft_ms[ALONE];
+}
+
+static double stack_ttft(const struct round *r)
+{
+    return r->ttft_ms[STACK];
+}
+
+static double lost_throughput(const struct round *r)
+{
+    return 1 - r->tokens_per_s[STACK] / r->tokens_per_s[ALONE];
+}
+
+static double added_ttft(const struct round *r)
+{
+    return r->ttft_ms[STACK] - r->ttft_ms[ALONE];
+}
+
+/* How far apart the rounds of the engine alone are: what the machine does beside. */
+static double spread(const struct comparison *c)
+{
+    double least = c->rounds[0].tokens_per_s[ALONE];
+    double most = least;
+    for (uint32_t i = 1; i < c->n_rounds; i++) {
+        double v = c->rounds[i].tokens_per_s[ALONE];
+        least = v < least ? v : least;
+        most = v > most ? v : most;
+    }
+    return (most - least) / median(c, alone_throughput);
+}
+
+/* ---- measuring --------------------------------------------------------------------------------- */
+
+static bool measure_side(struct measure *m, const struct options *o, struct comparison *c, int side,
+                         uint64_t seed, struct round *r)
+{
+    struct stage_world *w = &c->worlds[side];
+    struct stats *busy = stats_new();
+    struct stats *idle = stats_new();
+    bool ok = measure_closed(m, o, w->vocab, seed, o->concurrency, o->n_requests, o->max_tokens,
+                             w->target, busy) &&
+              measure_closed(m, o, w->vocab, ~seed, 1, IDLE_REQUESTS, IDLE_TOKENS, w->target, idle);
+    if (ok && busy->duration_ns > 0) {
+        r->tokens_per_s[side] = (double)busy->n_out / ((double)busy->duration_ns / 1e9);
+        r->ttft_ms[side] = hist_quantile(&idle->ttft, 0.5) / 1e6;
+        c->n_tokens[side] += busy->n_out;
+        c->n_failed += stats_n_failed(busy) + stats_n_failed(idle);
+    }
+    stats_free(busy);
+    stats_free(idle);
+    return ok && !m->is_interrupted;
+}
+
+static bool measure_round(struct measure *m, const struct options *o, struct comparison *c)
+{
+    struct round *r = &c->rounds[c->n_rounds];
+    uint64_t seed = o->seed + 2 * (c->n_rounds + 1);
+    int first = c->n_rounds % 2 == 0 ? ALONE : STACK;
+    if (!measure_side(m, o, c, first, seed, r) || !measure_side(m, o, c, 1 - first, seed, r))
+        return false;
+    c->n_rounds++;
+    (void)printf("round %-3u %12.1f %12.1f %8.2f %% %11.2f %9.2f %+9.2f\n", c->n_rounds,
+                 r->tokens_per_s[ALONE], r->tokens_per_s[STACK], -lost_throughput(r) * 100,
+                 r->ttft_ms[ALONE], r->ttft_ms[STACK], added_ttft(r));
+    (void)fflush(stdout);
+    return true;
+}
+
+/* One that counts for nothing: pages, caches, connections. */
+static bool warm_up(struct measure *m, const struct options *o, struct comparison *c)
+{
+    struct round unused;
+    bool ok = measure_side(m, o, c, ALONE, o->seed, &unused) &&
+              measure_side(m, o, c, STACK, o->seed, &unused);
+    memset(c->n_tokens, 0, sizeof c->n_tokens);
+    return ok;
+}
+
+/* ---- telling ----------------------------------------------------------------------------------- */
+
+static void print_head(const struct options *o, const struct comparison *c)
+{
+    (void)printf("%s, %" PRIu64
+                 " requests of %u ids and %u tokens; first token: %d requests one by "
+                 "one; seed %" PRIu64 "\n\n",
+                 c->worlds[STACK].model, o->n_requests, o->input_len + o->prefix_len, o->max_tokens,
+                 IDLE_REQUESTS, o->seed);
+    (void)printf("%9s %36s %31s\n", "", "output tokens per second",
+                 "median time to first token, ms");
+    (void)printf("%-3u streams %11s %12s %10s %11s %9s %9s\n", o->concurrency, "engine", "stack",
+                 "", "engine", "stack", "");
+}
+
+static void print_goal(const char *what, double value, const char *unit, double goal)
+{
+    (void)printf("%s: %.2f %s (goal: less than %.2g %s): %s\n", what, value, unit, goal, unit,
+                 value < goal ? "kept" : "missed");
+}
+
+static void print_end(const struct comparison *c)
+{
+    double lost = median(c, lost_throughput);
+    double added = median(c, added_ttft);
+    (void)printf("median    %12.1f %12.1f %8.2f %% %11.2f %9.2f %+9.2f\n\n",
+                 median(c, alone_throughput), median(c, stack_throughput), -lost * 100,
+                 median(c, alone_ttft), median(c, stack_ttft), added);
+    print_goal("throughput that the stack costs", lost * 100, "%", GOAL_THROUGHPUT * 100);
+    print_goal("time to the first token that it adds", added, "ms", GOAL_TTFT_MS);
+    if (spread(c) > SPREAD_MAX)
+        (void)printf(
+            "NOTE: the engine alone differs by %.0f %% from round to round: this machine is "
+            "not idle, or the rounds are too short (--requests)\n",
+            spread(c) * 100);
+    if (c->n_tokens[ALONE] != c->n_tokens[STACK])
+        (void)printf("WARNING: the replies differ: %" PRIu64 " tokens from the engine, %" PRIu64
+                     " from the stack\n",
+                     c->n_tokens[ALONE], c->n_tokens[STACK]);
+    if (c->n_failed > 0)
+        (void)printf("WARNING: %" PRIu64 " requests failed\n", c->n_failed);
+}
+
+static bool write_json(const char *path, const struct options *o, const struct comparison *c)
+{
+    json_t *rounds = json_array();
+    for (uint32_t i = 0; i < c->n_rounds; i++) {
+        const struct round *r = &c->rounds[i];
+        (void)json_array_append_new(
+            rounds,
+            json_pack("{s:f,s:f,s:f,s:f}", "engine_output_throughput", r->tokens_per_s[ALONE],
+                      "stack_output_throughput", r->tokens_per_s[STACK], "engine_median_ttft_ms",
+                      r->ttft_ms[ALONE], "stack_median_ttft_ms", r->ttft_ms[STACK]));
+    }
+    json_t *root =
+        json_pack("{s:s,s:I,s:I,s:o,s:f,s:f,s:I,s:b}", "model_id", c->worlds[STACK].model, "seed",
+                  (json_int_t)o->seed, "max_concurrency", (json_int_t)o->concurrency, "rounds",
+                  rounds, "throughput_lost_percent", median(c, lost_throughput) * 100,
+                  "ttft_added_ms", median(c, added_ttft), "failed", (json_int_t)c->n_failed,
+                  "same_replies", c->n_tokens[ALONE] == c->n_tokens[STACK]);
+    bool ok = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0;
+    if (!ok)
+        (void)fprintf(stderr, "halo-load: cannot write %s: %s\n", path, strerrordesc_np(errno));
+    json_decref(root);
+    return ok;
+}
+
+int compare_run(struct measure *m, const struct options *o)
+{
+    static struct comparison c;
+    struct options alone = *o;
+    alone.stage = STAGE_ENGINE;
+    bool ok = stage_open(&c.worlds[ALONE], m->loop, &alone);
+    ok = stage_open_own_stack(&c.worlds[STACK], m->loop, o) && ok;
+    if (ok && warm_up(m, o, &c)) {
+        print_head(o, &c);
+        while (c.n_rounds < o->rounds && measure_round(m, o, &c)) {
+        }
+    }
+    if (c.n_rounds > 0)
+        print_end(&c);
+    ok = ok && c.n_rounds == o->rounds && c.n_failed == 0;
+    if (c.n_rounds > 0 && o->json != NULL)
+        ok = write_json(o->json, o, &c) && ok;
+    stage_close(&c.worlds[STACK]);
+    stage_close(&c.worlds[ALONE]);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
