@@ -21,10 +21,10 @@ enum {
 
 /* Names of pre-tokenizers in GGUF files and Halo's names for them. */
 static const char *const PRE_TOKENIZERS[][2] = {
-    {"llama-bpe", "llama-bpe"}, {"llama3", "llama-bpe"}, {"llama-v3", "llama-bpe"},
-    {"gpt-2", "gpt-2"},         {"mpt", "gpt-2"},        {"olmo", "gpt-2"},
-    {"qwen2", "qwen2"},         {"falcon3", "falcon3"},  {"falcon_e", "falcon_e"},
-    {"falcon-e", "falcon_e"},
+    {"llama-bpe", "llama-3"}, {"llama3", "llama-3"},  {"llama-v3", "llama-3"},
+    {"gpt-2", "gpt-2"},       {"mpt", "gpt-2"},       {"olmo", "gpt-2"},
+    {"qwen2", "qwen2"},       {"falcon3", "falcon3"}, {"falcon_e", "falcon-e"},
+    {"falcon-e", "falcon-e"},
 };
 
 static const char BITNET_MARK[] = "BITNETAssistant";
@@ -296,7 +296,7 @@ static enum err read_special(const struct reader *r)
     if (e)
         return e;
     /* Without the key, as llama.cpp. */
-    c->does_add_bos = c->has_bos && (r->is_spm || strcmp(c->pre_tokenizer, "llama-bpe") == 0);
+    c->does_add_bos = c->has_bos && (r->is_spm || strcmp(c->pre_tokenizer, "llama-3") == 0);
     e = gguf_get_bool(r->g, "tokenizer.ggml.add_bos_token", &c->does_add_bos);
     if (e && e != ERR_MISSING)
         return bad(r, "tokenizer.ggml.add_bos_token", "true or false");

@@ -10,7 +10,7 @@ enum {
 static const struct {
     size_t n_merges;
     const char *pre_tokenizer;
-} MERGES[] = {{280147, "llama-bpe"}, {151387, "qwen2"}, {50000, "gpt-2"}};
+} MERGES[] = {{280147, "llama-3"}, {151387, "qwen2"}, {50000, "gpt-2"}};
 
 static const char *const TURN_ENDS[] = {
     "<|eot_id|>", "<|im_end|>", "<|end_of_text|>", "<|endoftext|>", "<|eom_id|>",

@@ -51,7 +51,7 @@ static void real_vocabularies_give_all_tokens_and_merges(void **state)
     if (!shared_data_is_at_hand())
         return;
     compare("gpt-2", "gpt-2", "bpe");
-    compare("llama-bpe", "llama-bpe", "bpe");
+    compare("llama-bpe", "llama-3", "bpe");
     compare("qwen2", "qwen2", "bpe");
     compare("llama-spm", "", "spm");
 }
@@ -71,7 +71,7 @@ static void a_known_number_of_merges_stands_for_the_missing_pre_tokenizer(void *
     struct source s = {.path = "x"};
     assert_int_equal(gguf_open_bytes(b.p, b.n, "x", &why, &g), ERR_OK);
     assert_int_equal(gguf_tokenizer_read(g, &s, &why), ERR_OK);
-    assert_string_equal(s.config.pre_tokenizer, "llama-bpe");
+    assert_string_equal(s.config.pre_tokenizer, "llama-3");
     assert_non_null(strstr(s.notes.ptr, "280147 merges"));
     assert_true(s.config.has_bos && s.config.does_add_bos);
     assert_int_equal(s.config.bos_id, 128000);
