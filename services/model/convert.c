@@ -15,6 +15,7 @@
 #include "services/model/half.h"
 #include "services/model/progress.h"
 #include "services/model/ternarize.h"
+#include "services/model/tokens_check.h"
 
 struct job {
     struct source *source;
@@ -332,7 +333,7 @@ static enum err check_tokenizer(const struct job *j)
                        "%s: the tokenizer has %u tokens; expected at most the vocab_size %u of the "
                        "configuration",
                        s->path, s->tokenizer.n_tokens, s->config.n_vocab);
-    return ERR_OK;
+    return tokens_check(s, j->why);
 }
 
 enum err convert_run(struct source *s, const char *path, const struct convert_options *o,

@@ -300,6 +300,9 @@ def test_broken_tokenizers_are_refused():
                          (lambda t: t['model']['vocab'].update(xy=5), 'id 5'),
                          (lambda t: t.update(normalizer={'type': 'Lowercase'}), 'Lowercase'),
                          (lambda t: t['added_tokens'].append({'id': 300}), 'content'),
+                         (lambda t: t['model']['vocab'].pop('!'), 'byte 0x21'),
+                         (lambda t: t['model']['merges'].append('t h'), 'twice'),
+                         (lambda t: t['added_tokens'].append({'id': 259, 'content': 'the'}), 'merge 1 '),
                          (lambda t: t['added_tokens'].append({'id': 300, 'content': 'x'}), '301 tokens')):
         hf.write(path('tokens'), hf.Model(seed=19), tokenizer=changed(change))
         refused(path('tokens'), says=says)
@@ -422,9 +425,12 @@ def test_the_same_input_gives_the_same_file():
 
 def test_engines_compute_with_what_was_converted():
     bench = os.path.join(BUILD, 'services/engine/halo-bench')
-    for model in hf.Model('bitnet'), hf.Model('llama', tied=False), hf.Model('qwen3', scales=4):
+    grouped = hf.Model('qwen3', group=64, hidden=128, head=32)
+    for model, packing in ((hf.Model('bitnet'), 't2'), (hf.Model('llama', tied=False), 't5'), (hf.Model('qwen3', scales=4), 'auto'),
+                           (grouped, 't2'), (hf.Model('qwen3', trits=(-1, 1)), 'b1')):
         hf.write(path('engine'), model, form='plain')
-        r = run(bench, '--model', convert(path('engine')), '--pp', '8', '--tg', '4', '--runs', '1', '--threads', '1')
+        file = convert(path('engine'), '--packing', packing)
+        r = run(bench, '--model', file, '--pp', '8', '--tg', '4', '--runs', '1', '--threads', '1')
         assert r.returncode == 0, r.stderr
 
 
