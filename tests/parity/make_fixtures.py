@@ -184,7 +184,7 @@ FIXTURES = [
     ),
     (
         "llama-masters",
-        llama(rope_scaling={"rope_type": "linear", "factor": 2.0}) | shape(128, 384, 6, 2, 64),
+        llama(rope_scaling={"rope_type": "linear", "factor": 2.0}) | shape(128, 384, 4, 2, 64),
         "masters",
         torch.bfloat16,
         "torch",
