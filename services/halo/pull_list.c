@@ -234,16 +234,23 @@ static bool is_safe_path(const char *path)
     return true;
 }
 
+static void add_escaped(struct buf *url, const char *text, const char *plain)
+{
+    for (; *text != '\0'; text++) {
+        if (isalnum((unsigned char)*text) || strchr(plain, *text) != NULL)
+            buf_add_char(url, *text);
+        else
+            buf_printf(url, "%%%02X", (unsigned char)*text);
+    }
+}
+
 static char *url_of(const struct pull_source *s, const char *path)
 {
     struct buf url = {0};
-    buf_printf(&url, "%s/%s/resolve/%s/", s->hub, s->repo, s->revision);
-    for (; *path != '\0'; path++) {
-        if (isalnum((unsigned char)*path) || strchr("-_.~/", *path) != NULL)
-            buf_add_char(&url, *path);
-        else
-            buf_printf(&url, "%%%02X", (unsigned char)*path);
-    }
+    buf_printf(&url, "%s/%s/resolve/", s->hub, s->repo);
+    add_escaped(&url, s->revision, "-_.~"); /* refs/pr/1 is one part */
+    buf_add_char(&url, '/');
+    add_escaped(&url, path, "-_.~/");
     return buf_detach(&url);
 }
 
@@ -310,7 +317,9 @@ static bool list_repo(const struct pull_source *s, struct pull_list *l, char *wh
     struct page p = {0};
     struct buf url = {0};
     bool is_good = true;
-    buf_printf(&url, "%s/api/models/%s/tree/%s?recursive=true", s->hub, s->repo, s->revision);
+    buf_printf(&url, "%s/api/models/%s/tree/", s->hub, s->repo);
+    add_escaped(&url, s->revision, "-_.~");
+    buf_add_cstr(&url, "?recursive=true");
     for (int i = 0; is_good && url.len > 0; i++) {
         is_good = get_page(s, url.ptr, &p, why) && add_entries(s, &p.body, l, why);
         buf_reset(&url);

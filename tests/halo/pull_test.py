@@ -365,6 +365,11 @@ def test_a_revision_is_asked_for_by_name(p):
     p.hub.revision = "v2"
     assert f"{REPO} at v2" in good(p.run(name=REPO + "@v2"))
     p.check()
+    p.hub.revision = "refs/pr/1"
+    p.to = p.to / "of a branch"
+    good(p.run(name=REPO + "@refs/pr/1"))
+    p.check()
+    assert any("/resolve/refs%2Fpr%2F1/" in path for path, _ in p.hub.seen)
 
 
 def test_of_several_gguf_files_one_must_be_chosen(p):
