@@ -43,8 +43,9 @@
  *   "lm_head.weight"              F16 [vocab, hidden], only when not tied
  *   "model.norm.weight"           F32 [hidden]
  *   "model.layers.N.input_layernorm.weight", ".post_attention_layernorm.weight"  F32 [hidden]
- *   "model.layers.N.self_attn.attn_sub_norm.weight"   F32 [n_heads*head_dim]
- *   "model.layers.N.mlp.ffn_sub_norm.weight"          F32 [intermediate]
+ *   "model.layers.N.self_attn.attn_sub_norm.weight"   F32 [n_heads*head_dim], architecture bitnet
+ *   "model.layers.N.mlp.ffn_sub_norm.weight"          F32 [intermediate], bitnet
+ *   "model.layers.N.self_attn.q_norm.weight", ".k_norm.weight"  F32 [head_dim], qwen3
  *   "model.layers.N.self_attn.{q,k,v,o}_proj.weight", "model.layers.N.mlp.{gate,up,down}_proj.weight"
  *                                   T2, T5, S3 or B1 [out, in]: trits t = -1, 0, +1, packed
  *   the same + ".weight_scale" in place of ".weight"  F32 [s], s divides out: row r uses scale

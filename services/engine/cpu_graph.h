@@ -7,10 +7,9 @@
  *               h = q8(norm(x));        x += W_down q8(g'),  g = act(W_gate h) * (W_up h)
  *   logits = head * norm(x)
  *
- * BitNet (transformers' modeling_bitnet, arXiv 2504.12285) normalises a and g into a' and g'; Llama
- * takes them as they are, and so does Qwen3, which normalises each head of q and k before RoPE. Each
- * q8 may be preceded by a Hadamard rotation. Which of these a layer has, its pointers in struct
- * model_layer and the model's config say.
+ * BitNet (arXiv 2504.12285) normalises a and g into a' and g'; Llama and Qwen3 take them as they are,
+ * and Qwen3 normalises each head of q and k before RoPE. A Hadamard rotation may precede any q8. The
+ * pointers in struct model_layer and the model's config say which of these there are.
  *
  * A step is a list of rows (tokens of any sequences). Each operation runs over all rows before the
  * next one starts, shared among the pool's threads by rows, by output rows of a matrix, or by KV
