@@ -16,6 +16,7 @@ OUT = PREFIX = None
 # Under the prefix; the folder caddy/ is compared with the sources.
 WANT = '''
 bin/halo bin/halo-bench bin/halo-engine bin/halo-gateway bin/halo-router bin/halo-supervisor bin/halo-tokenizer
+bin/halo-load bin/halo-model bin/halo-ppl
 lib/systemd/system/halo.target lib/systemd/system/halo-gateway.socket lib/systemd/system/halo-gateway.service
 lib/systemd/system/halo-tokenizer.service lib/systemd/system/halo-router.service
 lib/systemd/system/halo-engine@.service
