@@ -201,7 +201,8 @@ enum err bench_model_make(struct bench_model *b, const char *shape, const char *
     size_t n_rope = (size_t)m->config.n_ctx * (s->head_dim / 2);
     m->rope_cos = mem_zalloc(n_rope, sizeof *m->rope_cos);
     m->rope_sin = mem_zalloc(n_rope, sizeof *m->rope_sin);
-    rope_tables_fill(&m->config, m->rope_cos, m->rope_sin);
+    bool has_tables = rope_tables_fill(&m->config, m->rope_cos, m->rope_sin);
+    ASSERT(has_tables); /* no shape scales RoPE */
 
     struct maker count = mk;
     make_weights(&count, m);

@@ -158,8 +158,8 @@ static void bind_all(struct binder *b)
     }
     for (uint32_t i = 0; i < c->n_layers && !b->is_bad; i++)
         bind_layer(b, i, &m->layers[i]);
-    if (!b->is_bad)
-        rope_tables_fill(c, m->rope_cos, m->rope_sin);
+    if (!b->is_bad && !rope_tables_fill(c, m->rope_cos, m->rope_sin))
+        refuse(b, "config: rope_scaling", "finite frequencies of at most 1");
 }
 
 enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,

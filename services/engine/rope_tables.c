@@ -9,6 +9,7 @@
 enum { MAX_HALF = 256 }; /* model_config: head_dim is at most 512 */
 
 static const double TWO_PI = 6.283185307179586;
+static const double MAX_ANGLE = 0x1p20; /* of kernels/math */
 
 static double clamp(double x, double low, double high)
 {
@@ -62,7 +63,15 @@ static double yarn_attention_factor(const struct model_rope_scaling *s)
     return yarn_m(s->factor, 1);
 }
 
-void rope_tables_fill(const struct model_config *c, float *cos, float *sin)
+static bool is_usable(const double *inv_freq, size_t h, uint32_t n_ctx, double factor)
+{
+    bool is_good = isfinite(factor);
+    for (size_t i = 0; i < h; i++)
+        is_good = is_good && inv_freq[i] * n_ctx <= MAX_ANGLE; /* not so for NaN either */
+    return is_good;
+}
+
+bool rope_tables_fill(const struct model_config *c, float *cos, float *sin)
 {
     double inv_freq[MAX_HALF];
     size_t h = c->head_dim / 2;
@@ -83,5 +92,8 @@ void rope_tables_fill(const struct model_config *c, float *cos, float *sin)
         factor = yarn_attention_factor(&c->rope_scaling);
         break;
     }
+    if (!is_usable(inv_freq, h, c->n_ctx, factor))
+        return false;
     rope_table_fill(inv_freq, h, factor, 0, c->n_ctx, cos, sin);
+    return true;
 }

@@ -15,9 +15,13 @@
 #ifndef HALO_ENGINE_ROPE_TABLES_H
 #define HALO_ENGINE_ROPE_TABLES_H
 
+#include <stdbool.h>
+
+#include "common/err.h"
 #include "common/model_config.h"
 
-/* Fills cos and sin, [context][head_dim / 2] each. */
-void rope_tables_fill(const struct model_config *c, float *cos, float *sin);
+/* Fills cos and sin, [context][head_dim / 2] each. False, and nothing filled, if the scaling gives a
+ * value that is not finite or an angle above 2^20. */
+MUST_CHECK bool rope_tables_fill(const struct model_config *c, float *cos, float *sin);
 
 #endif
