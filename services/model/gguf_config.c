@@ -365,8 +365,10 @@ enum err gguf_config_read(const struct gguf *g, struct source *s, struct why *wh
     if (!s->config.extra)
         s->config.extra = json_object();
     enum err e = read_arch(&r);
-    if (!e)
-        e = refuse_changes(&r);
+    if (e)
+        return e;
+    ASSERT(r.arch);
+    e = refuse_changes(&r);
     if (!e)
         e = read_shape(&r);
     if (!e)
