@@ -14,6 +14,7 @@
 _Static_assert((int)KV_BLOCK == (int)ATTENTION_BLOCK, "kv blocks are attention's tiles");
 
 enum {
+    RELEASE_HEAD_BYTES = 64 << 20, /* a smaller head is not worth the page faults */
     BIG_MODEL_BYTES = 64 << 20, /* read for each token: does not stay in the last level cache */
     /* Of AVX-512, from halo-bench --threads 1 --pp 16 --batch 1,2,4,8: 700m 6.5, 8.3, 8.8, 18 ms a
      * step; demo, which is in cache, 0.56, 0.75, 1.4, 2.9 ms. */
@@ -117,6 +118,8 @@ static void cpu_free(struct backend *b)
     struct cpu *c = (struct cpu *)b;
     fast_head_free(c->fast_head);
     pool_free(c->pool);
+    if (c->full_head != c->model->head)
+        (void)munmap((void *)(uintptr_t)c->full_head, (size_t)model_head_bytes(c->model));
     if (c->cache != NULL)
         (void)munmap(c->cache, c->cache_bytes);
     void *const parts[] = {c->rows,      c->groups,  (void *)c->block_ptrs,
@@ -177,6 +180,10 @@ static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
     c->n_q = (size_t)m->n_heads * m->head_dim;
     c->n_kv = (size_t)m->n_kv_heads * m->head_dim;
     c->kv_type = config->kv_type;
+    c->full_head = c->model->head;
+    c->does_copy_head = config->does_copy_head;
+    c->does_release = config->has_fast_head && config->does_copy_head &&
+                      model_head_bytes(c->model) >= RELEASE_HEAD_BYTES;
     c->part_bytes = part_bytes(m, c->kv_type);
     c->block_bytes = (size_t)backend_cpu_block_bytes(config->model, c->kv_type);
     if (__builtin_mul_overflow(config->n_blocks, c->block_bytes, &c->cache_bytes) || !take_all(c))

@@ -21,8 +21,8 @@ struct backend_cpu_config {
     uint32_t n_blocks;
     uint32_t max_rows;
     uint32_t max_logits;
-    bool
-        has_fast_head; /* keeps a copy of the head in bit planes for steps that want top logits only */
+    bool does_copy_head; /* into huge pages, when first a step wants all logits */
+    bool has_fast_head; /* keeps a copy of the head for steps that want top logits only */
 };
 
 /* Bytes of one KV block of this model. */

@@ -95,10 +95,10 @@ static bool parse_list(const char *name, const char *text, bool has_zero, struct
 static bool open_model(const struct asked *a, const struct bench_config *c, struct bench_model *b)
 {
     char why[400] = "out of memory";
-    enum err e =
-        a->model != NULL
-            ? bench_model_open(b, a->model, a->does_copy_weights, why, sizeof why)
-            : bench_model_make(b, a->shape, a->packing, bench_positions(c), why, sizeof why);
+    enum err e = a->model != NULL ? bench_model_open(b, a->model, a->does_copy_weights,
+                                                     !c->has_fast_head, why, sizeof why)
+                                  : bench_model_make(b, a->shape, a->packing, bench_positions(c),
+                                                     why, sizeof why);
     if (e)
         (void)fprintf(stderr, "halo-bench: %s\n", why);
     return e == ERR_OK;
@@ -127,6 +127,7 @@ static bool configure(const struct asked *a, struct bench_config *c)
     c->runs = a->runs;
     c->tg = a->tg;
     c->kv_type = kv_type_of(a->kv_type);
+    c->does_copy_weights = a->does_copy_weights;
     c->has_fast_head = strcmp(a->head, "fast") == 0;
     return true;
 }

@@ -218,13 +218,13 @@ enum err bench_model_make(struct bench_model *b, const char *shape, const char *
     return ERR_OK;
 }
 
-enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy, char *why,
-                          size_t cap_why)
+enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy, bool with_head,
+                          char *why, size_t cap_why)
 {
     struct stat st;
     b->weights_bytes = stat(path, &st) == 0 ? (size_t)st.st_size : 0;
     enum err e = model_open(path, H1B_VERIFY_TABLE, why, cap_why, &b->model);
-    return e || !does_copy ? e : model_copy_weights(b->model);
+    return e || !does_copy ? e : model_copy_weights(b->model, with_head);
 }
 
 void bench_model_fini(struct bench_model *b)

@@ -27,10 +27,10 @@ uint64_t bench_model_head_bytes(const struct model *m);
 /* Ternary weights of all linear layers: the multiply-adds of one token. */
 uint64_t bench_model_n_weights(const struct model *m);
 
-/* Opens `path`, and copies the weights into huge pages if asked to, as halo-engine does; on failure
+/* Opens `path`, and copies the weights, and the head too, into huge pages if asked to, as halo-engine does; on failure
  * one line in `why`. Random models are always in huge pages. */
 MUST_CHECK enum err bench_model_open(struct bench_model *b, const char *path, bool does_copy,
-                                     char *why, size_t cap_why);
+                                     bool with_head, char *why, size_t cap_why);
 
 /* Makes the model of one of BENCH_SHAPES, packed as one of BENCH_PACKINGS; the same bits each time. Its
  * context is that of the shape, or n_positions if they are more. On failure, it does not fit or its rows

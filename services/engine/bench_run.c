@@ -320,6 +320,7 @@ static enum err set_up(struct bench *b)
         .max_rows = c->step_tokens > b->max_seqs ? c->step_tokens : b->max_seqs,
         .max_logits = b->max_seqs,
         .has_fast_head = c->has_fast_head,
+        .does_copy_head = c->has_fast_head && c->does_copy_weights && c->model->file != NULL,
     };
     b->results->kv_bytes = config.n_blocks * backend_cpu_block_bytes(c->model, c->kv_type);
     e = backend_cpu_new(&config, &b->backend);

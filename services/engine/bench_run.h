@@ -37,6 +37,7 @@ struct bench_config {
     struct bench_list depth; /* of decode, in the order of measuring; with tg one at least */
     enum kv_type kv_type;
     bool has_fast_head;
+    bool does_copy_weights;
 };
 
 struct bench_stat {

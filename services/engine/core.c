@@ -18,6 +18,11 @@ static bool choose_kernels(struct core *c, const struct options *o)
     return c->kernels != NULL;
 }
 
+static bool has_fast_head(const struct options *o)
+{
+    return strcmp(o->head, "fast") == 0;
+}
+
 static bool load_model(struct core *c, const struct options *o)
 {
     uint64_t t0 = clock_now_ms();
@@ -28,7 +33,7 @@ static bool load_model(struct core *c, const struct options *o)
         log_error("model-refused", S("why", why), S("err", err_name(err)));
         return false;
     }
-    if (o->does_copy_weights && model_copy_weights(c->model))
+    if (o->does_copy_weights && model_copy_weights(c->model, !has_fast_head(o)))
         log_warn("weights-not-copied", S("why", "too little memory; decoding is slower"));
     const struct model_config *m = &c->model->config;
     log_info("model-loaded", S("name", m->name), S("hash", h1b_hash(c->model->file)),
@@ -38,11 +43,14 @@ static bool load_model(struct core *c, const struct options *o)
     return true;
 }
 
-static bool check_self(struct core *c)
+static bool check_self(struct core *c, const struct options *o)
 {
     uint64_t t0 = clock_now_ms();
     uint64_t hash = 0;
-    enum err err = selfcheck_run(c->model, c->kernels, c->sizes.n_threads, &hash);
+    const struct selfcheck how = {.n_threads = c->sizes.n_threads,
+                                  .kv_type = kv_type_of(o->kv_type),
+                                  .has_fast_head = has_fast_head(o)};
+    enum err err = selfcheck_run(c->model, c->kernels, &how, &hash);
     if (err)
         log_error("self-check-failed", S("isa", c->kernels->isa_name), S("err", err_name(err)));
     else
@@ -67,7 +75,8 @@ static bool open_backend(struct core *c, const struct options *o)
         .n_blocks = c->sizes.n_blocks,
         .max_rows = o->step_tokens,
         .max_logits = o->max_seqs + draft_rows(o),
-        .has_fast_head = strcmp(o->head, "fast") == 0,
+        .has_fast_head = has_fast_head(o),
+        .does_copy_head = has_fast_head(o) && o->does_copy_weights,
     };
     enum err err = backend_cpu_new(&config, &c->backend);
     if (err) {
@@ -93,7 +102,7 @@ bool core_open(struct core *c, const struct options *o)
     if (!choose_kernels(c, o) || !load_model(c, o))
         return false;
     c->sizes = options_sizes(o, c->model);
-    return check_self(c) && open_backend(c, o);
+    return check_self(c, o) && open_backend(c, o);
 }
 
 void core_close(struct core *c)

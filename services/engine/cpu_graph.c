@@ -8,6 +8,7 @@
 
 enum {
     ROWS_PER_TASK = 4, /* of the operations that go row by row */
+    RELEASE_ROWS = 16, /* of the embedding or the head, read from the file's pages */
     OUT_ALIGN = 16, /* matrix rows: where the kernels run fastest */
     TASKS_PER_THREAD = 4, /* so that a thread that starts late costs a quarter of its share */
     ATTENTION_TASKS_PER_THREAD = 8, /* of few groups: a context of some thousands is long */
@@ -372,7 +373,7 @@ static void head_task(void *ctx, uint32_t i)
     size_t row0 = (size_t)i * job->per_task;
     size_t row1 = row0 + job->per_task < cfg->n_vocab ? row0 + job->per_task : cfg->n_vocab;
     struct head_input in = {.h = c->last, .stride = cfg->n_hidden, .n_tokens = c->n_wanted};
-    c->k->head_logits(c->model->head, cfg->n_hidden, &in, row0, row1, c->logits, cfg->n_vocab);
+    c->k->head_logits(c->full_head, cfg->n_hidden, &in, row0, row1, c->logits, cfg->n_vocab);
 }
 
 /* One row that wants all logits makes the full head be read, and then the others may have it, too. */
@@ -393,17 +394,58 @@ static void run_head(struct cpu *c)
     if (can_run_fast_head(c) &&
         fast_head_run(c->fast_head, c->last, c->n_top, c->n_wanted, c->logits))
         return;
+    if (c->does_copy_head && model_copy_head(c->model, &c->full_head))
+        c->full_head = c->model->head; /* too little memory: read from the file's pages */
+    c->does_copy_head = false;
     struct head_job job = {.c = c,
                            .per_task = rows_per_task(c, cfg->n_vocab, 2ULL * cfg->n_hidden)};
     pool_run(c->pool, (cfg->n_vocab + job.per_task - 1) / job.per_task, head_task, &job);
 }
 
+struct embed_job {
+    struct cpu *c;
+    uint32_t row0, n;
+};
+
+static void embed_task(void *ctx, uint32_t i)
+{
+    const struct embed_job *job = ctx;
+    for (uint32_t row = i * ROWS_PER_TASK; row < job->n && row < (i + 1) * ROWS_PER_TASK; row++)
+        embed_row(job->c, job->row0 + row);
+}
+
+/* Reading a row may bring 2 MB of the file to memory (since Linux 6.16; 64 KB before). */
+static void embed_rows(struct cpu *c)
+{
+    for (uint32_t row = 0; row < c->n_rows; row += RELEASE_ROWS) {
+        struct embed_job job = {c, row, c->n_rows - row};
+        job.n = job.n < RELEASE_ROWS ? job.n : RELEASE_ROWS;
+        pool_run(c->pool, (job.n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, embed_task, &job);
+        if (c->does_release && job.n == RELEASE_ROWS)
+            model_release_embedding(c->model);
+    }
+}
+
+/* Once in some steps, counting a row of the embedding for each. */
+static void release_pages(struct cpu *c)
+{
+    uint64_t n = fast_head_n_rescored(c->fast_head) + ++c->n_steps;
+    if (n - c->n_released < RELEASE_ROWS)
+        return;
+    c->n_released = n;
+    model_release_embedding(c->model);
+    if (c->model->head != c->model->embedding)
+        model_release_head(c->model, 0, c->model->config.n_vocab);
+}
+
 void cpu_graph_run(struct cpu *c)
 {
-    each_row(c, c->n_rows, embed_row);
+    embed_rows(c);
     for (c->layer = 0; c->layer < c->model->config.n_layers; c->layer++) {
         run_layer(c);
         notify_progress(); /* a step of a large model may outlast the patience of the peers */
     }
     run_head(c);
+    if (c->does_release)
+        release_pages(c);
 }

@@ -83,6 +83,11 @@ struct cpu {
     float *logits; /* [max_logits][vocab] */
     struct quantized act;
     struct fast_head *fast_head; /* NULL: none */
+    const uint16_t *full_head; /* the model's, or a copy */
+    bool does_copy_head; /* before it is read in full */
+    bool does_release; /* pages of single rows of embedding and head, for they lie in the file */
+    uint64_t n_steps;
+    uint64_t n_released; /* rows read when pages were let go last */
     uint32_t *wanted; /* rows whose logits are wanted */
     uint32_t *n_top; /* and how many of them */
     uint32_t n_wanted;

@@ -253,6 +253,7 @@ static void pack_task(void *ctx, uint32_t range)
         f->k->f16_decode(f->model->head + r * n, n, w);
         f->k->planes_pack(w, &f->packed, r);
     }
+    model_release_head(f->model, range * f->rows_per_task, range_end(f, range));
     free(w);
 }
 

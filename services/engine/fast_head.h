@@ -8,6 +8,9 @@
  * computed from the f16 head by the usual kernel. In the worst case (all rows nearly equal) that is all of
  * them, one and a half times the cost of the full head.
  *
+ * So of the f16 head few rows are needed in memory: if it lies in the model file's mapping, its pages are
+ * let go after packing, and by cpu_graph after some rows more.
+ *
  * Called by the backend's thread; the work is shared among the pool. */
 #ifndef HALO_ENGINE_FAST_HEAD_H
 #define HALO_ENGINE_FAST_HEAD_H

@@ -252,48 +252,131 @@ static void move(struct model *m, const void **data, size_t bytes)
     m->copy_bytes += (bytes + 63) / 64 * 64;
 }
 
-/* Codes, and scales if each token reads many of them. */
 static void move_linear(struct model *m, struct ternary_weights *w)
 {
     const void *data = w->codes;
     move(m, &data, (size_t)linear_code_bytes(w));
     w->codes = data;
-    if (w->group > 0) {
-        data = w->scales;
-        move(m, &data, (size_t)linear_scale_bytes(w));
-        w->scales = data;
-    }
+    data = w->scales;
+    move(m, &data, (size_t)linear_scale_bytes(w));
+    w->scales = data;
 }
 
-static void move_all(struct model *m)
+static void move_norm(struct model *m, const float **w, uint32_t n)
+{
+    if (*w == NULL)
+        return;
+    const void *data = *w;
+    move(m, &data, n * sizeof **w);
+    *w = data;
+}
+
+/* Norms, too, small as they are: reading one in the file may bring the 2 MB around it to memory. */
+static void move_layer(struct model *m, struct model_layer *l)
+{
+    const struct model_config *c = &m->config;
+    move_norm(m, &l->input_norm, c->n_hidden);
+    move_norm(m, &l->q_norm, c->head_dim);
+    move_norm(m, &l->k_norm, c->head_dim);
+    move_norm(m, &l->attn_sub_norm, c->n_heads * c->head_dim);
+    move_norm(m, &l->post_attn_norm, c->n_hidden);
+    move_norm(m, &l->ffn_sub_norm, c->n_ffn);
+    for (size_t k = 0; k < N_LINEARS; k++)
+        move_linear(m, linear_of(l, k));
+}
+
+static void move_all(struct model *m, bool with_head)
 {
     m->copy_bytes = 0;
-    for (uint32_t i = 0; i < m->config.n_layers; i++) {
-        for (size_t k = 0; k < N_LINEARS; k++)
-            move_linear(m, linear_of(&m->layers[i], k));
-    }
+    for (uint32_t i = 0; i < m->config.n_layers; i++)
+        move_layer(m, &m->layers[i]);
+    move_norm(m, &m->final_norm, m->config.n_hidden);
+    if (!with_head)
+        return;
     const void *head = m->head;
-    move(m, &head, (size_t)m->config.n_vocab * m->config.n_hidden * sizeof *m->head);
+    move(m, &head, (size_t)model_head_bytes(m));
     m->head = head;
 }
 
-enum err model_copy_weights(struct model *m)
+static void let_go_file(const struct model *m)
 {
-    ASSERT(m->copy == NULL);
-    move_all(m);
-    size_t bytes = m->copy_bytes;
+    size_t n = 0;
+    const struct h1b_section *s = h1b_sections(m->file, &n);
+    const char *end = (const char *)s[n - 1].data + s[n - 1].size;
+    let_go(s[0].data, (size_t)(end - (const char *)s[0].data));
+}
+
+/* Huge pages; NULL if they would leave less than a third of them. */
+static void *take_pages(uint64_t bytes)
+{
     void *p = MAP_FAILED;
     if (bytes < available_bytes() / 4 * 3)
         p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    return p;
+}
+
+enum err model_copy_weights(struct model *m, bool with_head)
+{
+    ASSERT(m->copy == NULL);
+    move_all(m, with_head);
+    size_t bytes = m->copy_bytes;
+    void *p = take_pages(bytes);
+    if (p == NULL) {
         m->copy_bytes = 0;
         return ERR_NOMEM;
     }
-    (void)madvise(p, bytes, MADV_HUGEPAGE);
     m->copy = p;
-    move_all(m);
+    move_all(m, with_head);
     (void)mprotect(p, bytes, PROT_READ);
+    let_go_file(m);
     return ERR_OK;
+}
+
+enum err model_copy_head(const struct model *m, const uint16_t **ret_head)
+{
+    enum { COPY_ROWS = 4096 };
+    size_t bytes = (size_t)model_head_bytes(m);
+    void *p = take_pages(bytes);
+    if (p == NULL)
+        return ERR_NOMEM;
+    size_t row = (size_t)m->config.n_hidden;
+    for (uint32_t r = 0, n; r < m->config.n_vocab; r += n) { /* so that it is never there twice */
+        n = m->config.n_vocab - r < COPY_ROWS ? m->config.n_vocab - r : COPY_ROWS;
+        memcpy((uint16_t *)p + r * row, m->head + r * row, n * row * sizeof *m->head);
+        model_release_head(m, r, r + n);
+    }
+    (void)mprotect(p, bytes, PROT_READ);
+    *ret_head = p;
+    return ERR_OK;
+}
+
+uint64_t model_head_bytes(const struct model *m)
+{
+    return (uint64_t)m->config.n_vocab * m->config.n_hidden * sizeof *m->head;
+}
+
+static void release_rows(const struct model *m, const uint16_t *matrix, uint32_t row0,
+                         uint32_t row1)
+{
+    const char *at = (const char *)matrix;
+    bool is_copied =
+        m->copy != NULL && at >= (char *)m->copy && at < (char *)m->copy + m->copy_bytes;
+    size_t row_bytes = m->config.n_hidden * sizeof *matrix;
+    if (m->file != NULL && !is_copied)
+        let_go(at + row0 * row_bytes, (row1 - row0) * row_bytes);
+}
+
+void model_release_head(const struct model *m, uint32_t row0, uint32_t row1)
+{
+    release_rows(m, m->head, row0, row1);
+}
+
+void model_release_embedding(const struct model *m)
+{
+    release_rows(m, m->embedding, 0, m->config.n_vocab);
 }
 
 void model_close(struct model *m)

@@ -6,6 +6,7 @@
 #ifndef HALO_ENGINE_MODEL_H
 #define HALO_ENGINE_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,7 +33,7 @@ struct model {
     struct model_layer *layers;
     float *rope_cos; /* [context][head_dim / 2] */
     float *rope_sin;
-    void *copy; /* of the codes and the head, or NULL */
+    void *copy; /* of the codes and perhaps the head, or NULL */
     size_t copy_bytes;
     uint64_t bytes_per_token; /* weights that a step reads at least: all layers and the head */
 };
@@ -42,11 +43,23 @@ struct model {
 MUST_CHECK enum err model_open(const char *path, enum h1b_verify verify, char *why, size_t cap_why,
                                struct model **ret_model);
 
-/* Copies the codes of all layers and the head, in the order in which a step reads them, into memory
- * with huge pages. The pages of a file are 4 KiB each, and looking them up costs a processor up to a
- * third of what it could read (more so in a virtual machine). ERR_NOMEM, and all as before, if less
- * than a third more than that is available. */
-MUST_CHECK enum err model_copy_weights(struct model *m);
+/* Copies the codes of all layers, and the head if asked to, in the order in which a step reads them, into
+ * memory with huge pages, and lets go of the file's pages. These are 4 KiB each, and looking them up
+ * costs a processor up to a third of what it could read (more so in a virtual machine). ERR_NOMEM, and
+ * all as before, if less than a third more than that is available. */
+MUST_CHECK enum err model_copy_weights(struct model *m, bool with_head);
+
+/* A copy of the head alone, of model_head_bytes, likewise; munmap ends it. */
+MUST_CHECK enum err model_copy_head(const struct model *m, const uint16_t **ret_head);
+
+uint64_t model_head_bytes(const struct model *m);
+
+/* Lets go of the file's pages of rows [row0, row1) of the head; they come back when read. Nothing if the
+ * head was copied with the weights. */
+void model_release_head(const struct model *m, uint32_t row0, uint32_t row1);
+
+/* The same for the embedding, which is the head if tied. */
+void model_release_embedding(const struct model *m);
 
 /* How the weights of the layers are packed, as linear_packing_name says; "mixed" if not all alike. */
 const char *model_packing_name(const struct model *m);

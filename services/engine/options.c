@@ -23,8 +23,9 @@ static const struct opt TABLE[] = {
                    "instruction set of the kernels; all give the same bits"),
     OPT_CHOICE_ROW(
         struct options, head, "head", "fast", "fast|full",
-        "LM head: fast keeps a copy in bit planes, half as large again, that lets greedy and "
-        "top-k replies read less than half of the bytes; the replies are the same"),
+        "LM head: fast keeps a copy in bit planes, half of the head's size, that lets greedy and "
+        "top-k replies read less than half of the bytes; the head itself comes to memory with "
+        "the first reply that needs all of it. The replies are the same"),
     OPT_BOOL_ROW(struct options, does_verify, "verify", "true",
                  "compare every section of the model file with its SHA-256 at the start"),
     OPT_BOOL_ROW(

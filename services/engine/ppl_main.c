@@ -153,7 +153,7 @@ static int run(const struct ppl_options *o, const char *path)
         return status;
     }
     c.model = m;
-    if (o->does_copy_weights && model_copy_weights(m))
+    if (o->does_copy_weights && model_copy_weights(m, true))
         (void)refuse("too little memory to copy the weights; going on without");
     if (settle(o, &c) && read_ids(path, m->config.n_vocab, &ids, &n_ids))
         status = measure(o, &c, ids, n_ids);

@@ -26,17 +26,20 @@ enum {
 };
 
 struct bench {
+    enum kv_type kv_type;
     struct model *model;
     uint32_t tokens[4][N_TOKENS];
     uint64_t expected[4][N_TOKENS]; /* hashes of the logits, one token at a time by the reference */
 };
 
-static struct backend *new_backend(const struct model *m, enum isa isa, uint32_t n_threads)
+static struct backend *new_backend(const struct model *m, enum kv_type kv_type, enum isa isa,
+                                   uint32_t n_threads)
 {
     const struct backend_cpu_config config = {
         .model = m,
         .kernels = kernels_get(isa),
         .n_threads = n_threads,
+        .kv_type = kv_type,
         .n_blocks = N_BLOCKS,
         .max_rows = MAX_ROWS,
         .max_logits = MAX_LOGITS,
@@ -84,16 +87,16 @@ static void expect_same(const struct bench *t, struct backend *b, const uint32_t
     }
 }
 
-static int setup(void **state)
+static void bench_init(struct bench *t, enum kv_type kv_type)
 {
-    struct bench *t = calloc(1, sizeof *t);
     struct testmodel shape = TESTMODEL_TINY;
+    t->kv_type = kv_type;
     t->model = testmodel_open(&shape);
     uint64_t rng = 7;
     for (uint32_t s = 0; s < 4; s++) {
         for (uint32_t i = 0; i < N_TOKENS; i++)
             t->tokens[s][i] = (uint32_t)(testmodel_random(&rng) % shape.n_vocab);
-        struct backend *b = new_backend(t->model, ISA_REF, 1);
+        struct backend *b = new_backend(t->model, t->kv_type, ISA_REF, 1);
         for (uint32_t i = 0; i < N_TOKENS; i++) {
             struct backend_item item = item_of(t, s, i, 1);
             assert_int_equal(backend_step(b, &item, 1), ERR_OK);
@@ -105,6 +108,16 @@ static int setup(void **state)
     }
     assert_true(t->expected[0][5] != t->expected[0][6]);
     assert_true(t->expected[0][5] != t->expected[1][5]);
+}
+
+/* The state is two of them, one for each type of KV cache. */
+static int setup(void **state)
+{
+    struct bench *t = calloc(2, sizeof *t);
+    assert_non_null(t);
+    bench_init(&t[0], KV_F16);
+    bench_init(&t[1], KV_INT8);
+    assert_true(t[0].expected[0][5] != t[1].expected[0][5]);
     *state = t;
     return 0;
 }
@@ -112,20 +125,20 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct bench *t = *state;
-    model_close(t->model);
+    model_close(t[0].model);
+    model_close(t[1].model);
     free(t);
     return 0;
 }
 
-static void chunks_of_a_prompt_do_not_show(void **state)
+static void compute_in_chunks(const struct bench *t)
 {
-    const struct bench *t = *state;
     static const uint32_t CHUNKS[] = {N_TOKENS, 64, 50, 33, 32, 31, 17, 16, 5, 3};
     for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
         if (kernels_get(isa) == NULL)
             continue;
         for (size_t c = 0; c < sizeof CHUNKS / sizeof CHUNKS[0]; c++) {
-            struct backend *b = new_backend(t->model, isa, 1);
+            struct backend *b = new_backend(t->model, t->kv_type, isa, 1);
             for (uint32_t pos = 0; pos < N_TOKENS; pos += CHUNKS[c]) {
                 uint32_t left = N_TOKENS - pos;
                 uint32_t seq = 0;
@@ -137,14 +150,20 @@ static void chunks_of_a_prompt_do_not_show(void **state)
     }
 }
 
-/* Four sequences in random chunks together, prompts beside single tokens. */
-static void other_sequences_in_the_step_do_not_show(void **state)
+static void chunks_of_a_prompt_do_not_show(void **state)
 {
     const struct bench *t = *state;
+    compute_in_chunks(&t[0]);
+    compute_in_chunks(&t[1]);
+}
+
+/* Four sequences in random chunks together, prompts beside single tokens. */
+static void compute_together(const struct bench *t)
+{
     uint64_t rng = 11;
     for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
         for (uint32_t n_threads = 1; n_threads <= 3 && kernels_get(isa) != NULL; n_threads++) {
-            struct backend *b = new_backend(t->model, isa, n_threads);
+            struct backend *b = new_backend(t->model, t->kv_type, isa, n_threads);
             uint32_t pos[4] = {0};
             while (pos[0] + pos[1] + pos[2] + pos[3] < 4 * N_TOKENS) {
                 struct backend_item items[4];
@@ -173,6 +192,13 @@ static void other_sequences_in_the_step_do_not_show(void **state)
     }
 }
 
+static void other_sequences_in_the_step_do_not_show(void **state)
+{
+    const struct bench *t = *state;
+    compute_together(&t[0]);
+    compute_together(&t[1]);
+}
+
 /* By tolerance: where a value lies between two int8 steps, float and double may round it apart, and
  * the layers after it spread that. Everywhere else they agree to a few float steps. */
 static void logits_agree_with_a_plain_pass_in_double_precision(void **state)
@@ -180,7 +206,7 @@ static void logits_agree_with_a_plain_pass_in_double_precision(void **state)
     const struct bench *t = *state;
     uint32_t n_vocab = t->model->config.n_vocab;
     double *oracle = oracle_forward(t->model, t->tokens[2], N_TOKENS);
-    struct backend *b = new_backend(t->model, kernels_best(), 2);
+    struct backend *b = new_backend(t->model, t->kv_type, kernels_best(), 2);
     uint32_t n_close = 0;
     for (uint32_t pos = 0; pos < N_TOKENS; pos++) {
         struct backend_item item = item_of(t, 2, pos, 1);
@@ -201,10 +227,9 @@ static void logits_agree_with_a_plain_pass_in_double_precision(void **state)
 }
 
 /* What a prefix cache does: positions computed for one sequence serve another. */
-static void blocks_of_another_sequence_serve_as_well(void **state)
+static void compute_after_blocks(const struct bench *t)
 {
-    const struct bench *t = *state;
-    struct backend *b = new_backend(t->model, kernels_best(), 2);
+    struct backend *b = new_backend(t->model, t->kv_type, kernels_best(), 2);
     uint32_t seq = 0;
     struct backend_item whole = item_of(t, 0, 0, 64);
     expect_same(t, b, &seq, &whole, 1);
@@ -215,10 +240,16 @@ static void blocks_of_another_sequence_serve_as_well(void **state)
     backend_free(b);
 }
 
-static void rubbish_in_the_cache_does_not_show(void **state)
+static void blocks_of_another_sequence_serve_as_well(void **state)
 {
     const struct bench *t = *state;
-    struct backend *b = new_backend(t->model, kernels_best(), 1);
+    compute_after_blocks(&t[0]);
+    compute_after_blocks(&t[1]);
+}
+
+static void compute_over_rubbish(const struct bench *t)
+{
+    struct backend *b = new_backend(t->model, t->kv_type, kernels_best(), 1);
     uint32_t seq = 1;
     struct backend_item other = item_of(t, 1, 0, N_TOKENS);
     expect_same(t, b, &seq, &other, 1);
@@ -227,6 +258,56 @@ static void rubbish_in_the_cache_does_not_show(void **state)
     item.blocks = other.blocks;
     expect_same(t, b, &seq, &item, 1);
     backend_free(b);
+}
+
+static void rubbish_in_the_cache_does_not_show(void **state)
+{
+    const struct bench *t = *state;
+    compute_over_rubbish(&t[0]);
+    compute_over_rubbish(&t[1]);
+}
+
+/* Long enough for several segments of attention, which one thread walks through and more share. */
+static void threads_that_share_a_long_context_do_not_show(void **state)
+{
+    (void)state;
+    enum { LONG = 900, STEP = 45 };
+    struct testmodel shape = TESTMODEL_TINY;
+    shape.n_ctx = LONG;
+    struct model *m = testmodel_open(&shape);
+    uint32_t tokens[LONG];
+    uint32_t blocks[LONG / KV_BLOCK + 1];
+    uint64_t rng = 3;
+    for (uint32_t i = 0; i < LONG; i++)
+        tokens[i] = (uint32_t)(testmodel_random(&rng) % shape.n_vocab);
+    for (uint32_t i = 0; i < LONG / KV_BLOCK + 1; i++)
+        blocks[i] = N_BLOCKS - 1 - i;
+    for (enum kv_type kv_type = KV_F16; kv_type <= KV_INT8; kv_type++) {
+        struct bench t = {.model = m};
+        uint64_t expected[LONG / STEP] = {0};
+        for (uint32_t n_threads = 1; n_threads <= 5; n_threads += 2) {
+            struct backend *b = new_backend(m, kv_type, kernels_best(), n_threads);
+            for (uint32_t k = 0; k < LONG / STEP; k++) {
+                /* A chunk, and its last token again alone, as decoding computes it. */
+                struct backend_item item = {.tokens = tokens + (size_t)k * STEP,
+                                            .n_tokens = STEP,
+                                            .pos0 = k * STEP,
+                                            .blocks = blocks,
+                                            .n_logits = 1};
+                assert_int_equal(backend_step(b, &item, 1), ERR_OK);
+                uint64_t h = hash_logits(&t, &item);
+                expected[k] = n_threads == 1 ? h : expected[k];
+                assert_int_equal(h, expected[k]);
+                item.tokens += STEP - 1;
+                item.pos0 += STEP - 1;
+                item.n_tokens = 1;
+                assert_int_equal(backend_step(b, &item, 1), ERR_OK);
+                assert_int_equal(hash_logits(&t, &item), expected[k]);
+            }
+            backend_free(b);
+        }
+    }
+    model_close(m);
 }
 
 static void several_scales_and_an_own_head_work(void **state)
@@ -240,7 +321,7 @@ static void several_scales_and_an_own_head_work(void **state)
     for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
         if (kernels_get(isa) == NULL)
             continue;
-        struct backend *b = new_backend(m, isa, 2);
+        struct backend *b = new_backend(m, KV_F16, isa, 2);
         struct bench t = {.model = m, .tokens = {{5, 4, 3, 2, 1}}};
         struct backend_item item = item_of(&t, 0, 0, 5);
         assert_int_equal(backend_step(b, &item, 1), ERR_OK);
@@ -281,6 +362,7 @@ int main(void)
         cmocka_unit_test(logits_agree_with_a_plain_pass_in_double_precision),
         cmocka_unit_test(blocks_of_another_sequence_serve_as_well),
         cmocka_unit_test(rubbish_in_the_cache_does_not_show),
+        cmocka_unit_test(threads_that_share_a_long_context_do_not_show),
         cmocka_unit_test(several_scales_and_an_own_head_work),
         cmocka_unit_test(a_cache_beyond_the_address_space_is_an_error),
     };

@@ -77,7 +77,7 @@ static void copied_weights_are_the_same(void **state)
     (void)state;
     struct model *m = testmodel_open(&TESTMODEL_TINY);
     struct model *copy = testmodel_open(&TESTMODEL_TINY);
-    assert_int_equal(model_copy_weights(copy), ERR_OK);
+    assert_int_equal(model_copy_weights(copy, true), ERR_OK);
     for (uint32_t i = 0; i < m->config.n_layers; i++) {
         const struct model_layer *a = &copy->layers[i];
         const struct model_layer *b = &m->layers[i];

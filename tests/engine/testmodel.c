@@ -26,7 +26,7 @@ const struct testmodel TESTMODEL_TINY = {
     .is_tied = true,
 };
 
-enum { ITEMS_MAX = 512 };
+enum { ITEMS_MAX = 1024 };
 
 struct writer {
     uint64_t state;
