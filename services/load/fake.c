@@ -209,14 +209,11 @@ static void on_generate(struct peer *p, const struct frame_generate *g)
 
 static void on_cancel(struct peer *p, uint64_t req)
 {
-    struct fake_reply *r;
-    TAILQ_FOREACH(r, &p->replies, entry)
-    {
-        if (r->req == req) {
-            drop_reply(p, r);
-            return;
-        }
-    }
+    struct fake_reply *r = TAILQ_FIRST(&p->replies);
+    while (r != NULL && r->req != req)
+        r = TAILQ_NEXT(r, entry);
+    if (r != NULL)
+        drop_reply(p, r);
 }
 
 static void on_frame(void *ctx, struct link *l, const struct frame *frame)

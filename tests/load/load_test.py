@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Drives halo-load against a scripted server and against its own fake neighbours. Prints TAP.
-Usage: load_test.py HALO_LOAD"""
+Usage: load_test.py HALO_LOAD HALO"""
 import json
 import math
 import os
@@ -15,7 +15,7 @@ import xml.etree.ElementTree as xml
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_server import Server  # noqa: E402
 
-LOAD = sys.argv[1]
+LOAD, HALO = sys.argv[1:]
 TMP = tempfile.mkdtemp(prefix='halo-load-test-')
 PATIENCE_S = 60
 
@@ -273,6 +273,27 @@ def the_stack_is_compared_with_its_engine():
         assert all(v > 0 for v in row.values()), row
 
 
+def a_supervised_stack_is_loaded_and_its_processes_are_shown():
+    where = os.path.join(TMP, 'run')
+    path = os.path.join(TMP, 'stack.json')
+    up = subprocess.run([HALO, 'up', '--run', where, '--http', '127.0.0.1:0', '--detach'], capture_output=True, text=True,
+                        timeout=PATIENCE_S)
+    assert up.returncode == 0, up.stderr
+    try:
+        r = subprocess.run([HALO, 'load', '--run', where, '--url', f'unix:{where}/gateway.http', '--requests', '8',
+                            '--max-tokens', '6', '--input-len', '5', '--ignore-eos', '--json', path],
+                           capture_output=True, text=True, timeout=PATIENCE_S)
+        assert r.returncode == 0, (r.stdout, r.stderr)
+        with open(path, encoding='utf-8') as f:
+            out = json.load(f)
+        assert out['completed'] == 8 and out['total_output_tokens'] == 48 and out['model_id'] == 'halo-demo', out
+        names = {p['name'] for p in out['processes']}
+        assert {'gateway', 'tokenizer', 'router', 'engine.1'} <= names, names
+        assert all(p['cpu_s'] > 0 for p in out['processes'] if p['name'] != 'supervisor'), out['processes']
+    finally:
+        subprocess.run([HALO, 'down', '--run', where], capture_output=True, timeout=PATIENCE_S)
+
+
 def nothing_is_left_behind():
     left = [n for n in os.listdir(TMP) if n.startswith('halo-load-')]
     assert left == [], left
@@ -285,7 +306,7 @@ TESTS = [counts_are_exact, connections_are_kept_or_not, failures_are_counted_by_
          goodput_counts_what_keeps_the_limits, an_interrupt_ends_it_with_what_there_is, files_are_written,
          options_are_refused, the_gateway_alone_carries_all_tokens, the_tokenizer_alone_carries_all_tokens,
          the_router_alone_carries_all_tokens, the_engine_alone_computes_all_tokens,
-         the_stack_is_compared_with_its_engine, nothing_is_left_behind]
+         the_stack_is_compared_with_its_engine, a_supervised_stack_is_loaded_and_its_processes_are_shown, nothing_is_left_behind]
 os.environ['TMPDIR'] = TMP  # run directories of halo-load
 print(f'1..{len(TESTS)}')
 for number, test in enumerate(TESTS, 1):
