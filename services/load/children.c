@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +17,10 @@
 #include "common/mem.h"
 #include "common/program.h"
 
-enum { ARGS_MAX = 64, LOG_END_BYTES = 2000, FILES_AT_ONCE = 8 };
+enum { ARGS_MAX = 64, LOG_END_BYTES = 2000, FILES_AT_ONCE = 8, STUB_WORDS = 3, STUB_FAILED = 127 };
+
+/* What a stub is called with: our name, STUB, our pid, and then the child's own words. */
+static const char STUB[] = "--exec-child";
 
 /* ---- where things are -------------------------------------------------------------------------- */
 
@@ -58,8 +62,8 @@ char *children_demo_model(void)
     if (!own_directory(dir))
         return NULL;
     buf_printf(&path, "%s/../share/halo/halo-demo.h1b", dir);
-    for (char *slash = dir; access(path.ptr, R_OK) != 0;) {
-        slash = strrchr(dir, '/');
+    while (access(path.ptr, R_OK) != 0) {
+        char *slash = strrchr(dir, '/');
         if (slash == NULL) {
             buf_fini(&path);
             return NULL;
@@ -102,8 +106,8 @@ static size_t split(char *more, const char **argv, size_t n, size_t cap)
     return n;
 }
 
-static enum err spawn(const struct children *c, const char *service, const char *path,
-                      const char **argv, pid_t *ret_pid)
+static enum err spawn(const struct children *c, const char *service, const char **argv,
+                      pid_t *ret_pid)
 {
     char log[PATH_MAX];
     char run[96];
@@ -116,10 +120,15 @@ static enum err spawn(const struct children *c, const char *service, const char 
     char no_listen[] = "LISTEN_PID";
     char *changes[] = {run, no_notify, no_listen};
     char **env = program_environment(changes, 3);
-    char *words[ARGS_MAX + 1] = {0};
+    char parent[16];
+    (void)snprintf(parent, sizeof parent, "%d", (int)getpid());
+    char *words[STUB_WORDS + ARGS_MAX + 1] = {0};
+    const char *const stub[STUB_WORDS] = {"halo-load", STUB, parent};
+    for (size_t i = 0; i < STUB_WORDS; i++)
+        words[i] = mem_strndup(stub[i], strlen(stub[i]));
     for (size_t i = 0; argv[i] != NULL; i++)
-        words[i] = mem_strndup(argv[i], strlen(argv[i]));
-    enum err e = program_start(&(struct program){.path = path,
+        words[STUB_WORDS + i] = mem_strndup(argv[i], strlen(argv[i]));
+    enum err e = program_start(&(struct program){.path = "/proc/self/exe",
                                                  .argv = words,
                                                  .env = env,
                                                  .group = PROGRAM_GROUP,
@@ -147,7 +156,8 @@ bool children_start(struct children *c, const char *service, const char *const *
         argv[n++] = *args;
     (void)split(words, argv, n, ARGS_MAX);
     pid_t pid = 0;
-    enum err e = path != NULL ? spawn(c, service, path, argv, &pid) : ERR_NOT_FOUND;
+    bool is_there = path != NULL && access(path, X_OK) == 0;
+    enum err e = is_there ? spawn(c, service, argv, &pid) : ERR_NOT_FOUND;
     if (e == ERR_OK) {
         c->list[c->n].program = service;
         c->list[c->n++].pid = pid;
@@ -160,6 +170,20 @@ bool children_start(struct children *c, const char *service, const char *const *
     free(words);
     free(path);
     return e == ERR_OK;
+}
+
+bool children_is_stub(int argc, char **argv)
+{
+    return argc > STUB_WORDS && strcmp(argv[1], STUB) == 0;
+}
+
+int children_stub(char **argv)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != (pid_t)strtol(argv[2], NULL, 10))
+        return STUB_FAILED;
+    (void)execv(argv[STUB_WORDS], &argv[STUB_WORDS]);
+    (void)fprintf(stderr, "cannot execute %s: %s\n", argv[STUB_WORDS], strerrordesc_np(errno));
+    return STUB_FAILED;
 }
 
 /* ---- following --------------------------------------------------------------------------------- */

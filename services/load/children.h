@@ -41,6 +41,11 @@ bool children_are_alive(const struct children *c);
 bool children_find(const struct children *c, const char *service, const char *mark, char *ret,
                    size_t cap);
 
+/* A child begins as this program once more, called with these arguments: it asks to be killed when we
+ * die, however that happens, and becomes the service. Returns only if that fails, with the exit status. */
+bool children_is_stub(int argc, char **argv);
+int children_stub(char **argv);
+
 /* Path of the model shipped with Halo; NULL if it is not there. The caller frees it. */
 char *children_demo_model(void);
 

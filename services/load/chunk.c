@@ -93,12 +93,17 @@ static bool open_level(struct reader *r)
     return true;
 }
 
+static bool is_separator(char c)
+{
+    return c == ',' || c == ']' || c == '}' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* Numbers, true, false, null: their end is the next separator. */
 static void read_bare(struct reader *r)
 {
     uint32_t v = 0;
     bool is_number = *r->p >= '0' && *r->p <= '9';
-    for (; r->p < r->end && memchr(",]} \t\r\n", *r->p, 7) == NULL; r->p++) {
+    for (; r->p < r->end && !is_separator(*r->p); r->p++) {
         if (*r->p >= '0' && *r->p <= '9')
             v = v * 10 + (uint32_t)(*r->p - '0');
     }

@@ -271,8 +271,11 @@ static struct peer *add_peer(struct fake *f, struct link *l)
 
 static void forget_replies(struct peer *p)
 {
-    while (!TAILQ_EMPTY(&p->replies))
-        drop_reply(p, TAILQ_FIRST(&p->replies));
+    struct fake_reply *next;
+    for (struct fake_reply *r = TAILQ_FIRST(&p->replies); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, entry);
+        drop_reply(p, r);
+    }
 }
 
 static void on_up(void *ctx, struct link *l)

@@ -70,6 +70,8 @@ int main(int argc, char **argv)
     struct loop *loop;
     struct measure m;
     int status = 0;
+    if (children_is_stub(argc, argv))
+        return children_stub(argv);
     if (!options_parse(&o, argc, argv, &status)) {
         options_fini(&o);
         return status;

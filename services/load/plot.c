@@ -90,8 +90,9 @@ static void x_tick(const struct panel *p, double v, const char *text)
 static void y_axis(const struct panel *p)
 {
     if (p->is_log) {
-        for (double v = p->y_least; v <= p->y_most * 1.001; v *= 10)
-            y_tick(p, v);
+        int n = (int)(log10(p->y_most / p->y_least) + 0.5);
+        for (int i = 0; i <= n; i++)
+            y_tick(p, p->y_least * pow(10, i));
         return;
     }
     double step = nice_step(p->y_most, 5);

@@ -2,6 +2,7 @@
 #include "services/load/processes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,15 +34,14 @@ static bool read_cpu(pid_t pid, uint64_t *ret_ns)
 static uint64_t read_memory(pid_t pid)
 {
     char path[64];
-    unsigned long long pages = 0;
+    char line[128] = ""; /* sizes in pages: virtual, resident, ... */
     (void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return 0;
-    if (fscanf(f, "%*u %llu", &pages) != 1)
-        pages = 0;
+    const char *resident = fgets(line, sizeof line, f) != NULL ? strchr(line, ' ') : NULL;
     (void)fclose(f);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return resident != NULL ? strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 void processes_begin(struct processes *p)

@@ -125,15 +125,18 @@ static void drop_unsent(struct run *r, struct request *q, const char *why)
 
 void run_stop(struct run *r)
 {
+    struct request *next;
     r->is_closed = true;
-    while (!TAILQ_EMPTY(&r->waiting)) {
-        struct request *q = TAILQ_FIRST(&r->waiting);
-        TAILQ_REMOVE(&r->waiting, q, entry);
-        r->n_waiting--;
+    for (struct request *q = TAILQ_FIRST(&r->waiting); q != NULL; q = next) {
+        next = TAILQ_NEXT(q, entry);
         drop_unsent(r, q, "before it was sent");
     }
-    while (!TAILQ_EMPTY(&r->flying))
-        give_up(TAILQ_FIRST(&r->flying), FAILURE_stopped);
+    TAILQ_INIT(&r->waiting);
+    r->n_waiting = 0;
+    for (struct request *q = TAILQ_FIRST(&r->flying); q != NULL; q = next) {
+        next = TAILQ_NEXT(q, entry); /* it stays: nothing is sent or ended beside */
+        give_up(q, FAILURE_stopped);
+    }
     finish_if_over(r);
 }
 

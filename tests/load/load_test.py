@@ -5,11 +5,14 @@ Usage: load_test.py HALO_LOAD HALO"""
 import json
 import math
 import os
+import pty
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import xml.etree.ElementTree as xml
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -189,6 +192,50 @@ def an_interrupt_ends_it_with_what_there_is():
         assert got['completed'] == 2 and got['failures'] == {'stopped': 2}, got
 
 
+def running_children(name):
+    """Command lines of the programs of that name that run in our folder."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                words = f.read().split(b'\0')
+        except OSError:
+            continue
+        if words[0].endswith(name.encode()) and TMP.encode() in b' '.join(words):
+            found.append(words)
+    return found
+
+
+def its_children_die_with_it():
+    p = subprocess.Popen([LOAD, '--stage', 'router', '--duration', '30', '--token-rate', '100'],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait = threading.Event()
+    while not running_children('halo-router'):
+        assert p.poll() is None and not wait.wait(0.01)
+    p.kill()
+    p.communicate()
+    end = time.monotonic() + 20
+    while running_children('halo-router'):
+        assert time.monotonic() < end and not wait.wait(0.01)
+    for name in os.listdir(TMP):
+        if name.startswith('halo-load-'):
+            shutil.rmtree(os.path.join(TMP, name))
+
+
+def progress_is_shown_on_a_terminal():
+    ours, its = pty.openpty()
+    with Server(TMP, delay=0.3) as s:
+        p = subprocess.Popen([LOAD, '--url', s.url, '--model', 'good', '--requests', '5', '--concurrency', '1'],
+                             stdout=subprocess.DEVNULL, stderr=its)
+        os.close(its)
+        seen = b''
+        while b'in flight' not in seen:
+            seen += os.read(ours, 1000)
+        assert p.wait(PATIENCE_S) == 0
+    os.close(ours)
+    assert b'\r    1 s  ' in seen, seen
+
+
 def files_are_written():
     svg, table = os.path.join(TMP, 'a.svg'), os.path.join(TMP, 'a.txt')
     with Server(TMP, delay=0.02) as s:
@@ -303,7 +350,8 @@ TESTS = [counts_are_exact, connections_are_kept_or_not, failures_are_counted_by_
          failed_and_good_replies_are_told_apart, refusals_and_timeouts_are_failures, requests_say_what_was_asked_for,
          conversations_and_shared_beginnings, prompts_come_from_a_file,
          arrivals_are_those_of_the_seed_and_of_a_plausible_number, a_stall_is_not_omitted,
-         goodput_counts_what_keeps_the_limits, an_interrupt_ends_it_with_what_there_is, files_are_written,
+         goodput_counts_what_keeps_the_limits, an_interrupt_ends_it_with_what_there_is, its_children_die_with_it,
+         progress_is_shown_on_a_terminal, files_are_written,
          options_are_refused, the_gateway_alone_carries_all_tokens, the_tokenizer_alone_carries_all_tokens,
          the_router_alone_carries_all_tokens, the_engine_alone_computes_all_tokens,
          the_stack_is_compared_with_its_engine, a_supervised_stack_is_loaded_and_its_processes_are_shown, nothing_is_left_behind]
