@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "common/build_id.h"
+#include "common/check.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/opt_print.h"
 #include "common/timeslice.h"
 
 enum { MAX_OPTS = 64 };
@@ -203,54 +205,7 @@ static bool read_config(const struct opt_program *p, const char *path)
     return ok;
 }
 
-/* ---- help -------------------------------------------------------------------------------------- */
-
-/* Each line begins with `margin`, the first one excepted. */
-static void print_wrapped(const char *text, const char *margin)
-{
-    const int width = 96;
-    const int indent = (int)strlen(margin);
-    int col = indent;
-    while (*text != '\0') {
-        int n = (int)strcspn(text, " ");
-        if (col > indent && col + 1 + n > width) {
-            printf("\n%s", margin);
-            col = indent;
-        }
-        if (col > indent) {
-            putchar(' ');
-            col++;
-        }
-        printf("%.*s", n, text);
-        col += n;
-        text += n;
-        text += strspn(text, " ");
-    }
-    putchar('\n');
-}
-
-static void print_help(const struct opt_program *p)
-{
-    printf("Usage: %s [OPTION]... %s\n%s\n\nOptions:\n", p->name,
-           p->operands != NULL ? p->operands : "", p->summary);
-    for (size_t i = 0; i < p->n_opts; i++) {
-        const struct opt *o = &p->opts[i];
-        if (o->type == OPT_BOOL)
-            printf("  --[no-]%s", o->name);
-        else
-            printf("  --%s %s", o->name, o->choices != NULL ? o->choices : o->meta);
-        if (o->def != NULL && !(o->type == OPT_BOOL && strcmp(o->def, "false") == 0))
-            printf("  (default: %s)", o->def);
-        printf("\n      ");
-        print_wrapped(o->doc, "      ");
-    }
-    printf("  --config FILE\n      read options from the section [%s] of FILE\n", p->name);
-    printf("  --print-config\n      print the options in effect in the form of FILE and exit\n");
-    printf("  --print-defaults\n      the same with every option commented out, for a new FILE\n");
-    printf("  --version, --help\n");
-    if (p->example != NULL)
-        printf("\nExample:\n  %s\n", p->example);
-}
+/* ---- the configuration ------------------------------------------------------------------------- */
 
 static void print_value(const struct opt_program *p, const struct opt *o)
 {
@@ -283,7 +238,7 @@ void opt_print_config(const struct opt_program *p, bool with_values)
     for (size_t i = 0; i < p->n_opts; i++) {
         const struct opt *o = &p->opts[i];
         printf("# ");
-        print_wrapped(o->doc, "# ");
+        opt_print_wrapped(o->doc, "# ");
         const char *s = NULL;
         if (o->type == OPT_STR)
             memcpy(&s, (const char *)p->values + o->offset, sizeof s);
@@ -399,21 +354,35 @@ static bool has_flag(int argc, char **argv, const char *flag)
     return false;
 }
 
+static void print_version(const struct opt_program *p)
+{
+    printf("%s %s\n", p->name, opt_version());
+}
+
+static void print_defaults(const struct opt_program *p)
+{
+    opt_print_config(p, false);
+}
+
+/* Flags that print something of the table and end the program. */
+static const struct {
+    const char *flag;
+    void (*print)(const struct opt_program *p);
+} PRINTERS[] = {
+    {"--help", opt_print_help},           {"--version", print_version},
+    {"--print-defaults", print_defaults}, {"--print-man", opt_print_man},
+    {"--print-words", opt_print_words},
+};
+
 bool opt_parse(const struct opt_program *p, int argc, char **argv, int *ret_operands, int *ret_exit)
 {
     bool print = false;
     *ret_exit = 0;
-    if (has_flag(argc, argv, "--help")) {
-        print_help(p);
-        return false;
-    }
-    if (has_flag(argc, argv, "--version")) {
-        printf("%s %s\n", p->name, opt_version());
-        return false;
-    }
-    if (has_flag(argc, argv, "--print-defaults")) {
-        opt_print_config(p, false);
-        return false;
+    for (size_t i = 0; i < ARRAY_LEN(PRINTERS); i++) {
+        if (has_flag(argc, argv, PRINTERS[i].flag)) {
+            PRINTERS[i].print(p);
+            return false;
+        }
     }
     *ret_exit = 2;
     if (!set_defaults(p) || !apply_config(p, argc, argv) ||

@@ -70,7 +70,6 @@ INLINE __m256i b1_as_t2(const uint8_t *unit)
 /* 32 groups of four columns: an entry of the table for each, reflected where the sign bit is set. */
 INLINE void unpack_s3(const uint8_t *unit, __m256i codes[4])
 {
-    static const uint32_t table[16] = {S3_TABLE};
     const __m256i twos = _mm256_set1_epi32(0x02020202);
     uint32_t signs;
     memcpy(&signs, unit + 16, sizeof signs);
@@ -79,8 +78,9 @@ INLINE void unpack_s3(const uint8_t *unit, __m256i codes[4])
         uint64_t nibbles;
         memcpy(&nibbles, unit + 8 * (k % 2), sizeof nibbles);
         __m256i i = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)(nibbles >> 4 * (k / 2))));
-        __m256 a = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(load(table), i)); /* bits 0..2 */
-        __m256 b = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(load(table + 8), i));
+        __m256 a = _mm256_castsi256_ps(
+            _mm256_permutevar8x32_epi32(load(ternary_s3_table), i)); /* bits 0..2 */
+        __m256 b = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(load(ternary_s3_table + 8), i));
         __m256 c = _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
         __m256i sign = _mm256_sllv_epi32(_mm256_set1_epi32((int32_t)(signs >> 8 * k)),
                                          _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));

@@ -19,8 +19,7 @@ INLINE __m512i quarters(int a, int b, int c, int d)
 /* 32 groups of four columns: an entry of the table for each, reflected where the sign bit is set. */
 INLINE void unpack_s3(const uint8_t *unit, __m512i *lo, __m512i *hi)
 {
-    static const uint32_t table[16] = {S3_TABLE};
-    const __m512i entries = _mm512_loadu_si512(table);
+    const __m512i entries = _mm512_loadu_si512(ternary_s3_table);
     const __m512i twos = _mm512_set1_epi32(0x02020202);
     uint32_t signs;
     memcpy(&signs, unit + 16, sizeof signs);

@@ -35,13 +35,12 @@ static void b1_to_t2(const uint8_t *row, size_t n_cols, uint8_t *t2)
 /* 16 columns are 4 groups: an entry of the table for each, reflected where the sign bit is set. */
 static void s3_to_t2(const uint8_t *row, size_t n_cols, uint8_t *t2)
 {
-    static const uint32_t table[16] = {S3_TABLE};
     static const uint8_t fours[16] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
     static const uint8_t places[16] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
     static const uint8_t sign_bits[16] = {1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8};
     uint8x16x4_t entries;
     uint8_t bytes[64];
-    memcpy(bytes, table, sizeof bytes);
+    memcpy(bytes, ternary_s3_table, sizeof bytes);
     for (size_t i = 0; i < 4; i++) {
         entries.val[i] = vld1q_u8(bytes + 16 * i);
     }

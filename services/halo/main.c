@@ -33,6 +33,27 @@ static void print_help(FILE *to)
                       "  halo down\n");
 }
 
+static void print_words(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(VERBS); i++)
+        (void)printf("%s\n", VERBS[i].name);
+}
+
+static void print_man(void)
+{
+    (void)printf(".TH \"halo\" 1 \"\" \"%s\" \"Halo\"\n.SH NAME\n"
+                 "halo \\- serve ternary language models behind an OpenAI\\-compatible API\n"
+                 ".SH SYNOPSIS\n.B halo\n\\fIVERB\\fR [\\fIOPTION\\fR]...\n.SH VERBS\n",
+                 opt_version());
+    for (size_t i = 0; i < ARRAY_LEN(VERBS); i++)
+        (void)printf(".TP\n.BR %s\n%s; see halo\\-%s(1).\n", VERBS[i].name, VERBS[i].summary,
+                     VERBS[i].name);
+    (void)printf(".SH EXAMPLE\n.nf\nhalo up \\-\\-detach\n"
+                 "halo chat \"What is the capital of France?\"\nhalo down\n.fi\n"
+                 ".SH SEE ALSO\nhalo\\-gateway(1), halo\\-tokenizer(1), halo\\-router(1), "
+                 "halo\\-engine(1), halo\\-supervisor(1)\n");
+}
+
 static bool is_one_of(const char *word, const char *a, const char *b)
 {
     return strcmp(word, a) == 0 || strcmp(word, b) == 0;
@@ -46,6 +67,14 @@ int main(int argc, char **argv)
     }
     if (is_one_of(argv[1], "--help", "-h") || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(argv[1], "--print-words") == 0) {
+        print_words();
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(argv[1], "--print-man") == 0) {
+        print_man();
         return EXIT_SUCCESS;
     }
     if (strcmp(argv[1], "--version") == 0) {

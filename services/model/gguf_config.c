@@ -283,23 +283,26 @@ static enum err read_yarn(struct reader *r, json_t *scaling, double factor)
     return e;
 }
 
+/* Without a type the scaling is linear, and a factor of 0 is none, as in llama.cpp. */
 static enum err read_rope_scaling(struct reader *r)
 {
     const struct gguf_tensor *factors = gguf_find_tensor(r->g, "rope_freqs.weight");
-    struct str type = STR_LIT("none");
-    double factor = 1;
-    enum err e = read_real(r, "rope.scale_linear", 1, &factor);
-    if (!e && factor != 1)
-        type = STR_LIT("linear");
-    if (!e)
-        e = read_real(r, "rope.scaling.factor", factor, &factor);
-    if (e)
-        return e;
+    double factor = 0;
+    enum err e = gguf_get_f64(r->g, key_of(r, "rope.scaling.factor"), &factor);
+    if (e == ERR_MISSING)
+        e = gguf_get_f64(r->g, key_of(r, "rope.scale_linear"), &factor);
+    if (e == ERR_TYPE || !(factor >= 0) || !(factor < 10000))
+        return bad(r, r->key, "a number of at least 0 and below 10000");
+    factor = factor > 0 ? shortest(factor) : 1;
+    struct str type = STR_LIT("linear");
     e = gguf_get_str(r->g, key_of(r, "rope.scaling.type"), &type);
     bool is_yarn = str_is(type, "yarn");
-    bool is_none = str_is(type, "none") || str_is(type, "");
-    if (e == ERR_TYPE || (!is_yarn && !is_none && !str_is(type, "linear")) || (factors && !is_none))
+    bool is_linear = str_is(type, "linear");
+    bool is_none = str_is(type, "none") || str_is(type, "") || (is_linear && factor == 1);
+    if (e == ERR_TYPE || (!is_yarn && !is_linear && !is_none))
         return bad(r, r->key, "\"none\", \"linear\" or \"yarn\"");
+    if (factors && !is_none)
+        return bad(r, r->key, "\"none\" beside the tensor rope_freqs.weight");
     if (factors)
         return read_rope_factors(r, factors);
     if (is_none)
@@ -365,8 +368,10 @@ enum err gguf_config_read(const struct gguf *g, struct source *s, struct why *wh
     if (!s->config.extra)
         s->config.extra = json_object();
     enum err e = read_arch(&r);
-    if (!e)
-        e = refuse_changes(&r);
+    if (e)
+        return e;
+    ASSERT(r.arch);
+    e = refuse_changes(&r);
     if (!e)
         e = read_shape(&r);
     if (!e)

@@ -112,7 +112,7 @@ static enum err read_codes(struct source *s, const struct source_tensor *t, uint
                            "%s: %s at offset %llu: row %llu, column %llu: expected a code 0..2, "
                            "found 3, which is not ternary",
                            s->path, t->name, (unsigned long long)t->offset,
-                           (unsigned long long)(first + i), (unsigned long long)(odd - row));
+                           (unsigned long long)first + i, (unsigned long long)(odd - row));
     }
     release_rows(x, first, n);
     return ERR_OK;

@@ -71,7 +71,7 @@ static enum err read_codes(struct source *s, const struct source_tensor *t, uint
                                   dst + i * t->cols))
             return why_set(why, ERR_MODEL_FORMAT,
                            "%s: %s at offset %llu: row %llu: expected codes 0..2, found 3", s->path,
-                           t->name, (unsigned long long)at, (unsigned long long)(first + i));
+                           t->name, (unsigned long long)at, (unsigned long long)first + i);
     }
     mapping_release(rows, (size_t)(n * own->row_bytes));
     return ERR_OK;

@@ -209,26 +209,27 @@ static enum err read_sentencepiece(struct source *s, const char *folder, struct 
     return read_added(s, folder, why);
 }
 
-static enum err read_vocabulary(struct source *s, const char *folder, struct why *why,
-                                json_t **ret_json)
+static enum err read_vocabulary(struct source *s, const char *folder, const char *rule,
+                                struct why *why, json_t **ret_json)
 {
     enum err e = file_load_json(folder, "tokenizer.json", why, ret_json);
     if (e == ERR_NOT_FOUND)
         return read_sentencepiece(s, folder, why);
     struct why line;
     if (!e) {
-        e = hf_tokenizer_read(*ret_json, s, &line);
+        e = hf_tokenizer_read(*ret_json, rule, s, &line);
         if (e)
             (void)why_set(why, e, "%s/%s", folder, line.text);
     }
     return e;
 }
 
-static enum err read_tokenizer(struct source *s, const char *folder, struct why *why)
+static enum err read_tokenizer(struct source *s, const char *folder, const char *rule,
+                               struct why *why)
 {
     json_t *tokenizer = NULL;
     json_t *settings = NULL;
-    enum err e = read_vocabulary(s, folder, why, &tokenizer);
+    enum err e = read_vocabulary(s, folder, rule, why, &tokenizer);
     if (!e)
         e = load_if_there(folder, "tokenizer_config.json", why, &settings);
     if (!e)
@@ -255,7 +256,8 @@ enum err hf_dir_open(struct source *s, const struct source_options *options, str
     name_after(s);
     enum err e = read_config(s, why, &hf);
     if (!e)
-        e = read_tokenizer(s, options->tokenizer != NULL ? options->tokenizer : s->path, why);
+        e = read_tokenizer(s, options->tokenizer != NULL ? options->tokenizer : s->path,
+                           options->pre_tokenizer, why);
     if (!e)
         e = check_eos(s, why);
     if (e)

@@ -33,6 +33,7 @@ struct reader {
     const json_t *root;
     const json_t *vocab;
     const json_t *merges;
+    const char *rule; /* the user's, or NULL */
     struct source *source;
     struct why *why;
     struct entry *entries; /* by id */
@@ -122,8 +123,12 @@ static enum err check_text_steps(struct reader *r)
     struct buf line = {0};
     hf_pretokenizer_describe(pre, &line);
     const char *rule = hf_pretokenizer_rule(line.ptr);
+    rule = rule != NULL ? rule : r->rule;
     if (rule == NULL)
-        e = refuse_step(r, "pre_tokenizer", line.ptr);
+        e = why_set(r->why, ERR_UNSUPPORTED,
+                    "%s: pre_tokenizer: expected one that Halo's tokenizer knows, found %.400s; "
+                    "--pre-tokenizer names a rule that cuts text in the same way",
+                    FILE_NAME, line.ptr);
     else
         (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", rule);
     buf_fini(&line);
@@ -328,9 +333,10 @@ static enum err check_model(struct reader *r)
     return ERR_OK;
 }
 
-enum err hf_tokenizer_read(const json_t *tokenizer, struct source *s, struct why *why)
+enum err hf_tokenizer_read(const json_t *tokenizer, const char *rule, struct source *s,
+                           struct why *why)
 {
-    struct reader r = {.root = tokenizer, .source = s, .why = why};
+    struct reader r = {.root = tokenizer, .rule = rule, .source = s, .why = why};
     if (s->config.extra == NULL)
         s->config.extra = json_object();
     enum err e = check_model(&r);

@@ -12,7 +12,9 @@
 
 #include "services/model/source.h"
 
-/* Fills s->tokenizer and what s->config says of it. Lines in `why` begin with "tokenizer.json: ". */
-MUST_CHECK enum err hf_tokenizer_read(const json_t *tokenizer, struct source *s, struct why *why);
+/* Fills s->tokenizer and what s->config says of it. `rule` is for byte-level BPE with a pre-tokenizer
+ * that is not known here, or NULL. Lines in `why` begin with "tokenizer.json: ". */
+MUST_CHECK enum err hf_tokenizer_read(const json_t *tokenizer, const char *rule, struct source *s,
+                                      struct why *why);
 
 #endif

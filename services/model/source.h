@@ -113,6 +113,7 @@ struct source_ops {
 /* What the user may tell a reader. Strings may be NULL. */
 struct source_options {
     const char *tokenizer; /* a file or folder to take the tokenizer from instead */
+    const char *pre_tokenizer; /* the rule for cutting text, where the file's own is not known */
     const char *layout; /* of packed codes, where a file does not say: see `halo convert --help` */
 };
 

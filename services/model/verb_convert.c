@@ -17,6 +17,7 @@ struct asked {
     const char *source;
     const char *license;
     const char *tokenizer;
+    const char *pre_tokenizer;
     const char *layout;
     uint32_t n_slices;
     bool is_quiet;
@@ -33,6 +34,9 @@ static const struct opt TABLE[] = {
                 "the model's public name; default: from the source"),
     OPT_STR_ROW(struct asked, tokenizer, "tokenizer", NULL, "PATH",
                 "a file or folder to take the tokenizer from instead"),
+    OPT_STR_ROW(
+        struct asked, pre_tokenizer, "pre-tokenizer", NULL, "NAME",
+        "rule for cutting text, e.g. llama-3 or gpt-2, if the model's own is not recognised"),
     OPT_STR_ROW(
         struct asked, layout, "layout", NULL, "128|64|rows",
         "order of I2_S codes in a GGUF file, which does not say it: 128, 64 or rows; try them "
@@ -95,7 +99,8 @@ static void print_summary(const struct source *s, const char *path,
 
 static enum err convert(const char *in, const char *out, const struct asked *a, struct why *why)
 {
-    const struct source_options source_options = {.tokenizer = a->tokenizer, .layout = a->layout};
+    const struct source_options source_options = {
+        .tokenizer = a->tokenizer, .pre_tokenizer = a->pre_tokenizer, .layout = a->layout};
     const struct convert_options options = {
         .packing = a->packing,
         .n_slices = a->n_slices,

@@ -10,6 +10,7 @@
 
 struct asked {
     const char *tokenizer;
+    const char *pre_tokenizer;
     const char *layout;
     struct inspect_options print;
 };
@@ -19,6 +20,9 @@ static const struct opt TABLE[] = {
     OPT_BOOL_ROW(struct asked, print.does_list, "tensors", "false", "list every tensor"),
     OPT_STR_ROW(struct asked, tokenizer, "tokenizer", NULL, "PATH",
                 "a file or folder to take the tokenizer from instead"),
+    OPT_STR_ROW(
+        struct asked, pre_tokenizer, "pre-tokenizer", NULL, "NAME",
+        "rule for cutting text, e.g. llama-3 or gpt-2, if the model's own is not recognised"),
     OPT_STR_ROW(struct asked, layout, "layout", NULL, "128|64|rows",
                 "order of I2_S codes in a GGUF file"),
 };
@@ -44,7 +48,8 @@ int verb_inspect(int argc, char **argv)
         (void)fprintf(stderr, "halo inspect: expected one FILE; see halo inspect --help\n");
         return 2;
     }
-    const struct source_options options = {.tokenizer = a.tokenizer, .layout = a.layout};
+    const struct source_options options = {
+        .tokenizer = a.tokenizer, .pre_tokenizer = a.pre_tokenizer, .layout = a.layout};
     struct why why = {""};
     struct source s;
     enum err e = source_open(&s, argv[operands], &options, &why);

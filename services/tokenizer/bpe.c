@@ -22,7 +22,13 @@ struct bpe {
     bool is_spm;
     struct symbol *symbols;
     size_t cap_symbols;
-    uint64_t *heap; /* rank << 32 | symbol: the order of merging; entries may be out of date */
+    /* Merges to come, each rank << 32 | symbol, in the order of these numbers; some are out of date. Those
+     * that come in order wait in a line at the beginning of `keys`, the others in a heap that grows down
+     * from its end: long runs of one character take a third of the time that a heap alone takes
+     * (encode_bench). */
+    uint64_t *keys;
+    size_t line_from;
+    size_t line_to;
     size_t n_heap;
 };
 
@@ -43,7 +49,7 @@ void bpe_free(struct bpe *bpe)
     if (!bpe)
         return;
     free(bpe->symbols);
-    free(bpe->heap);
+    free(bpe->keys);
     free(bpe);
 }
 
@@ -114,13 +120,13 @@ static void shrink(struct bpe *b)
     if (b->cap_symbols <= KEPT_SYMBOLS)
         return;
     free(b->symbols);
-    free(b->heap);
+    free(b->keys);
     b->symbols = NULL;
-    b->heap = NULL;
+    b->keys = NULL;
     b->cap_symbols = 0;
 }
 
-/* The heap never holds more than 3 entries per symbol: one at the start, two per merge. */
+/* There are never more than 3 keys per symbol: one at the start, two per merge. */
 static enum err reserve(struct bpe *b, size_t len)
 {
     if (len <= b->cap_symbols)
@@ -129,39 +135,63 @@ static enum err reserve(struct bpe *b, size_t len)
     if (!symbols)
         return ERR_NOMEM;
     b->symbols = symbols;
-    uint64_t *heap = realloc(b->heap, 3 * len * sizeof *heap);
-    if (!heap)
+    uint64_t *keys = realloc(b->keys, 3 * len * sizeof *keys);
+    if (!keys)
         return ERR_NOMEM;
-    b->heap = heap;
+    b->keys = keys;
     b->cap_symbols = len;
     return ERR_OK;
+}
+
+/* Entry i of the heap. */
+static uint64_t *heap_at(struct bpe *b, size_t i)
+{
+    return &b->keys[3 * b->cap_symbols - 1 - i];
 }
 
 static void heap_push(struct bpe *b, uint64_t key)
 {
     size_t i = b->n_heap++;
-    while (i > 0 && b->heap[(i - 1) / 2] > key) {
-        b->heap[i] = b->heap[(i - 1) / 2];
+    while (i > 0 && *heap_at(b, (i - 1) / 2) > key) {
+        *heap_at(b, i) = *heap_at(b, (i - 1) / 2);
         i = (i - 1) / 2;
     }
-    b->heap[i] = key;
+    *heap_at(b, i) = key;
 }
 
 static uint64_t heap_pop(struct bpe *b)
 {
-    uint64_t top = b->heap[0];
-    uint64_t key = b->heap[--b->n_heap];
+    uint64_t top = *heap_at(b, 0);
+    uint64_t key = *heap_at(b, --b->n_heap);
     size_t i = 0;
     for (size_t child = 1; child < b->n_heap; child = 2 * i + 1) {
-        if (child + 1 < b->n_heap && b->heap[child + 1] < b->heap[child])
+        if (child + 1 < b->n_heap && *heap_at(b, child + 1) < *heap_at(b, child))
             child++;
-        if (b->heap[child] >= key)
+        if (*heap_at(b, child) >= key)
             break;
-        b->heap[i] = b->heap[child];
+        *heap_at(b, i) = *heap_at(b, child);
         i = child;
     }
-    b->heap[i] = key;
+    *heap_at(b, i) = key;
     return top;
+}
+
+static void push_key(struct bpe *b, uint64_t key)
+{
+    if (b->line_from == b->line_to || key >= b->keys[b->line_to - 1])
+        b->keys[b->line_to++] = key;
+    else
+        heap_push(b, key);
+}
+
+static bool pop_key(struct bpe *b, uint64_t *ret_key)
+{
+    bool has_line = b->line_from < b->line_to;
+    if (!has_line && b->n_heap == 0)
+        return false;
+    bool is_from_line = has_line && (b->n_heap == 0 || b->keys[b->line_from] <= *heap_at(b, 0));
+    *ret_key = is_from_line ? b->keys[b->line_from++] : heap_pop(b);
+    return true;
 }
 
 static void rank_pair(struct bpe *b, uint32_t at)
@@ -171,7 +201,7 @@ static void rank_pair(struct bpe *b, uint32_t at)
                   ? VOCAB_NONE
                   : vocab_rank(b->vocab, s->id, b->symbols[s->next].id, &s->merged);
     if (s->rank != VOCAB_NONE)
-        heap_push(b, (uint64_t)s->rank << 32 | at);
+        push_key(b, (uint64_t)s->rank << 32 | at);
 }
 
 static void merge(struct bpe *b, uint32_t at)
@@ -202,11 +232,12 @@ enum err bpe_encode_by_heap(struct bpe *bpe, struct str piece, struct ids *ids)
         bpe->symbols[n] = (struct symbol){.id = next_symbol(bpe, piece, &at),
                                           .prev = n > 0 ? n - 1 : VOCAB_NONE,
                                           .next = at < piece.len ? n + 1 : VOCAB_NONE};
+    bpe->line_from = 0;
+    bpe->line_to = 0;
     bpe->n_heap = 0;
     for (uint32_t i = 0; i < n; i++)
         rank_pair(bpe, i);
-    while (bpe->n_heap > 0) {
-        uint64_t key = heap_pop(bpe);
+    for (uint64_t key; pop_key(bpe, &key);) {
         uint32_t at = (uint32_t)key;
         if (bpe->symbols[at].rank == (uint32_t)(key >> 32))
             merge(bpe, at);

@@ -23,7 +23,7 @@ lib/systemd/system/halo-engine@.service
 lib/sysusers.d/halo.conf lib/tmpfiles.d/halo.conf
 share/halo/halo-demo.h1b share/halo/halo-demo.md
 share/halo/caddy/Caddyfile share/halo/caddy/studio/index.html share/halo/nginx/halo.conf
-share/doc/halo/LICENSE share/doc/halo/README.md
+share/doc/halo/LICENSE share/doc/halo/README.md share/bash-completion/completions/halo
 '''.split()
 
 
@@ -53,7 +53,7 @@ def test_every_file_is_installed():
 
 def test_nothing_else_is_installed():
     have = {os.path.relpath(os.path.join(d, n), PREFIX) for d, _, names in os.walk(PREFIX) for n in names}
-    other = sorted(n for n in have - set(WANT) if not n.startswith(('bin/halo-', 'share/halo/caddy/', 'etc/halo/')))
+    other = sorted(n for n in have - set(WANT) if not n.startswith(('bin/halo-', 'share/halo/caddy/', 'etc/halo/', 'share/man/man1/halo')))
     assert not other, other
 
 
@@ -62,12 +62,40 @@ def test_the_configuration_names_every_option_and_starts_every_service():
     for name in 'gateway', 'tokenizer', 'router', 'engine':
         section = text(conf).split(f'[halo-{name}]\n')[1].split('\n[')[0]
         for option_name in re.findall(r'^  --(?:\[no-\])?([a-z0-9-]+)', sh(service(name), '--help').stdout, re.M):
-            if option_name not in ('config', 'print-config', 'print-defaults', 'version'):
+            if option_name not in ('config', 'print-config', 'print-defaults', 'print-man', 'version', 'help'):
                 assert re.search(rf'^(# )?{option_name} =', section, re.M), (name, option_name)
         r = sh(service(name), '--config', conf, '--print-config')
         assert r.returncode == 0, r.stderr
         if name in ('tokenizer', 'engine'):
             assert re.search(r'^model = /.*/share/halo/halo-demo\.h1b$', r.stdout, re.M), r.stdout
+
+
+def test_each_program_and_each_verb_has_a_manual_page():
+    verbs = re.findall(r'^VERB\((\w+),', text(os.path.join(ROOT, 'services/halo/verbs.def')), re.M)
+    for page in ['halo', 'halo-gateway', 'halo-engine', 'halo-supervisor', *('halo-' + v for v in verbs)]:
+        path = os.path.join(PREFIX, 'share/man/man1', page + '.1')
+        assert text(path).startswith('.TH "' + page.replace('-', '\\-') + '" 1'), page
+        if shutil.which('groff'):
+            r = sh('groff', '-man', '-ww', '-z', '-Tutf8', path)
+            assert r.returncode == 0 and not r.stderr, (page, r.stderr)
+
+
+def complete(*words):
+    """What bash offers for the last word."""
+    script = ('shopt -s extglob; source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _halo; '
+              'printf "%s\\n" "${COMPREPLY[@]}"')
+    bin_dir = os.path.join(BUILD, 'services/halo')
+    r = sh('bash', '-c', script, 'bash', os.path.join(PREFIX, 'share/bash-completion/completions/halo'), *words,
+           env={**os.environ, 'PATH': bin_dir + ':' + os.environ['PATH']})
+    assert r.returncode == 0 and not r.stderr, r.stderr
+    return r.stdout.split()
+
+
+def test_bash_completes_verbs_options_and_values():
+    assert complete('halo', 'u') == ['up'] and 'chat' in complete('halo', '')
+    assert complete('halo', 'up', '--eng') == ['--engines', '--engine-args']
+    assert complete('halo', 'up', '--log-level', 'w') == ['warn']
+    assert '--json' in complete('halo', 'status', '-')
 
 
 def test_no_placeholder_is_left_in_a_unit():

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct source s = {.path = "fuzz"};
     struct why why;
-    if (hf_tokenizer_read(json, &s, &why) == ERR_OK) {
+    if (hf_tokenizer_read(json, NULL, &s, &why) == ERR_OK) {
         hf_special_read(json, json, &s);
         for (uint32_t i = 0; i < s.tokenizer.n_tokens; i++)
             (void)source_token(&s.tokenizer, i);

@@ -147,6 +147,40 @@ static uint64_t hash_layers(const struct kernels *k, struct check_rng *rng)
     return h;
 }
 
+/* Every packing with every kind of scales, for one token and for many. */
+static uint64_t hash_packings(const struct kernels *k, struct check_rng *rng)
+{
+    enum { ROWS = 37, TOKENS = 9, COLS = 1152, STRIDE = 1280, GROUPS = COLS / 64 };
+    uint8_t codes[ROWS * STRIDE / 4];
+    int8_t q[TOKENS * STRIDE];
+    float scale[TOKENS * GROUPS], y[TOKENS * ROWS];
+    int32_t sum[TOKENS];
+    float *x = check_floats(rng, (size_t)TOKENS * COLS, CHECK_NORMAL);
+    float *w_scale = check_floats(rng, (size_t)ROWS * GROUPS, CHECK_NORMAL);
+    for (size_t i = 0; i < sizeof codes; i++) {
+        codes[i] = (uint8_t)check_random(rng);
+    }
+    uint64_t h = SEED;
+    for (uint32_t group = 0; group <= 128; group += 64) {
+        struct quantized in = {q, STRIDE, scale, sum, TOKENS, COLS, group};
+        for (size_t t = 0; t < TOKENS; t++) {
+            k->quantize_row(x + t * COLS, &in, t);
+        }
+        h = hash_bytes(h, q, sizeof q);
+        for (int p = 0; p < TERNARY_PACKINGS; p++) {
+            struct ternary_weights w = {codes, w_scale, ROWS, COLS, 1, (enum ternary_packing)p,
+                                        group};
+            for (in.n_tokens = 1; in.n_tokens <= TOKENS; in.n_tokens += TOKENS - 1) {
+                k->ternary_matmul(&w, &in, 0, ROWS, y, ROWS);
+                h = hash_bytes(h, y, in.n_tokens * ROWS * sizeof *y);
+            }
+        }
+    }
+    free(x);
+    free(w_scale);
+    return h;
+}
+
 static uint64_t hash_attention(const struct kernels *k, struct check_rng *rng, bool is_int8)
 {
     enum { HD = 64, HEADS = 3, POS = 700, TOKENS = 40, BLOCKS = (POS + 31) / 32 };
@@ -190,6 +224,8 @@ static void every_variant_has_the_golden_bits(void **state)
             struct check_rng rng = {21};
             assert_int_equal(hash_rows(k, &rng), 0x3ec34daedb4eadc6);
             assert_int_equal(hash_layers(k, &rng), 0xeb6ccd442c91e51);
+            struct check_rng packings_rng = {22};
+            assert_int_equal(hash_packings(k, &packings_rng), 0x5cebc19c7e35bb8f);
             assert_int_equal(hash_attention(k, &rng, false), 0x8c3bc6b5a7ba4315);
             assert_int_equal(hash_others(k, &rng), 0x665b723758b5d4b9);
             assert_int_equal(hash_attention(k, &rng, true), 0xe9bf78b9f1f3935);

@@ -255,8 +255,14 @@ def rope_scaling_is_kept():
     keys["qwen3.rope.scaling.type"] = (gm.STRING, "linear")
     scaling = json.loads(good(model.gguf)["config"].data)["rope_scaling"]
     assert scaling == {"rope_type": "linear", "factor": 4.0}
+    del keys["qwen3.rope.scaling.type"]
+    assert json.loads(good(model.gguf)["config"].data)["rope_scaling"] == scaling
     keys["qwen3.rope.scaling.type"] = (gm.STRING, "longrope")
     refused(model.gguf, "rope.scaling.type")
+    # The converter of BitNet writes a scaling that is none.
+    keys["qwen3.rope.scaling.type"] = (gm.STRING, "linear")
+    keys["qwen3.rope.scaling.factor"] = (gm.F32, 1.0)
+    assert "rope_scaling" not in json.loads(good(model.gguf)["config"].data)
 
 
 def frequencies_of_llama_3_1_become_its_parameters():

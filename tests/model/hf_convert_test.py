@@ -207,7 +207,9 @@ def test_rules_for_cutting_text_are_recognised():
         hf.write(path('rules'), hf.Model(seed=12), tokenizer=tokenizer)
         refused(path('rules'), says=['tokenizer.json', says])
     hf.write(path('rules'), hf.Model(seed=12), tokenizer=hf.byte_tokenizer('[a-z]+|\\d'))
-    refused(path('rules'), says='[a-z]+|\\d')
+    refused(path('rules'), says=['[a-z]+|\\d', '--pre-tokenizer'])
+    named = h1b_file.File(convert(path('rules'), '--pre-tokenizer', 'gpt-2'))
+    assert named.config()['pre_tokenizer'] == 'gpt-2'
 
 
 def test_templates_come_from_where_they_are():

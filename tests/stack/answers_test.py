@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 from halo_stack import (BUILD, HALO, MODEL, PATIENCE, ROOT, Skip, Stack, content, in_parallel, main, wait_for)
 
@@ -177,6 +178,30 @@ def test_chat_and_doctor_of_the_command_line_work():
     r = STACK.halo('doctor', '--run', STACK.run, '--json')
     assert r.returncode in (0, 1), (r.returncode, r.stdout, r.stderr)
     assert 'fail' not in {c['outcome'] for c in json.loads(r.stdout)['checks']}, r.stdout
+
+
+def test_top_shows_the_stack_at_work():
+    enough = threading.Event()
+
+    def keep_busy():
+        while not enough.is_set():
+            STACK.stream_chat('Tell me a long story.', max_tokens=1500, ignore_eos=True, temperature=0)
+
+    workers = [threading.Thread(target=keep_busy) for _ in range(2)]
+    for w in workers:
+        w.start()
+    try:
+        wait_for('the reply to run', lambda: STACK.metric('halo_replies_in_flight') > 0)
+        seen = json.loads(STACK.halo('top', '--run', STACK.run, '--json', '--interval-ms', '200').stdout)
+        text = STACK.halo('top', '--run', STACK.run, '--interval-ms', '100').stdout  # no terminal: once
+    finally:
+        enough.set()
+        for w in workers:
+            w.join()
+    assert seen['tokens_per_s'] > 0 and seen['in_flight'] >= 1 and seen['itl_p50_s'] > 0, seen
+    assert {p['name'] for p in seen['processes']} == {'gateway', 'tokenizer', 'router', 'engine.1'}, seen
+    assert all(p['rss_bytes'] > 100000 and p['cpu'] is not None for p in seen['processes']), seen
+    assert 'tokens/s' in text and 'engine.1' in text and '\033[?1049h' not in text, text
 
 
 def test_the_openai_sdk_is_content():
