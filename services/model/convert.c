@@ -189,11 +189,11 @@ static enum err write_packed(struct job *j, const struct source_tensor *t,
         uint64_t n = t->rows - r < step ? t->rows - r : step;
         e = ternarize_rows(j->source, t, form, r, n, j->floats, j->codes, j->why);
         for (uint64_t i = 0; i < n && !e; i++) {
+            unsigned long long row = r + i;
             if (!pack_row(dtype, j->codes + i * t->cols, t->cols, j->packed + i * row_bytes))
                 e = why_set(j->why, ERR_UNSUPPORTED,
                             "%s: %s: row %llu does not fit packing %s exactly; use --packing t2",
-                            j->source->path, t->name, (unsigned long long)(r + i),
-                            pack_dtype_name(dtype));
+                            j->source->path, t->name, row, pack_dtype_name(dtype));
         }
         if (!e)
             e = h1b_write_bytes(j->out, j->packed, (size_t)n * row_bytes, j->why);

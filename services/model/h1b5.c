@@ -38,11 +38,11 @@ static enum err read_codes(struct source *s, const struct source_tensor *t, uint
     const struct h1b_section *section = section_of(s, t);
     size_t row_bytes = pack_row_bytes(section->dtype, t->cols);
     for (uint64_t r = 0; r < n; r++) {
-        const uint8_t *src = (const uint8_t *)section->data + (first + r) * row_bytes;
+        unsigned long long row = first + r;
+        const uint8_t *src = (const uint8_t *)section->data + row * row_bytes;
         if (!pack_unpack_row(section->dtype, src, t->cols, dst + r * t->cols))
             return why_set(why, ERR_MODEL_FORMAT, "%s: %s: row %llu holds a code that %s lacks",
-                           s->path, t->name, (unsigned long long)(first + r),
-                           pack_dtype_name(section->dtype));
+                           s->path, t->name, row, pack_dtype_name(section->dtype));
     }
     return ERR_OK;
 }

@@ -128,7 +128,7 @@ enum err h1b_write_begin(struct h1b_write *w, const char *name, enum h1b_dtype d
     if (e)
         return e;
     uint8_t *entry = w->table + (size_t)w->n_begun++ * ENTRY_SIZE;
-    memcpy(entry, name, strlen(name));
+    (void)snprintf((char *)entry, NAME_SIZE, "%s", name);
     put(entry + AT_DTYPE, (uint64_t)dtype, 4);
     put(entry + AT_N_DIMS, n_dims, 4);
     for (uint32_t i = 0; i < 4; i++)

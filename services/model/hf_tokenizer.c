@@ -198,12 +198,11 @@ static void decode_token(const struct reader *r, struct entry *x, struct buf *by
     if (byte >= 0) {
         x->type = TOKEN_BYTE;
         buf_add_char(bytes, (char)byte);
-    } else if (x->type != TOKEN_NORMAL) {
-        buf_add_cstr(bytes, x->text);
-    } else if (r->is_spm) {
+    } else if (x->type == TOKEN_NORMAL && r->is_spm) {
         spm_text_add(bytes, str_from(x->text));
-    } else if (!printable_add_bytes(bytes, str_from(x->text))) {
-        buf_add_cstr(bytes, x->text); /* a token that no text becomes, e.g. of another alphabet */
+    } else if (x->type != TOKEN_NORMAL || !printable_add_bytes(bytes, str_from(x->text))) {
+        /* Written as it is; a normal one is a token that no text becomes, of another alphabet. */
+        buf_add_cstr(bytes, x->text);
     }
 }
 

@@ -111,6 +111,7 @@ enum err hf_weights_codes(const struct hf_weights *w, const struct source_tensor
         uint64_t from = r % quarter * t->cols;
         unsigned shift = (unsigned)(r / quarter * 2);
         unsigned bad = 0;
+        unsigned long long offset = x->tensor->offset + from;
         e = read_part(x, from, row, (size_t)t->cols, why);
         for (uint64_t c = 0; c < t->cols && !e; c++) {
             unsigned code = (unsigned)row[c] >> shift & 3;
@@ -121,8 +122,7 @@ enum err hf_weights_codes(const struct hf_weights *w, const struct source_tensor
             e = why_set(why, ERR_MODEL_FORMAT,
                         "%s: %s: row %llu at offset %llu: expected codes 0, 1 and 2, found 3; the "
                         "file is damaged or packed in another way",
-                        x->file->path, t->name, (unsigned long long)r,
-                        (unsigned long long)(x->tensor->offset + from));
+                        x->file->path, t->name, (unsigned long long)r, offset);
     }
     free(row);
     return e;
@@ -132,7 +132,7 @@ enum err hf_weights_scales(const struct hf_weights *w, const struct source_tenso
                            struct why *why)
 {
     const struct entry *scale = w->entries[t->handle].scale;
-    float value;
+    float value = NAN;
     enum err e = read_floats(scale, 0, 1, &value, why);
     if (e)
         return e;

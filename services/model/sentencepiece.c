@@ -123,10 +123,11 @@ static enum err add_piece(struct reader *r, struct cursor c)
     float score = 0.0F;
     uint64_t type = PIECE_NORMAL;
     for (struct field f; next_field(&c, &f);) {
+        uint32_t bits = (uint32_t)f.value;
         if (f.number == 1 && f.wire == WIRE_BYTES)
             text = (struct str){(const char *)c.bytes + f.message.at, f.message.end - f.message.at};
         else if (f.number == 2 && f.wire == WIRE_32)
-            memcpy(&score, &(uint32_t){(uint32_t)f.value}, sizeof score);
+            memcpy(&score, &bits, sizeof score);
         else if (f.number == 3 && f.wire == WIRE_VARINT)
             type = f.value;
     }

@@ -212,9 +212,9 @@ static enum err study_float_tensor(struct source *s, const struct source_tensor 
                                    struct ternary_form *f)
 {
     struct study y = {.per_row = (t->cols + UNIT - 1) / UNIT, .is_3_of_4 = true};
-    y.units = malloc((size_t)(t->rows * y.per_row) * sizeof *y.units);
-    y.rows = malloc((size_t)t->rows * sizeof *y.rows);
-    y.sums = malloc((size_t)t->rows * sizeof *y.sums);
+    y.units = calloc((size_t)(t->rows * y.per_row), sizeof *y.units);
+    y.rows = calloc((size_t)t->rows, sizeof *y.rows);
+    y.sums = calloc((size_t)t->rows, sizeof *y.sums);
     enum err e = y.units == NULL || y.rows == NULL || y.sums == NULL
                      ? why_nomem(why, t->name)
                      : form_of_floats(s, t, may_quantize, n_slices, why, &y, f);
