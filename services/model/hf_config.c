@@ -146,6 +146,20 @@ static void read_hadamard(const struct reader *r, struct source_config *c)
     }
 }
 
+/* Attention over a window, or RoPE on a part of a head. */
+static void check_attention(struct reader *r)
+{
+    const json_t *types = json_object_get(r->root, "layer_types");
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (type == NULL || strcmp(type, "full_attention") != 0)
+            fail(r, ERR_UNSUPPORTED, "layer_types", "\"full_attention\" only");
+    }
+    const json_t *part = json_object_get(r->root, "partial_rotary_factor");
+    if (json_is_number(part) && json_number_value(part) != 1.0)
+        fail(r, ERR_UNSUPPORTED, "partial_rotary_factor", "1");
+}
+
 static void read_quantization(struct reader *r, struct source_config *c, struct hf_config *hf)
 {
     c->is_trained_ternary = strcmp(c->architecture, "bitnet") == 0;
@@ -163,7 +177,8 @@ static void read_quantization(struct reader *r, struct source_config *c, struct 
     }
     c->is_trained_ternary = true;
     const char *class = json_string_value(json_object_get(q, "linear_class"));
-    hf->does_scale_divide = class == NULL || strcmp(class, "bitlinear") == 0;
+    hf->scale =
+        class == NULL || strcmp(class, "bitlinear") == 0 ? HF_SCALE_DIVIDES : HF_SCALE_MULTIPLIES;
     if (class != NULL && strcmp(class, "bitlinear") != 0 && strcmp(class, "autobitlinear") != 0)
         fail(r, ERR_UNSUPPORTED, "quantization_config",
              "\"linear_class\" \"bitlinear\" or \"autobitlinear\"");
@@ -229,6 +244,7 @@ enum err hf_config_read(const json_t *config, const json_t *generation, struct s
         if (json_is_true(json_object_get(config, MUST_BE_OFF[i])))
             fail(&r, ERR_UNSUPPORTED, MUST_BE_OFF[i], "false");
     }
+    check_attention(&r);
     read_act(&r, c);
     read_shape(&r, c);
     read_rope(&r, c);

@@ -10,8 +10,15 @@
 
 #include "services/model/source.h"
 
+/* What weight_scale of packed weights means. */
+enum hf_scale {
+    HF_SCALE_UNKNOWN, /* nothing says it */
+    HF_SCALE_MULTIPLIES, /* linear_class "autobitlinear": y = (W q / s) * weight_scale */
+    HF_SCALE_DIVIDES, /* "bitlinear", also the default: y = W q / (s * weight_scale) */
+};
+
 struct hf_config {
-    bool does_scale_divide; /* linear_class "bitlinear": y = W q / (s * weight_scale) */
+    enum hf_scale scale;
     bool has_tie; /* the file says whether the head is the embedding */
 };
 

@@ -264,7 +264,7 @@ enum err hf_dir_open(struct source *s, const struct source_options *options, str
         return e;
     read_card(s);
     struct hf_weights *weights = NULL;
-    e = hf_weights_new(s, hf.does_scale_divide, why, &weights);
+    e = hf_weights_new(s, hf.scale, why, &weights);
     s->impl = weights;
     if (!e && !hf.has_tie)
         s->config.is_tied = source_find(s, "lm_head.weight") == NULL;

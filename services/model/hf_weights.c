@@ -37,7 +37,7 @@ struct hf_weights {
     size_t n_files;
     struct entry *entries; /* sorted by name */
     size_t n_entries;
-    bool does_scale_divide;
+    enum hf_scale scale;
 };
 
 /* ---- reading ---- */
@@ -141,7 +141,7 @@ enum err hf_weights_scales(const struct hf_weights *w, const struct source_tenso
                        "%s: %s at offset %llu: expected a positive scale, found %g",
                        scale->file->path, scale->name, (unsigned long long)scale->tensor->offset,
                        (double)value);
-    *dst = w->does_scale_divide ? 1.0F / value : value;
+    *dst = w->scale == HF_SCALE_DIVIDES ? 1.0F / value : value;
     return ERR_OK;
 }
 
@@ -333,6 +333,12 @@ static enum err join_scale(struct hf_weights *w, struct entry *x, struct why *wh
         return refuse(x, "a weight_scale beside packed weights", why);
     if (!is_float(scale) || count_of(scale) != 1)
         return refuse(scale, "one float", why);
+    if (w->scale == HF_SCALE_UNKNOWN)
+        return refuse(
+            x,
+            "a \"quantization_config\" in config.json that says what the scales of packed "
+            "weights mean",
+            why);
     x->scale = scale;
     scale->is_used = true;
     return ERR_OK;
@@ -381,11 +387,11 @@ static enum err list_tensors(struct hf_weights *w, struct source *s, struct why 
     return e;
 }
 
-enum err hf_weights_new(struct source *s, bool does_scale_divide, struct why *why,
+enum err hf_weights_new(struct source *s, enum hf_scale scale, struct why *why,
                         struct hf_weights **ret_weights)
 {
     struct hf_weights *w = mem_zalloc(1, sizeof *w);
-    w->does_scale_divide = does_scale_divide;
+    w->scale = scale;
     enum err e = open_all(w, s->path, why);
     if (!e)
         e = index_entries(w, why);

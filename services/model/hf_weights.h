@@ -8,12 +8,13 @@
 #ifndef HALO_MODEL_HF_WEIGHTS_H
 #define HALO_MODEL_HF_WEIGHTS_H
 
+#include "services/model/hf_config.h"
 #include "services/model/source.h"
 
 struct hf_weights;
 
 /* Opens all files and lists their tensors in s->tensors; handles are indices of its own. */
-MUST_CHECK enum err hf_weights_new(struct source *s, bool does_scale_divide, struct why *why,
+MUST_CHECK enum err hf_weights_new(struct source *s, enum hf_scale scale, struct why *why,
                                    struct hf_weights **ret_weights);
 void hf_weights_free(struct hf_weights *w);
 

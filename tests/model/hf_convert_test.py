@@ -250,6 +250,7 @@ def test_what_the_graph_lacks_is_refused_by_name():
                          ({'quantization_config': {'quant_method': 'bitnet', 'use_rms_norm': True}}, 'use_rms_norm'),
                          ({'quantization_config': {'quant_method': 'bitnet', 'linear_class': 'x'}}, 'linear_class'),
                          ({'rope_scaling': {'rope_type': 'dynamic', 'factor': 2.0}}, 'rope_'),
+                         ({'layer_types': ['sliding_attention']}, 'layer_types'), ({'partial_rotary_factor': 0.5}, 'partial_rotary'),
                          ({'num_key_value_heads': 3}, 'num_key_value_heads'), ({'vocab_size': 3}, 'bos_token_id')):
         hf.write(path('graph'), model, form='plain', config=config)
         refused(path('graph'), says=['graph', says])
@@ -273,6 +274,11 @@ def test_tensors_that_do_not_fit_are_refused_by_name():
     # What modules keep for themselves may be there.
     hf.save_safetensors(file, {**tensors, 'model.layers.0.self_attn.rotary_emb.inv_freq': ('F32', (8,), bytes(32))})
     convert(path('shapes'))
+
+
+def test_packed_weights_whose_scale_could_mean_either_are_refused():
+    hf.write(path('either'), hf.Model(seed=28, layers=1), config={'quantization_config': None})
+    refused(path('either'), says=['proj.weight', 'quantization_config'])
 
 
 def test_broken_packed_weights_are_refused():
