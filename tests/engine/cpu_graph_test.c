@@ -87,8 +87,8 @@ static void make_tokens(const struct model *m, uint32_t *tokens)
 }
 
 /* Logits of all tokens, which go through in chunks; to be freed. */
-static float *run(const struct model *m, const struct kernels *k, uint32_t n_threads,
-                  uint32_t chunk)
+static float *run(const struct model *m, const struct kernels *k, enum kv_type kv_type,
+                  uint32_t n_threads, uint32_t chunk)
 {
     uint32_t n_vocab = m->config.n_vocab;
     const uint32_t blocks[N_BLOCKS] = {2, 0, 1};
@@ -97,6 +97,7 @@ static float *run(const struct model *m, const struct kernels *k, uint32_t n_thr
     const struct backend_cpu_config config = {.model = m,
                                               .kernels = k,
                                               .n_threads = n_threads,
+                                              .kv_type = kv_type,
                                               .n_blocks = N_BLOCKS,
                                               .max_rows = N_TOKENS,
                                               .max_logits = N_TOKENS};
@@ -115,26 +116,32 @@ static float *run(const struct model *m, const struct kernels *k, uint32_t n_thr
     return logits;
 }
 
+static void expect_same_bits(const char *what, const struct model *m, enum kv_type kv_type)
+{
+    size_t bytes = (size_t)N_TOKENS * m->config.n_vocab * sizeof(float);
+    float *want = run(m, kernels_get(ISA_REF), kv_type, 1, 1);
+    for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
+        if (kernels_get(isa) == NULL)
+            continue;
+        float *got = run(m, kernels_get(isa), kv_type, 1 + isa % 3, isa % 2 == 0 ? N_TOKENS : 13);
+        if (memcmp(got, want, bytes) != 0)
+            fail_msg("%s, cache in %s: other logits by %s", what, kv_type_name(kv_type),
+                     kernels_isa_name(isa));
+        free(got);
+        uint64_t hash = 0;
+        const struct selfcheck how = {.n_threads = 1, .kv_type = kv_type};
+        assert_int_equal(selfcheck_run(m, kernels_get(isa), &how, &hash), ERR_OK);
+    }
+    free(want);
+}
+
 static void every_variant_has_the_same_bits_for_every_model(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(MODELS); i++) {
         struct model *m = testmodel_open(&MODELS[i].shape);
-        size_t bytes = (size_t)N_TOKENS * m->config.n_vocab * sizeof(float);
-        float *want = run(m, kernels_get(ISA_REF), 1, 1);
-        for (enum isa isa = ISA_REF; isa < ISA_COUNT; isa++) {
-            if (kernels_get(isa) == NULL)
-                continue;
-            float *got = run(m, kernels_get(isa), 1 + isa % 3, isa % 2 == 0 ? N_TOKENS : 13);
-            if (memcmp(got, want, bytes) != 0)
-                fail_msg("%s: other logits by %s", MODELS[i].what, kernels_isa_name(isa));
-            free(got);
-            uint64_t hash = 0;
-            assert_int_equal(
-                selfcheck_run(m, kernels_get(isa), &(struct selfcheck){.n_threads = 1}, &hash),
-                ERR_OK);
-        }
-        free(want);
+        expect_same_bits(MODELS[i].what, m, KV_F16);
+        expect_same_bits(MODELS[i].what, m, KV_INT8);
         model_close(m);
     }
 }
@@ -162,7 +169,7 @@ static void every_model_agrees_with_a_plain_pass_in_double_precision(void **stat
         uint32_t tokens[N_TOKENS];
         make_tokens(m, tokens);
         double *oracle = oracle_forward(m, tokens, N_TOKENS);
-        float *logits = run(m, kernels_get(kernels_best()), 1, N_TOKENS);
+        float *logits = run(m, kernels_get(kernels_best()), KV_F16, 1, N_TOKENS);
         uint32_t n_close = 0;
         double worst = 0;
         for (uint32_t t = 0; t < N_TOKENS; t++) {
@@ -200,9 +207,9 @@ static void packing_does_not_change_the_bits(void **state)
         struct model *t2 = testmodel_open(&t);
         t.dtype = H1B_T5;
         struct model *t5 = testmodel_open(&t);
-        float *want = run(t2, kernels_get(ISA_REF), 1, N_TOKENS);
+        float *want = run(t2, kernels_get(ISA_REF), KV_F16, 1, N_TOKENS);
         for (uint32_t chunk = 1; chunk <= N_TOKENS; chunk = 5 * chunk + 1) {
-            float *got = run(t5, kernels_get(kernels_best()), 1, chunk);
+            float *got = run(t5, kernels_get(kernels_best()), KV_F16, 1, chunk);
             assert_memory_equal(got, want, (size_t)N_TOKENS * 260 * sizeof *got);
             free(got);
         }
