@@ -72,6 +72,9 @@ static CURL *make_handle(const char *base, const char *path, struct curl_slist *
     (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, error);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    const char *ca = getenv("SSL_CERT_FILE"); /* which Debian's libcurl leaves to its callers */
+    if (ca != NULL && *ca != '\0')
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, ca);
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(c, CURLOPT_USERAGENT, "halo");
     buf_fini(&url);
@@ -112,6 +115,37 @@ void api_get(const char *base, const char *path, uint32_t timeout_ms, struct api
         keep_error(ret_answer->error, rc, error);
     curl_easy_cleanup(c);
     curl_slist_free_all(headers);
+}
+
+bool api_certificate_left(const char *base, uint32_t timeout_ms, int64_t *ret_s, char *error)
+{
+    static const char KEY[] = "Expire date:";
+    char curl_error[CURL_ERROR_SIZE];
+    struct buf body = {0};
+    struct curl_certinfo *info = NULL;
+    bool is_found = false;
+    CURL *c = make_handle(base, "/healthz", NULL, curl_error);
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    (void)curl_easy_setopt(c, CURLOPT_CERTINFO, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep_body);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &body);
+    CURLcode rc = curl_easy_perform(c);
+    if (rc != CURLE_OK)
+        keep_error(error, rc, curl_error);
+    else if (curl_easy_getinfo(c, CURLINFO_CERTINFO, &info) == CURLE_OK && info != NULL &&
+             info->num_of_certs > 0) {
+        for (const struct curl_slist *l = info->certinfo[0]; l != NULL && !is_found; l = l->next) {
+            is_found = strncmp(l->data, KEY, sizeof KEY - 1) == 0;
+            if (is_found)
+                *ret_s = (int64_t)curl_getdate(l->data + sizeof KEY - 1, NULL) -
+                         (int64_t)(clock_unix_ms() / 1000);
+        }
+    }
+    if (rc == CURLE_OK && !is_found)
+        (void)snprintf(error, API_ERROR_CAP, "%s shows no certificate", base);
+    curl_easy_cleanup(c);
+    buf_fini(&body);
+    return is_found;
 }
 
 char *api_first_model(const char *base, char *error)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Client of the HTTP API, over libcurl. A key in $HALO_API_KEY is sent along. */
+/* Client of the HTTP API, over libcurl. A key in $HALO_API_KEY is sent along; authorities that sign
+ * certificates may be named by $SSL_CERT_FILE. */
 #ifndef HALO_HALO_API_H
 #define HALO_HALO_API_H
 
@@ -26,6 +27,10 @@ struct api_answer {
 /* GET base + path. *ret_answer is always set; the caller frees its body. */
 void api_get(const char *base, const char *path, uint32_t timeout_ms,
              struct api_answer *ret_answer);
+
+/* Seconds until the server's certificate expires; false if it shows none that we trust: `error`
+ * (API_ERROR_CAP bytes) says why. For https:// only. */
+bool api_certificate_left(const char *base, uint32_t timeout_ms, int64_t *ret_s, char *error);
 
 /* The first name that /v1/models lists; the caller frees it. NULL: `error` (API_ERROR_CAP bytes) says
  * why. */

@@ -13,6 +13,7 @@
 #include "common/opt.h"
 #include "services/halo/checks.h"
 #include "services/halo/control.h"
+#include "services/halo/host.h"
 #include "services/halo/print.h"
 #include "services/halo/stack_info.h"
 #include "services/halo/talk.h"
@@ -24,6 +25,8 @@ enum {
     QUESTION_TIMEOUT_MS = 60000,
     QUESTION_TOKENS = 64,
     MIB = 1024 * 1024,
+    DAY_S = 86400,
+    CERTIFICATE_WARN_S = 7200, /* Caddy renews its own of 12 hours after 8 */
     HASH_CAP = 65,
     DISK_FAIL_MIB = 32, /* not even the logs' next lines are safe */
     DISK_WARN_MIB = 256,
@@ -37,6 +40,7 @@ static const char ANSWER[] = "Paris";
 struct options {
     const char *run;
     const char *url;
+    bool does_store;
     bool is_json;
 };
 
@@ -44,6 +48,8 @@ static const struct opt OPTS[] = {
     PRINT_RUN_ROW(struct options),
     OPT_STR_ROW(struct options, url, "url", NULL, "URL",
                 "look at this server's API instead of that of the stack in the run directory"),
+    OPT_BOOL_ROW(struct options, does_store, "store-baseline", "false",
+                 "keep this machine's memory speed, for later runs to compare with"),
     OPT_BOOL_ROW(struct options, is_json, "json", "false", "print one JSON object"),
 };
 
@@ -219,6 +225,22 @@ static void check_served_hash(struct checks *c, const char *base, const char *ha
     buf_fini(&a.body);
 }
 
+static void check_certificate(struct checks *c, const char *base)
+{
+    static const char WHAT[] = "certificate";
+    char error[API_ERROR_CAP];
+    int64_t left_s = 0;
+    if (!api_certificate_left(base, GET_TIMEOUT_MS, &left_s, error))
+        checks_add(c, OUTCOME_FAIL, WHAT,
+                   "give the proxy a certificate that this machine trusts, or name its authority: "
+                   "`caddy trust`, or SSL_CERT_FILE=root.crt",
+                   "%s", error);
+    else
+        checks_add(c, left_s < CERTIFICATE_WARN_S ? OUTCOME_WARN : OUTCOME_OK, WHAT,
+                   "see why the proxy does not renew it", "trusted, %.1f days left",
+                   (double)left_s / DAY_S);
+}
+
 static void keep_text(void *ctx, struct str text)
 {
     buf_add_str(ctx, text);
@@ -256,6 +278,8 @@ static void check_api(struct checks *c, const char *url, const char *hash)
 {
     char *base = api_base(url);
     api_init();
+    if (strncmp(base, "https://", strlen("https://")) == 0)
+        check_certificate(c, base);
     check_endpoint(c, base, "/healthz");
     check_endpoint(c, base, "/readyz");
     char *model = check_models(c, base);
@@ -290,7 +314,13 @@ int verb_doctor(int argc, char **argv)
     char hash[HASH_CAP] = "";
     checks_init(&c, o.is_json);
     stack_info_read(run, &info);
+    host_check_kernel(&c);
+    host_check_processor(&c);
+    host_check_gpu(&c);
+    host_check_temperature(&c);
+    host_check_clock(&c);
     check_memory(&c);
+    host_check_bandwidth(&c, o.does_store);
     if (o.url == NULL) {
         if (!info.is_systemd) /* its run directory is the installation's matter */
             check_run_directory(&c, run);

@@ -390,7 +390,8 @@ def test_version_names_programs_that_are_missing_or_of_another_build(scene):
 
 
 def doctor(scene, *more):
-    r = scene.command("doctor", "--run", str(scene.run), "--json", *more)
+    r = scene.command("doctor", "--run", str(scene.run), "--json", *more,
+                      env={**scene.environment(), "XDG_STATE_HOME": str(scene.root / "state")})
     report = json.loads(r.stdout)
     return r.returncode, report["outcome"], {c["check"]: c for c in report["checks"]}
 
@@ -400,11 +401,12 @@ def test_doctor_finds_a_healthy_stack_healthy(scene):
     assert up(scene, HALO_FAKE_HASH=scene.model_hash).returncode == 0
     code, outcome, checks = doctor(scene)
     assert (code, outcome) == (0, "ok"), checks
-    for name in ("memory", "run directory", "disk space", "supervisor", "router", "tokenizer", "engine.1",
+    for name in ("kernel", "processor", "GPU", "clock", "memory", "run directory", "disk space", "supervisor", "router", "tokenizer", "engine.1",
                  "gateway", "model file", "model hash", "/healthz", "/readyz", "/v1/models", "answer"):
         assert checks[name]["outcome"] == "ok" and checks[name]["remedy"] == "", checks[name]
     assert "Paris" in checks["answer"]["found"]
-    r = scene.command("doctor", "--run", str(scene.run))
+    r = scene.command("doctor", "--run", str(scene.run),
+                      env={**scene.environment(), "XDG_STATE_HOME": str(scene.root / "state")})
     assert r.returncode == 0 and r.stdout.count("ok ") >= 14 and "all is well" in r.stdout, r
     down(scene)
 
@@ -431,6 +433,21 @@ def test_doctor_fails_for_a_wrong_answer_and_a_damaged_model(scene):
     assert "It is Rome." in checks["answer"]["found"] and checks["answer"]["remedy"]
     assert checks["model file"]["outcome"] == "fail" and "config" in checks["model file"]["found"], checks["model file"]
     down(scene)
+
+
+def test_doctor_keeps_a_baseline_and_holds_the_machine_against_it(scene):
+    _, _, checks = doctor(scene)
+    assert "--store-baseline" in checks["memory speed"]["found"], checks["memory speed"]
+    _, _, checks = doctor(scene, "--store-baseline")
+    file = scene.root / "state/halo/baseline"
+    kept = float(file.read_text().split()[1])
+    assert checks["memory speed"]["outcome"] == "ok" and 1e8 < kept < 1e12
+    file.write_text(f"memory_read_bytes_per_s {kept * 100:.0f}\n")
+    _, _, checks = doctor(scene)
+    assert checks["memory speed"]["outcome"] == "warn" and "top" in checks["memory speed"]["remedy"], checks
+    file.write_text(f"memory_read_bytes_per_s {kept / 100:.0f}\n")
+    _, _, checks = doctor(scene)
+    assert checks["memory speed"]["outcome"] == "ok", checks
 
 
 def test_doctor_says_how_to_start_when_nothing_runs(scene):

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The shipped Caddyfile with the real Caddy in front of a running stack."""
+import json
 import os
 import subprocess
 import sys
 import tempfile
 
 import fronts
-from halo_stack import PATIENCE, ROOT, Stack, main
+from halo_stack import HALO, PATIENCE, ROOT, Stack, main
 
 STACK = FRONT = None
 CADDYFILE = os.path.join(ROOT, 'caddy/Caddyfile')
@@ -67,6 +68,18 @@ def test_a_client_that_leaves_frees_its_sequence():
 def test_a_request_waits_while_the_gateway_restarts():
     with fronts.caddy(f'127.0.0.1:{STACK.port}') as front:
         fronts.check_requests_wait_for_a_restart(front, STACK)
+
+
+def test_doctor_looks_at_the_certificate():
+    def certificate(**env):
+        r = subprocess.run([HALO, 'doctor', '--json', '--url', FRONT.url('')], env={**os.environ, **env},
+                           capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return next(c for c in json.loads(r.stdout)['checks'] if c['check'] == 'certificate')
+
+    trusted = certificate(SSL_CERT_FILE=FRONT.ca)
+    assert trusted['outcome'] == 'ok' and 'days left' in trusted['found'], trusted
+    foreign = certificate(SSL_CERT_FILE='')
+    assert foreign['outcome'] == 'fail' and 'SSL_CERT_FILE' in foreign['remedy'], foreign
 
 
 def test_a_killed_gateway_never_makes_a_stream_look_whole():
