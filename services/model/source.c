@@ -53,8 +53,10 @@ static enum err refuse_unknown(const struct source_head *h, struct why *why)
     struct buf list = {0};
     for (size_t i = 0; i < ARRAY_LEN(KINDS); i++)
         buf_printf(&list, "%s%s", i == 0 ? "" : ", ", KINDS[i].title);
-    enum err e = why_set(why, ERR_UNSUPPORTED, "%s: not a known kind of model; expected %s",
-                         h->path, list.ptr);
+    const char *hint = h->is_dir ? "; there is no config.json in it"
+                                 : "; of a .safetensors file name the directory";
+    enum err e = why_set(why, ERR_UNSUPPORTED, "%s: not a known kind of model; expected %s%s",
+                         h->path, list.ptr, hint);
     buf_fini(&list);
     return e;
 }

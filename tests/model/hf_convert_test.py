@@ -32,6 +32,19 @@ def test_packed_weights_keep_codes_and_scales():
     check_weights(h1b_file.File(convert(path('packed'))), model)
 
 
+def test_the_example_of_transformers_is_unpacked_as_there():
+    """The bytes and the matrix of the comment on unpack_weights in transformers, integrations/bitnet.py."""
+    model = hf.Model('llama', layers=1, hidden=2, ffn=8, heads=1, kv=1, head=2)
+    up = 'model.layers.0.mlp.up_proj.weight'
+    packed = {up: ('U8', (2, 2), bytes([0b10100001, 0b00011000, 0b10010000, 0b00001010])), up + '_scale': ('F32', (1,), b'\0\0\0?')}
+    hf.write(path('example'), model, form='plain', config={
+        'quantization_config': {'quant_method': 'bitnet', 'linear_class': 'autobitlinear'}})
+    hf.save_safetensors(path('example', 'model.safetensors'), {**model.tensors('plain'), **packed})
+    file = h1b_file.File(convert(path('example'), '--packing', 't2'))
+    assert file[up].trits() == [[0, -1], [-1, 1], [-1, 1], [-1, 1], [1, 0], [0, -1], [1, -1], [1, -1]]
+    assert file[up + '_scale'].numbers() == [0.5]
+
+
 def test_bitlinear_scales_divide():
     model = hf.Model('llama', seed=2, tied=False)
     for name, (matrix, s) in model.linear.items():
@@ -367,7 +380,10 @@ def test_weights_headers_that_lie_are_refused():
 
 def test_files_of_other_kinds_are_explained():
     os.makedirs(path('empty'), exist_ok=True)
-    refused(path('empty'), says='not a known kind')
+    refused(path('empty'), says=['not a known kind', 'config.json'])
+    with open(path('model.safetensors'), 'wb') as f:
+        f.write(bytes(100))
+    refused(path('model.safetensors'), says=['GGUF', 'name the directory'])
     refused(path('not-there'), says='not-there')
     hf.write(path('pickled'), hf.Model(seed=22))
     os.rename(path('pickled', 'model.safetensors'), path('pickled', 'pytorch_model.bin'))
