@@ -6,11 +6,6 @@
 #include "kernels/planes/planes.h"
 #include "kernels/planes/planes_walk.h"
 
-void planes_pack_neon(const float *w, const struct planes *to, size_t row)
-{
-    planes_pack_row(w, to, row);
-}
-
 INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
                 const struct planes_input *x, size_t t0, size_t stride,
                 int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])
@@ -52,31 +47,4 @@ INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
     }
 }
 
-#define DOT(bits, tokens)                                                                          \
-    static void dot_##bits##_##tokens(const struct planes_tile *tile,                              \
-                                      const struct planes_input *x, size_t t0, size_t stride,      \
-                                      int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])           \
-    {                                                                                              \
-        dot(bits, tokens, tile, x, t0, stride, out);                                               \
-    }
-DOT(4, 1)
-DOT(4, 2)
-DOT(2, 1)
-DOT(2, 2)
-DOT(1, 1)
-DOT(1, 2)
-
-void planes_sum_neon(const struct planes *w, unsigned k, const struct planes_input *x,
-                     const struct planes_rows *rows, int32_t *sums, size_t y_stride)
-{
-    static planes_dot *const ONE[PLANES] = {dot_4_1, dot_2_1, dot_1_1, dot_1_1};
-    static planes_dot *const MANY[PLANES] = {dot_4_2, dot_2_2, dot_1_2, dot_1_2};
-    planes_walk(w, k, x, rows, sums, y_stride, ONE[k], MANY[k]);
-}
-
-void planes_bound_neon(const struct planes *w, unsigned k, const struct planes_input *x,
-                       const struct planes_rows *rows, const int32_t *sums, float *lower,
-                       float *upper, size_t y_stride)
-{
-    planes_bound_rows(w, k, x, rows, sums, lower, upper, y_stride);
-}
+PLANES_VARIANT(neon)

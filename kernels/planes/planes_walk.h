@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The walk over rows and tokens that all vector variants of planes_sum share. */
+/* What all vector variants of planes share: the walk over rows and tokens, and, as PLANES_VARIANT(isa),
+ * their functions. The includer defines before
+ *   dot(bits, tokens, tile, x, t0, stride, out): out[t][r] = the dot of row r of the tile and token t0 + t,
+ * with `bits` and `tokens` known to the compiler. */
 #ifndef HALO_KERNELS_PLANES_PLANES_WALK_H
 #define HALO_KERNELS_PLANES_PLANES_WALK_H
 
@@ -67,5 +70,41 @@ INLINE void planes_walk(const struct planes *w, unsigned k, const struct planes_
         }
     }
 }
+
+#define PLANES_DOT(bits, tokens)                                                                   \
+    static void dot_##bits##_##tokens(const struct planes_tile *tile,                              \
+                                      const struct planes_input *x, size_t t0, size_t stride,      \
+                                      int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])           \
+    {                                                                                              \
+        dot(bits, tokens, tile, x, t0, stride, out);                                               \
+    }
+
+#define PLANES_VARIANT(isa)                                                                        \
+    PLANES_DOT(4, 1)                                                                               \
+    PLANES_DOT(4, 2)                                                                               \
+    PLANES_DOT(2, 1)                                                                               \
+    PLANES_DOT(2, 2)                                                                               \
+    PLANES_DOT(1, 1)                                                                               \
+    PLANES_DOT(1, 2)                                                                               \
+                                                                                                   \
+    void planes_pack_##isa(const float *w, const struct planes *to, size_t row)                    \
+    {                                                                                              \
+        planes_pack_row(w, to, row);                                                               \
+    }                                                                                              \
+                                                                                                   \
+    void planes_sum_##isa(const struct planes *w, unsigned k, const struct planes_input *x,        \
+                          const struct planes_rows *rows, int32_t *sums, size_t y_stride)          \
+    {                                                                                              \
+        static planes_dot *const ONE[PLANES] = {dot_4_1, dot_2_1, dot_1_1, dot_1_1};               \
+        static planes_dot *const MANY[PLANES] = {dot_4_2, dot_2_2, dot_1_2, dot_1_2};              \
+        planes_walk(w, k, x, rows, sums, y_stride, ONE[k], MANY[k]);                               \
+    }                                                                                              \
+                                                                                                   \
+    void planes_bound_##isa(const struct planes *w, unsigned k, const struct planes_input *x,      \
+                            const struct planes_rows *rows, const int32_t *sums, float *lower,     \
+                            float *upper, size_t y_stride)                                         \
+    {                                                                                              \
+        planes_bound_rows(w, k, x, rows, sums, lower, upper, y_stride);                            \
+    }
 
 #endif
