@@ -316,6 +316,7 @@ def the_stack_is_compared_with_its_engine():
     with open(path, encoding='utf-8') as f:
         out = json.load(f)
     assert len(out['rounds']) == 2 and out['failed'] == 0
+    assert 0 < out['other_cpu_us_per_token'] and 0 < out['engine_cpu_us_per_token'], out
     for row in out['rounds']:
         assert all(v > 0 for v in row.values()), row
 
