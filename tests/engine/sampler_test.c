@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "common/mem.h"
+#include "kernels/philox/philox.h"
 #include "tests/engine/testmodel.h"
 
 enum { N = 8, DRAWS = 20000 };
@@ -614,6 +616,91 @@ static void parameters_out_of_range_are_refused_by_name(void **state)
     }
 }
 
+/* Steps 5 to 7 of sampler.h word for word, with all of the vocabulary sorted. */
+static uint32_t plain_choice(const struct kernels *k, const struct rec_sampling *p,
+                             const float *logits, uint32_t n_vocab, uint32_t index, float *prob,
+                             uint32_t *ids)
+{
+    double sum = (double)k->softmax_exp(logits, n_vocab, k->softmax_max(logits, n_vocab),
+                                        1.0F / p->temperature, prob);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        ids[n] = i;
+        n += prob[i] > 0;
+    }
+    sort_by = logits;
+    qsort(ids, n, sizeof *ids, compare_ids);
+    if (p->top_k > 0 && p->top_k < n)
+        n = p->top_k;
+    if (p->top_k > 0 && p->top_p > 0 && p->top_p < 1) {
+        sum = 0;
+        for (uint32_t i = 0; i < n; i++)
+            sum += (double)prob[ids[i]];
+    }
+    double target = p->top_p > 0 && p->top_p < 1 ? (double)p->top_p * sum : INFINITY;
+    double kept = 0;
+    uint32_t n_kept = 0;
+    while (n_kept < n && kept < target &&
+           (n_kept == 0 || prob[ids[n_kept]] >= p->min_p * prob[ids[0]]))
+        kept += (double)prob[ids[n_kept++]];
+    struct philox_block r = philox_at(p->seed, index, 0);
+    double u = ((double)(r.word[0] >> 5) * 0x1p26 + (double)(r.word[1] >> 6)) * 0x1p-53;
+    double left = u * kept;
+    uint32_t i = n_kept - 1; /* the least likely first */
+    for (; i > 0; i--) {
+        left -= (double)prob[ids[i]];
+        if (left < 0)
+            break;
+    }
+    return ids[i];
+}
+
+/* However many candidates there are: the heap and the sort of many give the same. */
+static void a_large_vocabulary_is_drawn_from_as_if_sorted(void **state)
+{
+    (void)state;
+    enum { LARGE = 20011 };
+    static const struct {
+        uint32_t top_k;
+        float top_p, min_p, spread;
+    } CASES[] = {
+        {0, 0.9F, 0, 0},       {0, 0.9F, 0, 0.3F}, {0, 0.95F, 0, 6},        {0, 0.999F, 0, 12},
+        {5000, 0.9F, 0, 2},    {5000, 0, 0, 4},    {100, 0.9F, 0, 1},       {0, 0, 0.01F, 3},
+        {0, 0.9F, 0.2F, 0.5F}, {0, 0.05F, 0, 8},   {3000, 0.5F, 0.001F, 9},
+    };
+    const struct kernels *k = kernels_get(kernels_best());
+    const struct model_config config = {.n_vocab = LARGE, .n_eos = 1, .eos_ids = {6}};
+    struct sampler_bench *b = sampler_bench_new(k, LARGE);
+    float *logits = mem_zalloc(LARGE, sizeof *logits);
+    float *copy = mem_zalloc(LARGE, sizeof *copy);
+    float *prob = mem_zalloc(LARGE, sizeof *prob);
+    uint32_t *ids = mem_zalloc(LARGE, sizeof *ids);
+    uint64_t rng = 21;
+    for (size_t c = 0; c < sizeof CASES / sizeof CASES[0]; c++) {
+        struct rec_sampling p = params(0.9F);
+        p.top_k = CASES[c].top_k;
+        p.top_p = CASES[c].top_p;
+        p.min_p = CASES[c].min_p;
+        struct sampler *s = sampler_new(&p, &config);
+        for (uint32_t index = 0; index < 12; index++) {
+            for (uint32_t i = 0; i < LARGE; i++) { /* both signs, and many equal ones */
+                double x = (double)(testmodel_random(&rng) % 4096) / 2048.0 - 1.0;
+                logits[i] = CASES[c].spread * (float)x;
+            }
+            memcpy(copy, logits, LARGE * sizeof *copy);
+            struct sampler_choice choice;
+            assert_int_equal(sampler_choose(b, s, copy, index, &choice), ERR_OK);
+            assert_int_equal(choice.id, plain_choice(k, &p, logits, LARGE, index, prob, ids));
+        }
+        sampler_free(s);
+    }
+    sampler_bench_free(b);
+    free(logits);
+    free(copy);
+    free(prob);
+    free(ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -637,6 +724,7 @@ int main(void)
         cmocka_unit_test(logits_below_the_top_do_not_show),
         cmocka_unit_test(what_needs_all_logits_says_so),
         cmocka_unit_test(only_tokens_that_the_filters_keep_are_drawn_and_all_of_them),
+        cmocka_unit_test(a_large_vocabulary_is_drawn_from_as_if_sorted),
         cmocka_unit_test(parameters_out_of_range_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
