@@ -390,6 +390,67 @@ def a_gguf_file_and_a_hugging_face_directory_give_the_same_file():
             assert got[name].hash == section.hash, f"{arch} {weight_type}: {name}: {got[name].data[-200:]} {section.data[-200:]}"
 
 
+DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../deploy/models/halo-demo.h1b")
+DEMO_KEYS = {"context_length": "max_position_embeddings", "embedding_length": "hidden_size",
+             "feed_forward_length": "intermediate_size", "block_count": "num_hidden_layers",
+             "attention.head_count": "num_attention_heads", "attention.head_count_kv": "num_key_value_heads",
+             "attention.key_length": "head_dim", "attention.value_length": "head_dim"}
+
+
+def demo_tokenizer(demo, config, keys):
+    offsets = h1b_plain.numbers(demo["tokenizer.offsets"])
+    raw = demo["tokenizer.bytes"].data
+    types = list(demo["tokenizer.types"].data)
+    single = [gm.printable(b) for b in range(256)]
+    tokens = ["".join(single[b] for b in raw[a:b]) if t == 1 else raw[a:b].decode()
+              for a, b, t in zip(offsets, offsets[1:], types)]
+    merges = h1b_plain.numbers(demo["tokenizer.merges"])
+    pairs = [f"{tokens[a]} {tokens[b]}" for a, b in zip(merges[::2], merges[1::2])]
+    keys["tokenizer.ggml.model"] = (gm.STRING, "gpt2")
+    keys["tokenizer.ggml.pre"] = (gm.STRING, "llama-bpe")
+    keys["tokenizer.ggml.tokens"] = (gm.ARRAY, (gm.STRING, tokens))
+    keys["tokenizer.ggml.token_type"] = (gm.ARRAY, (gm.I32, types))
+    keys["tokenizer.ggml.merges"] = (gm.ARRAY, (gm.STRING, pairs))
+    keys["tokenizer.ggml.bos_token_id"] = (gm.U32, config["bos_token_id"])
+    keys["tokenizer.ggml.eos_token_id"] = (gm.U32, config["eos_token_ids"][0])
+    keys["tokenizer.ggml.add_bos_token"] = (gm.BOOL, config["add_bos"])
+    keys["tokenizer.chat_template"] = (gm.STRING, demo["chat_template"].data)
+
+
+def the_demo_model_comes_back_from_a_gguf_file():
+    """T2 and I2_S have the same bytes but for the order of the four codes in each."""
+    demo = h1b_plain.read(DEMO)
+    config = json.loads(demo["config"].data)
+    arch, gguf = "bitnet-b1.58", gm.Gguf()
+    gguf.keys["general.architecture"] = (gm.STRING, arch)
+    for name, key in DEMO_KEYS.items():
+        gguf.keys[f"{arch}.{name}"] = (gm.U32, config[key])
+    gguf.keys[f"{arch}.attention.layer_norm_rms_epsilon"] = (gm.F32, config["rms_norm_eps"])
+    gguf.keys[f"{arch}.rope.freq_base"] = (gm.F32, config["rope_theta"])
+    demo_tokenizer(demo, config, gguf.keys)
+    shape = gm.Shape(config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"],
+                     config["num_attention_heads"], config["num_key_value_heads"])
+    turned = bytes((b & 3) << 6 | (b >> 2 & 3) << 4 | (b >> 4 & 3) << 2 | b >> 6 for b in range(256))
+    names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+    for i in range(shape.layers):
+        for name, full, *_ in shape.projections() + shape.norms(arch):
+            names[f"model.layers.{i}.{full}.weight"] = f"blk.{i}.{name}.weight"
+    for name, ours in names.items():
+        section = demo[name]
+        type_id, raw = {h1b_plain.F32: 0, h1b_plain.F16: 1}.get(section.dtype, 36), section.data
+        if type_id == 36:
+            raw = raw.translate(turned) + demo[name + "_scale"].data + bytes(28)
+        gguf.tensors[ours] = (section.dims, type_id, raw)
+    gguf.write(cv.path("demo.gguf"))
+    sections, _ = cv.good(cv.path("demo.gguf"), "--name", config["name"])
+    assert sorted(sections) == sorted(demo)
+    for name, section in demo.items():
+        assert name == "config" or sections[name].hash == section.hash, name
+    got = json.loads(sections["config"].data)
+    for key in [k for k in config if k in got and k != "eos_token_ids"]:
+        assert got[key] == config[key], key
+
+
 def memory_stays_below_twice_the_largest_tensor():
     model = gm.Model("bitnet-b1.58")
     rows = 160 * 1024
