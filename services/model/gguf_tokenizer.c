@@ -236,6 +236,9 @@ static enum err read_pre_tokenizer(const struct reader *r)
     for (size_t i = 0; i < ARRAY_LEN(PRE_TOKENIZERS) && !e; i++) {
         if (str_is(pre, PRE_TOKENIZERS[i][0])) {
             (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", PRE_TOKENIZERS[i][1]);
+            if (strcmp(PRE_TOKENIZERS[i][1], "falcon3") == 0)
+                source_note(r->s, "tokenizer.ggml.pre falcon3 is read as llama.cpp does; other "
+                                  "programs differ: a conversion from Hugging Face files is sure");
             return ERR_OK;
         }
     }
