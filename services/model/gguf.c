@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "services/model/load.h"
 #include "services/model/mapping.h"
 
 enum {
@@ -68,26 +69,16 @@ static const uint8_t *take(struct cursor *c, uint64_t n, const char *what)
     return p;
 }
 
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-    return get_u32(p) | (uint64_t)get_u32(p + 4) << 32;
-}
-
 static uint32_t take_u32(struct cursor *c, const char *what)
 {
     const uint8_t *p = take(c, 4, what);
-    return p ? get_u32(p) : 0;
+    return p ? load_u32(p) : 0;
 }
 
 static uint64_t take_u64(struct cursor *c, const char *what)
 {
     const uint8_t *p = take(c, 8, what);
-    return p ? get_u64(p) : 0;
+    return p ? load_u64(p) : 0;
 }
 
 static struct str take_str(struct cursor *c, uint64_t max, const char *what)
@@ -552,7 +543,7 @@ enum err gguf_get_bool(const struct gguf *g, const char *key, bool *ret)
 
 static struct str get_str(const uint8_t *p)
 {
-    return (struct str){(const char *)p + 8, (size_t)get_u64(p)};
+    return (struct str){(const char *)p + 8, (size_t)load_u64(p)};
 }
 
 enum err gguf_get_str(const struct gguf *g, const char *key, struct str *ret)

@@ -3,12 +3,12 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
 #include "common/utf8.h"
-#include "services/model/half.h"
+#include "services/model/decimal.h"
+#include "services/model/load.h"
 
 struct arch {
     const char *gguf;
@@ -147,19 +147,6 @@ static enum err read_heads(struct reader *r, const char *name, uint32_t otherwis
     return ERR_OK;
 }
 
-/* The shortest decimal number that is this binary32: files keep 1e-5 as 9.99999974e-06. */
-static double shortest(double x)
-{
-    char text[40];
-    for (int digits = 1; digits <= 9; digits++) {
-        (void)snprintf(text, sizeof text, "%.*g", digits, x);
-        double y = strtod(text, NULL);
-        if ((float)y == (float)x)
-            return y;
-    }
-    return x;
-}
-
 static enum err read_real(struct reader *r, const char *name, double otherwise, double *ret)
 {
     const char *key = key_of(r, name);
@@ -167,7 +154,7 @@ static enum err read_real(struct reader *r, const char *name, double otherwise, 
     enum err e = gguf_get_f64(r->g, key, &x);
     if ((e && e != ERR_MISSING) || !(x > 0) || !(x < 1e12))
         return bad(r, key, "a positive number");
-    *ret = shortest(x);
+    *ret = decimal_of_f32((float)x);
     return ERR_OK;
 }
 
@@ -237,9 +224,7 @@ static enum err read_rope_factors(struct reader *r, const struct gguf_tensor *t)
     bool is_known = t->type == 0 && t->n_weights == c->head_dim / 2 &&
                     t->n_weights <= ARRAY_LEN(divisors) && t->room >= 4 * t->n_weights;
     for (uint64_t i = 0; i < t->n_weights && is_known; i++) {
-        const uint8_t *p = t->data + 4 * i;
-        divisors[i] = half_f32_of_bits((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-                                       (uint32_t)p[3] << 24);
+        divisors[i] = load_f32(t->data + 4 * i);
         factor = divisors[i] > factor ? divisors[i] : factor;
     }
     if (!is_known || !is_llama3(c, divisors, (double)factor))
@@ -293,7 +278,7 @@ static enum err read_rope_scaling(struct reader *r)
         e = gguf_get_f64(r->g, key_of(r, "rope.scale_linear"), &factor);
     if (e == ERR_TYPE || !(factor >= 0) || !(factor < 10000))
         return bad(r, r->key, "a number of at least 0 and below 10000");
-    factor = factor > 0 ? shortest(factor) : 1;
+    factor = factor > 0 ? decimal_of_f32((float)factor) : 1;
     struct str type = STR_LIT("linear");
     e = gguf_get_str(r->g, key_of(r, "rope.scaling.type"), &type);
     bool is_yarn = str_is(type, "yarn");

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "services/model/half.h"
+#include "services/model/load.h"
 
 enum {
     TYPE_I2_S = 36,
@@ -14,39 +14,24 @@ enum {
     I2S_TAIL = 32,
 };
 
-static uint16_t get_u16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-
-static float get_f16(const uint8_t *p)
-{
-    return half_from_f16(get_u16(p));
-}
-
-static float get_f32(const uint8_t *p)
-{
-    return half_f32_of_bits((uint32_t)get_u16(p) | (uint32_t)get_u16(p + 2) << 16);
-}
-
 static void floats_f32(const uint8_t *p, float *y)
 {
-    *y = get_f32(p);
+    *y = load_f32(p);
 }
 
 static void floats_f16(const uint8_t *p, float *y)
 {
-    *y = get_f16(p);
+    *y = load_f16(p);
 }
 
 static void floats_bf16(const uint8_t *p, float *y)
 {
-    *y = half_from_bf16(get_u16(p));
+    *y = half_from_bf16(load_u16(p));
 }
 
 static void floats_q4_0(const uint8_t *p, float *y)
 {
-    float d = get_f16(p);
+    float d = load_f16(p);
     for (int j = 0; j < 16; j++) {
         y[j] = d * (float)((p[2 + j] & 15) - 8);
         y[16 + j] = d * (float)((p[2 + j] >> 4) - 8);
@@ -55,7 +40,7 @@ static void floats_q4_0(const uint8_t *p, float *y)
 
 static void floats_q8_0(const uint8_t *p, float *y)
 {
-    float d = get_f16(p);
+    float d = load_f16(p);
     for (int j = 0; j < 32; j++)
         y[j] = d * (float)(int8_t)p[2 + j];
 }
@@ -64,8 +49,8 @@ static void floats_q8_0(const uint8_t *p, float *y)
  * their low four bits in bytes 8..11 and their high two on top of bytes 0..7. */
 static void floats_q4_k(const uint8_t *p, float *y)
 {
-    float d = get_f16(p);
-    float dmin = get_f16(p + 2);
+    float d = load_f16(p);
+    float dmin = load_f16(p + 2);
     const uint8_t *s = p + 4;
     const uint8_t *qs = p + 16;
     for (int g = 0; g < 8; g++) {
@@ -84,7 +69,7 @@ static void floats_q4_k(const uint8_t *p, float *y)
 
 static void floats_q6_k(const uint8_t *p, float *y)
 {
-    float d = get_f16(p + 208);
+    float d = load_f16(p + 208);
     for (int half = 0; half < 2; half++) {
         const uint8_t *low = p + 64 * half;
         const uint8_t *high = p + 128 + 32 * half;
@@ -404,11 +389,11 @@ float gguf_matrix_scale(const struct gguf_matrix *m, uint64_t row, uint64_t grou
 {
     const struct gguf_type *type = m->type;
     if (type->id == TYPE_I2_S)
-        return get_f32(m->data + m->size - I2S_TAIL);
+        return load_f32(m->data + m->size - I2S_TAIL);
     const uint8_t *p = m->data + row * m->row_bytes;
     if (type->row_bytes > 0)
-        return type->row_bytes == 4 ? get_f32(p) : get_f16(p);
-    return get_f16(p + group * type->block_bytes + type->scale_at);
+        return type->row_bytes == 4 ? load_f32(p) : load_f16(p);
+    return load_f16(p + group * type->block_bytes + type->scale_at);
 }
 
 bool gguf_matrix_is_zero(const struct gguf_matrix *m, uint64_t row, uint64_t group, int8_t *codes)

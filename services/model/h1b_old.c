@@ -13,8 +13,8 @@
 #include "services/model/gguf.h"
 #include "services/model/gguf_tokenizer.h"
 #include "services/model/h1b_old_layout.h"
-#include "services/model/half.h"
 #include "services/model/htok.h"
+#include "services/model/load.h"
 #include "services/model/mapping.h"
 #include "services/model/scale_plan.h"
 #include "services/model/tokenizer_facts.h"
@@ -34,12 +34,6 @@ struct impl {
     const struct source_tensor **other;
 };
 
-static float get_f32(const uint8_t *p)
-{
-    return half_f32_of_bits((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-                            (uint32_t)p[3] << 24);
-}
-
 /* ---- reading ---- */
 
 static enum err read_floats(struct source *s, const struct source_tensor *t, uint64_t first,
@@ -51,7 +45,7 @@ static enum err read_floats(struct source *s, const struct source_tensor *t, uin
                                              why);
     const uint8_t *p = impl->map.bytes + impl->own[t->handle]->offset + 4 * first * t->cols;
     for (uint64_t i = 0; i < n * t->cols; i++)
-        dst[i] = get_f32(p + 4 * i);
+        dst[i] = load_f32(p + 4 * i);
     mapping_release(p, (size_t)(4 * n * t->cols));
     return ERR_OK;
 }
@@ -82,14 +76,14 @@ static void read_group_scales(const struct impl *impl, const struct h1b_old_tens
     const uint8_t *p = impl->map.bytes + own->offset;
     uint64_t n = own->rows * (own->cols / GROUP);
     for (uint64_t i = 0; i < n; i++, p += impl->layout.packing->unit_bytes)
-        dst[i] = half_from_f16((uint16_t)(p[0] | p[1] << 8));
+        dst[i] = load_f16(p);
     mapping_release(impl->map.bytes + own->offset, (size_t)(own->rows * own->row_bytes));
 }
 
 static void read_row_scales(const struct impl *impl, const struct h1b_old_tensor *own, float *dst)
 {
     for (uint64_t r = 0; r < own->rows; r++)
-        dst[r] = get_f32(impl->map.bytes + own->scales_at + 4 * r);
+        dst[r] = load_f32(impl->map.bytes + own->scales_at + 4 * r);
 }
 
 static enum err read_scales(struct source *s, const struct source_tensor *t, float *dst,

@@ -8,7 +8,8 @@
 
 #include "common/check.h"
 #include "common/mem.h"
-#include "services/model/half.h"
+#include "services/model/decimal.h"
+#include "services/model/load.h"
 
 enum {
     HEADER_V1_BYTES = 44,
@@ -81,11 +82,6 @@ struct reader {
     uint64_t at;
 };
 
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static enum err refuse(const struct reader *r, uint64_t offset, const char *expected)
 {
     return why_set(r->why, ERR_MODEL_FORMAT, "%s: at offset %llu: expected %s", r->path,
@@ -127,7 +123,7 @@ static enum err read_shape(struct reader *r)
         {&l->n_ctx, 1 << 20, "a context of 1..1048576"},
     };
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        *fields[i].to = get_u32(r->bytes + 8 + 4 * i);
+        *fields[i].to = load_u32(r->bytes + 8 + 4 * i);
         if (*fields[i].to < 1 || *fields[i].to > fields[i].max)
             return refuse(r, 8 + 4 * i, fields[i].expected);
     }
@@ -135,23 +131,9 @@ static enum err read_shape(struct reader *r)
         return refuse(r, 8, "a hidden size of whole, even heads");
     if (l->n_heads % l->n_kv_heads != 0)
         return refuse(r, 24, "a divisor of the number of heads");
-    if (get_u32(r->bytes + 36) != 1)
+    if (load_u32(r->bytes + 36) != 1)
         return refuse(r, 36, "tied embeddings (1): this format cannot hold a head of its own");
     return ERR_OK;
-}
-
-static float get_f32(const uint8_t *p)
-{
-    return half_f32_of_bits(get_u32(p));
-}
-
-/* The decimal number that is meant by a binary32, such as 1e-5. */
-static double decimal_of(float x)
-{
-    char text[40];
-    (void)snprintf(text, sizeof text, "%.7g", (double)x);
-    double y = strtod(text, NULL);
-    return (float)y == x ? y : (double)x;
 }
 
 static enum err read_header(struct reader *r)
@@ -159,8 +141,8 @@ static enum err read_header(struct reader *r)
     struct h1b_old_layout *l = r->l;
     if (r->size < HEADER_V1_BYTES || memcmp(r->bytes, "H1B\0", 4) != 0)
         return refuse(r, 0, "\"H1B\" and a header of at least 44 bytes");
-    l->version = get_u32(r->bytes + 4);
-    l->flags = get_u32(r->bytes + 40);
+    l->version = load_u32(r->bytes + 4);
+    l->flags = load_u32(r->bytes + 40);
     if (l->version < 1 || l->version > 4)
         return refuse(r, 4, "version 1..4");
     if (l->version > 1 && r->size < HEADER_BYTES)
@@ -170,10 +152,10 @@ static enum err read_header(struct reader *r)
         e = choose_packing(r);
     if (e)
         return e;
-    float theta = l->version > 1 ? get_f32(r->bytes + 44) : 0;
-    float eps = l->version > 1 ? get_f32(r->bytes + 48) : 0;
-    l->rope_theta = theta <= 0 ? 500000 : decimal_of(theta);
-    l->rms_eps = eps <= 0 ? 1e-5 : decimal_of(eps);
+    float theta = l->version > 1 ? load_f32(r->bytes + 44) : 0;
+    float eps = l->version > 1 ? load_f32(r->bytes + 48) : 0;
+    l->rope_theta = theta <= 0 ? 500000 : decimal_of_f32(theta);
+    l->rms_eps = eps <= 0 ? 1e-5 : decimal_of_f32(eps);
     if (!(l->rope_theta < 1e12) || !(l->rms_eps < 1))
         return refuse(r, 44, "a RoPE base and an epsilon that are numbers");
     r->at = l->version > 1 ? HEADER_BYTES : HEADER_V1_BYTES;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "services/model/load.h"
 #include "services/model/mapping.h"
 #include "services/model/printable.h"
 #include "services/model/tokenizer_facts.h"
@@ -27,11 +28,6 @@ struct reader {
     uint32_t n_tokens, n_merges, bos, eos;
 };
 
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static enum err refuse(const struct reader *r, size_t offset, const char *expected)
 {
     return why_set(r->why, ERR_MODEL_FORMAT, "%s: at offset %zu: expected %s", r->path, offset,
@@ -42,10 +38,10 @@ static enum err read_header(struct reader *r)
 {
     if (r->n < HEADER_BYTES || memcmp(r->bytes, "HTOK", 4) != 0)
         return refuse(r, 0, "\"HTOK\" and a header of 20 bytes");
-    r->n_tokens = get_u32(r->bytes + 4);
-    r->n_merges = get_u32(r->bytes + 8);
-    r->bos = get_u32(r->bytes + 12);
-    r->eos = get_u32(r->bytes + 16);
+    r->n_tokens = load_u32(r->bytes + 4);
+    r->n_merges = load_u32(r->bytes + 8);
+    r->bos = load_u32(r->bytes + 12);
+    r->eos = load_u32(r->bytes + 16);
     r->at = HEADER_BYTES;
     if (r->n_tokens < 1 || r->n_tokens > SOURCE_VOCAB_MAX)
         return refuse(r, 4, "1..1048576 tokens");
@@ -101,9 +97,9 @@ static enum err read_merges(struct reader *r)
         return refuse(r, r->at + (size_t)r->n_merges * MERGE_BYTES, "the end of the file");
     t->merges = mem_zalloc((size_t)r->n_merges * 2 + 1, sizeof *t->merges);
     for (; t->n_merges < r->n_merges; t->n_merges++, r->at += MERGE_BYTES) {
-        uint32_t left = get_u32(r->bytes + r->at);
-        uint32_t right = get_u32(r->bytes + r->at + 4);
-        uint32_t result = get_u32(r->bytes + r->at + 8);
+        uint32_t left = load_u32(r->bytes + r->at);
+        uint32_t right = load_u32(r->bytes + r->at + 4);
+        uint32_t result = load_u32(r->bytes + r->at + 8);
         if (left >= t->n_tokens || right >= t->n_tokens || result >= t->n_tokens ||
             !is_merge(t, left, right, result))
             return refuse(r, r->at, "a merge of two tokens into the token that they spell");
