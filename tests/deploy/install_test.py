@@ -23,7 +23,7 @@ lib/systemd/system/halo-engine@.service
 lib/sysusers.d/halo.conf lib/tmpfiles.d/halo.conf
 share/halo/halo-demo.h1b share/halo/halo-demo.md
 share/halo/caddy/Caddyfile share/halo/caddy/studio/index.html share/halo/nginx/halo.conf
-share/doc/halo/LICENSE share/doc/halo/README.md share/bash-completion/completions/halo
+share/doc/halo/LICENSE share/doc/halo/README.md share/doc/halo/OPERATING.md share/bash-completion/completions/halo
 '''.split()
 
 
@@ -141,6 +141,26 @@ def test_users_and_directories_are_understood_by_systemd():
         assert r.returncode == 0, r.stderr
         assert os.stat(os.path.join(d, 'run/halo')).st_mode & 0o777 == 0o711
         assert text(os.path.join(d, 'run/halo/systemd')).startswith('http://127.0.0.1:8180')
+
+
+def test_the_operators_guide_knows_every_error_and_only_what_exists():
+    guide = text(os.path.join(ROOT, 'deploy/OPERATING.md'))
+    sources = {}
+    for top in 'services', 'proto', 'common':
+        for d, _, names in os.walk(os.path.join(ROOT, top)):
+            sources.update({os.path.join(d, n): text(os.path.join(d, n)) for n in names if n.endswith(('.c', '.def'))})
+    code = ''.join(s for n, s in sources.items() if '/supervisor/' not in n)  # which does not run under systemd
+    errors = set(re.findall(r'log_error\("([a-z-]+)"', code))
+    unknown = sorted(e for e in errors if f'`{e}`' not in guide)
+    assert not unknown, f'not in OPERATING.md: {unknown}'
+    for metric in re.findall(r'\b(?:halo_|vllm:)[a-z_]+', guide.replace('halo_*.deb', '')):
+        assert f'"{metric}"' in code, f'{metric} is no metric'
+    options = ''.join(sh(service(n), '--help').stdout for n in ('gateway', 'tokenizer', 'router', 'engine'))
+    for name in 'drain-ms', 'kv-tokens', 'kv-type', 'max-seqs', 'queue-limit', 'resume-ms', 'isa', 'head', 'keys':
+        assert f'`{name}' in guide or f'{name} =' in guide, name
+        assert re.search(rf'--{name}\b', options), name
+    for path in re.findall(r'\[[^]]*\]\(([^)#]+)\)', guide):
+        assert os.path.exists(os.path.join(ROOT, 'deploy', path)), path
 
 
 if __name__ == '__main__':
