@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/load/processes.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,29 @@ static bool read_cpu(pid_t pid, uint64_t *ret_ns)
     return true;
 }
 
+/* The second number of each thread's schedstat; 0 where the kernel does not keep it. */
+static uint64_t read_waited(pid_t pid)
+{
+    char path[64];
+    uint64_t sum = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *dir = opendir(path);
+    for (const struct dirent *d; dir != NULL && (d = readdir(dir)) != NULL;) {
+        char file[350];
+        char line[128];
+        (void)snprintf(file, sizeof file, "%s/%s/schedstat", path, d->d_name);
+        FILE *f = d->d_name[0] != '.' ? fopen(file, "re") : NULL;
+        if (f == NULL)
+            continue;
+        const char *waited = fgets(line, sizeof line, f) != NULL ? strchr(line, ' ') : NULL;
+        sum += waited != NULL ? strtoull(waited, NULL, 10) : 0;
+        (void)fclose(f);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    return sum;
+}
+
 static uint64_t read_memory(pid_t pid)
 {
     char path[64];
@@ -46,8 +70,11 @@ static uint64_t read_memory(pid_t pid)
 
 void processes_begin(struct processes *p)
 {
-    for (size_t i = 0; i < p->n; i++)
-        p->list[i].is_lost = !read_cpu(p->list[i].pid, &p->list[i].before_ns);
+    for (size_t i = 0; i < p->n; i++) {
+        struct process *q = &p->list[i];
+        q->is_lost = !read_cpu(q->pid, &q->before_ns);
+        q->waited_before_ns = read_waited(q->pid);
+    }
 }
 
 void processes_end(struct processes *p)
@@ -57,6 +84,8 @@ void processes_end(struct processes *p)
         uint64_t now = 0;
         q->is_lost = q->is_lost || !read_cpu(q->pid, &now);
         q->used_ns = q->is_lost ? 0 : now - q->before_ns;
+        uint64_t waited = q->is_lost ? 0 : read_waited(q->pid);
+        q->waited_ns = waited > q->waited_before_ns ? waited - q->waited_before_ns : 0;
         q->memory_bytes = read_memory(q->pid);
     }
 }

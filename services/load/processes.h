@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* processes: how much processor time the measured processes take. */
+/* processes: how much processor time the measured processes take, and how long they wait for it. */
 #ifndef HALO_LOAD_PROCESSES_H
 #define HALO_LOAD_PROCESSES_H
 
@@ -18,6 +18,8 @@ struct processes {
         pid_t pid;
         uint64_t before_ns;
         uint64_t used_ns; /* between processes_begin and processes_end */
+        uint64_t waited_before_ns;
+        uint64_t waited_ns; /* in which its threads could have run, but others did */
         uint64_t memory_bytes; /* resident, at the end */
         bool is_lost; /* it ended in between */
     } list[PROCESSES_MAX];

@@ -10,6 +10,7 @@
 #include "common/opt.h"
 
 static const double OWN_SHARE_MAX = 0.8;
+static const double WAITED_MAX = 0.05; /* cores */
 static const double OWN_SHARE_MIN_S = 0.2; /* a shorter run says nothing about it */
 
 /* The four latencies, in the order of the report. */
@@ -101,6 +102,8 @@ static void print_processes(FILE *to, const struct report *r)
         }
         (void)snprintf(name, sizeof name, "%s (cores):", p->name);
         row(to, name, (double)p->used_ns / 1e9 / seconds(s));
+        (void)snprintf(name, sizeof name, "%s (cores it waited for):", p->name);
+        row(to, name, (double)p->waited_ns / 1e9 / seconds(s));
         (void)snprintf(name, sizeof name, "%s (events per core second):", p->name);
         if (p->used_ns > 0)
             row_n(to, name, (uint64_t)((double)s->n_chunks / ((double)p->used_ns / 1e9)));
@@ -132,6 +135,15 @@ static void print_warnings(FILE *to, const struct report *r)
             "WARNING: halo-load used %.0f %% of a core: these figures may be its own limit, "
             "not that of what it measures\n",
             report_own_share(s) * 100);
+    for (size_t i = 0; i < r->processes->n; i++) {
+        const struct process *p = &r->processes->list[i];
+        if (p->waited_ns > p->used_ns / 2 && (double)p->waited_ns > seconds(s) * WAITED_MAX * 1e9)
+            (void)fprintf(
+                to,
+                "WARNING: %s ran for %.2f s and waited %.2f s for a processor: this machine "
+                "is busy, and latencies tell more of it than of %s\n",
+                p->name, (double)p->used_ns / 1e9, (double)p->waited_ns / 1e9, p->name);
+    }
     double lag = hist_quantile(&s->lag, 0.99) / 1e6;
     if (r->options->rate > 0 && r->options->concurrency == 0 && lag > 5)
         (void)fprintf(to, "WARNING: 1 %% of the requests were sent %.1f ms late or more\n", lag);
@@ -232,10 +244,11 @@ static json_t *processes_as_json(const struct report *r)
     json_t *list = json_array();
     for (size_t i = 0; i < r->processes->n; i++) {
         const struct process *p = &r->processes->list[i];
-        (void)json_array_append_new(list, json_pack("{s:s,s:i,s:f,s:I,s:b}", "name", p->name, "pid",
-                                                    (int)p->pid, "cpu_s", (double)p->used_ns / 1e9,
-                                                    "resident_bytes", (json_int_t)p->memory_bytes,
-                                                    "ended", p->is_lost));
+        (void)json_array_append_new(
+            list,
+            json_pack("{s:s,s:i,s:f,s:f,s:I,s:b}", "name", p->name, "pid", (int)p->pid, "cpu_s",
+                      (double)p->used_ns / 1e9, "waited_s", (double)p->waited_ns / 1e9,
+                      "resident_bytes", (json_int_t)p->memory_bytes, "ended", p->is_lost));
     }
     return list;
 }

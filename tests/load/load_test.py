@@ -277,7 +277,7 @@ def options_are_refused():
 def stage(name, *args, status=0):
     out = load('--stage', name, *args, status=status)
     assert [p['name'] for p in out['processes']] == [name] and not out['processes'][0]['ended'], out['processes']
-    assert out['processes'][0]['resident_bytes'] > 1e6
+    assert out['processes'][0]['resident_bytes'] > 1e6 and out['processes'][0]['waited_s'] >= 0
     return out
 
 
