@@ -216,7 +216,7 @@ bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uin
         return true;
     uint32_t n_better = 0;
     for (uint32_t i = 0; i < n_vocab; i++)
-        n_better += full[i] > full[best] || (full[i] == full[best] && i < best);
+        n_better += full[i] > full[best] || (i < best && full[i] == full[best]);
     return n_better >= n_top;
 }
 

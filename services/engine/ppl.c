@@ -71,7 +71,7 @@ static double nll_of(const float *logits, uint32_t n, uint32_t id)
     double sum = 0.0;
     for (uint32_t i = 0; i < n; i++)
         sum += exp((double)logits[i] - max);
-    return log(sum) - ((double)logits[id] - max);
+    return log(fmax(sum, 1.0)) - ((double)logits[id] - max); /* the largest one alone gives 1 */
 }
 
 /* Row i of the wanted logits predicts the token after its own. */
