@@ -10,43 +10,36 @@
 
 enum { GROUP_TOKENS = 2 };
 
-/* The activations of a group that meet eight of its lanes, 32 or 64 of them, and their sums in the
- * form in which lane_sum takes them off. */
+/* The activations of a group that meet eight of its lanes, 32 or 64 of them, and minus their sums, where
+ * the sums of products start. */
 struct lane_input {
     __m256i x[2];
-    __m256i sum;
+    __m256i start;
 };
-
-INLINE __m256i sum_of_products(const __m256i codes[2], const __m256i x[2], size_t n)
-{
-    __m256i s = _mm256_setzero_si256();
-    for (size_t i = 0; i < n; i++) {
-        add_products(&s, codes[i], x[i]);
-    }
-    return s;
-}
 
 INLINE struct lane_input lane_input(const int8_t *q, size_t n)
 {
-    const __m256i ones[2] = {_mm256_set1_epi8(1), _mm256_set1_epi8(1)};
     struct lane_input in;
+    __m256i sum = _mm256_setzero_si256();
     UNROLL
     for (size_t i = 0; i < n; i++) {
         in.x[i] = load(q + 64 * i);
+        add_products(&sum, _mm256_set1_epi8(1), in.x[i]);
     }
-    in.sum = sum_of_products(ones, in.x, n);
+    const __m256i zero = _mm256_setzero_si256();
+    in.start = IS_WIDE ? _mm256_sub_epi32(zero, sum) : _mm256_sub_epi16(zero, sum);
     return in;
 }
 
 /* Eight lanes of p. */
 INLINE __m256i lane_sum(const __m256i codes[2], const struct lane_input *in, size_t n)
 {
-    __m256i s = sum_of_products(codes, in->x, n);
-#if defined(__AVXVNNI__)
-    return _mm256_sub_epi32(s, in->sum);
-#else
-    return _mm256_madd_epi16(_mm256_sub_epi16(s, in->sum), _mm256_set1_epi16(1));
-#endif
+    __m256i s = in->start;
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        add_products(&s, codes[i], in->x[i]);
+    }
+    return IS_WIDE ? s : _mm256_madd_epi16(s, _mm256_set1_epi16(1));
 }
 
 /* One group of one unit: n = 2 quarters of it at codes[half] and codes[half + 2], or n = 1 at

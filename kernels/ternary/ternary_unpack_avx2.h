@@ -24,11 +24,12 @@ INLINE void store(uint8_t *p, __m256i v)
 /* add_products: acc += products of bytes of codes and q, the last step in assembly because gcc 12
  * reorders a sum of intrinsics and then runs out of registers.
  * widen: wide plus acc as eight sums of 32 bits.
- * STEPS: how many times products of codes up to 3 may be added up before acc must be widened. */
+ * STEPS: how many times products of codes up to 3 may be added up before acc must be widened.
+ * IS_WIDE: whether acc has lanes of 32 bits from the start, not of 16. */
 #if defined(__AVXVNNI__)
 
 /* vpdpbusd adds four products to a 32-bit lane; a row of 2^20 columns cannot overflow it. */
-enum { STEPS = 1 << 20 };
+enum { STEPS = 1 << 20, IS_WIDE = 1 };
 
 INLINE void add_products(__m256i *acc, __m256i codes, __m256i q)
 {
@@ -43,7 +44,7 @@ INLINE __m256i widen(__m256i wide, __m256i acc)
 #else
 
 /* vpmaddubsw adds two products of magnitude at most 3 * 128 into a 16-bit lane: 42 * 768 < 2^15. */
-enum { STEPS = 42 };
+enum { STEPS = 42, IS_WIDE = 0 };
 
 INLINE void add_products(__m256i *acc, __m256i codes, __m256i q)
 {
