@@ -14,7 +14,12 @@
  *
  * Packings (common/h1b.h has the layouts): T2 two bits a trit, T5 five trits a byte, S3 five bits for
  * four trits one of which is zero, B1 one bit for -1 or +1. Columns past n_cols meet q = 0 and add
- * nothing. In T2 a code of 3, which files may not have, counts as trit 2; in T5 every byte has trits. */
+ * nothing. In T2 a code of 3, which files may not have, counts as trit 2; in T5 every byte has trits.
+ *
+ * T5 or T2 for the same trits: T5 is a fifth less to read. One token goes through AVX-512 at the
+ * memory's speed in both, so T5 is a quarter faster; through AVX2 alone a core does 0.4 times as many
+ * weights a second in T5, which pays only where many cores share the memory. Batches of 2 to 32 are
+ * slower, prefill is the same (ternary_few_avx512.h, ternary_one_avx2.h). So T2 is the default. */
 #ifndef HALO_KERNELS_TERNARY_TERNARY_H
 #define HALO_KERNELS_TERNARY_TERNARY_H
 

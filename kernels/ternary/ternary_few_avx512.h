@@ -1,5 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* Tiles of 4 rows by up to 4 tokens that read T5, S3 and B1 as they are. */
+/* Tiles of 4 rows by up to 4 tokens that read T5, S3 and B1 as they are.
+ *
+ * Measured by `kernels_bench packings avx512` on a Zen 5 server with other load, 2560x6912: GB/s of
+ * weights for 1, 2 and 4 tokens (memory: 35), GMAC/s for 8, 32 and 512 (vpdpbusd in registers: 500):
+ *   T2      32  30  25     450  447  440
+ *   T5      34  19  16     325  345  430
+ *   S3      19  18  15     400  390  435
+ *   B1      27  19  12     400  395  435
+ *   T2/128  27  21  12     190  195  190    scales of groups of 128 columns; of 64: 0.7 to 0.9 of it
+ *   B1/128  17  10   6     185  180  187
+ * Tried and left:
+ *   two and more tokens by way of T2: T5 7.6 and 6.5 GB/s for 2 and 4, 190 to 260 GMAC/s for 8
+ *   digits of T5 by comparisons into mask registers: 0.75 to 0.95 of next_t5 when T2 is made
+ *   tiles of 4x3 for groups: 0.93 of 4x4, although that one spills */
 #ifndef HALO_KERNELS_TERNARY_TERNARY_FEW_AVX512_H
 #define HALO_KERNELS_TERNARY_TERNARY_FEW_AVX512_H
 
@@ -103,7 +116,7 @@ INLINE void run_few(const struct ternary_tile *a, size_t rows, size_t tokens,
     }
 }
 
-/* T5 without taking the digits out. With f[0] the byte and f[k+1] = 3 f[k] mod 256, the digit k is
+/* T5 without taking the digits out, for one token. With f[0] the byte and f[k+1] = 3 f[k] mod 256, the digit k is
  * (3 f[k] - f[k+1]) / 256, so the sum of digits times q is (3 A - B) / 256 where A sums f[k] q[k] and B
  * sums f[k+1] q[k]. That is two additions and two products for 64 weights. A lane's sum of digits
  * times q is below 2^23 in magnitude, so 3 A - B is right in 32 bits whatever A and B lost. */
