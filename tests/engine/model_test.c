@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "services/engine/linear.h"
 #include "tests/engine/testmodel.h"
 
 static char path[] = "/tmp/halo-model-test-XXXXXX";
@@ -67,16 +68,17 @@ static void a_step_reads_the_head_but_not_the_embedding(void **state)
 
 static void expect_copied(const struct ternary_weights *copy, const struct ternary_weights *w)
 {
+    assert_int_equal(copy->group, w->group);
+    assert_memory_equal(copy->scales, w->scales, linear_scale_bytes(w));
     assert_ptr_not_equal(copy->codes, w->codes);
     assert_memory_equal(copy->codes, w->codes,
                         w->n_rows * ternary_row_bytes(w->packing, w->n_cols));
 }
 
-static void copied_weights_are_the_same(void **state)
+static void expect_same_copy(const struct testmodel *t)
 {
-    (void)state;
-    struct model *m = testmodel_open(&TESTMODEL_TINY);
-    struct model *copy = testmodel_open(&TESTMODEL_TINY);
+    struct model *m = testmodel_open(t);
+    struct model *copy = testmodel_open(t);
     assert_int_equal(model_copy_weights(copy, true), ERR_OK);
     for (uint32_t i = 0; i < m->config.n_layers; i++) {
         const struct model_layer *a = &copy->layers[i];
@@ -95,6 +97,16 @@ static void copied_weights_are_the_same(void **state)
     assert_memory_equal(copy->embedding, m->embedding, n_head);
     model_close(copy);
     model_close(m);
+}
+
+static void copied_weights_are_the_same(void **state)
+{
+    (void)state;
+    struct testmodel t = TESTMODEL_TINY;
+    struct testmodel grouped = {1, 331,  128,         192,        2,    4,      2,  32,  128,
+                                1, true, MODEL_QWEN3, MODEL_SILU, NULL, H1B_B1, 64, NULL};
+    expect_same_copy(&t);
+    expect_same_copy(&grouped);
 }
 
 static void expect_refused(const char *omit, const char *reshape)
@@ -146,6 +158,38 @@ static void scales_must_divide_the_rows(void **state)
     assert_non_null(strstr(why, "weight_scale"));
 }
 
+/* They are multiplied by the same activations, which are quantised for one kind of scales. */
+static void matrices_of_one_input_need_scales_of_one_kind(void **state)
+{
+    (void)state;
+    static const char *const PARTS[][2] = {{"self_attn.q_proj", "q_proj, k_proj and v_proj"},
+                                           {"self_attn.k_proj", "q_proj, k_proj and v_proj"},
+                                           {"self_attn.v_proj", "q_proj, k_proj and v_proj"},
+                                           {"mlp.gate_proj", "gate_proj and up_proj"},
+                                           {"mlp.up_proj", "gate_proj and up_proj"}};
+    struct testmodel t = TESTMODEL_TINY;
+    t.n_hidden = 128;
+    t.n_ffn = 192;
+    t.head_dim = 32;
+    t.group = 64;
+    for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
+        t.no_groups = PARTS[i][0];
+        testmodel_write(&t, path, NULL, NULL);
+        char why[256];
+        struct model *m = NULL;
+        assert_int_equal(model_open(path, H1B_VERIFY_ALL, why, sizeof why, &m), ERR_MODEL_FORMAT);
+        assert_non_null(strstr(why, PARTS[i][1]));
+    }
+    t.no_groups = "mlp.down_proj"; /* has an input of its own */
+    struct model *m = testmodel_open(&t);
+    assert_string_equal(model_packing_name(m), "mixed");
+    model_close(m);
+    t.no_groups = NULL;
+    m = testmodel_open(&t);
+    assert_string_equal(model_packing_name(m), "T2/64");
+    model_close(m);
+}
+
 static void a_head_size_that_kernels_lack_is_refused(void **state)
 {
     (void)state;
@@ -166,6 +210,7 @@ int main(void)
         cmocka_unit_test(copied_weights_are_the_same),
         cmocka_unit_test(a_missing_or_misshapen_tensor_is_named),
         cmocka_unit_test(scales_must_divide_the_rows),
+        cmocka_unit_test(matrices_of_one_input_need_scales_of_one_kind),
         cmocka_unit_test(a_head_size_that_kernels_lack_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -132,13 +132,14 @@ static void add_linear(struct writer *w, const char *prefix, const char *part, u
     free(trits);
     (void)snprintf(full, sizeof full, "%s%s.weight", prefix, part);
     add(w, full, dtype, n_out, n_in, codes, n_out * row_bytes);
-    uint32_t n_groups = t->group > 0 ? n_in / t->group : 0;
-    size_t n_scales = t->group > 0 ? (size_t)n_out * n_groups : t->n_scales;
+    bool has_groups = t->group > 0 && (t->no_groups == NULL || strcmp(t->no_groups, part) != 0);
+    uint32_t n_groups = has_groups ? n_in / t->group : 0;
+    size_t n_scales = has_groups ? (size_t)n_out * n_groups : t->n_scales;
     float *scales = mem_zalloc(n_scales, sizeof *scales);
     for (size_t i = 0; i < n_scales; i++)
         scales[i] = 0.1F + 0.05F * uniform(w);
     (void)snprintf(full, sizeof full, "%s%s.weight_scale", prefix, part);
-    add(w, full, H1B_F32, t->group > 0 ? n_out : n_scales, n_groups, scales,
+    add(w, full, H1B_F32, has_groups ? n_out : n_scales, n_groups, scales,
         n_scales * sizeof *scales);
 }
 

@@ -18,6 +18,8 @@ struct testmodel {
     const char *more; /* members of the config's JSON object, each after a comma, or NULL */
     enum h1b_dtype dtype; /* of the linear layers; 0: T2. T2 and T5 hold the same trits */
     uint32_t group; /* of their scales, in place of n_scales; 0: none */
+    const char
+        *no_groups; /* a part of a layer, as "self_attn.k_proj", with n_scales all the same */
 };
 
 /* Shapes whose rows are no multiples of the vector lengths; a context of 256, end token 2. */
