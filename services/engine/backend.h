@@ -38,7 +38,7 @@ struct backend_ops {
 
 struct backend {
     const struct backend_ops *ops;
-    char name[32]; /* "cpu/avx2" */
+    char name[32]; /* "cpu/avx2", "cpu/avx2/kv-int8" */
     uint32_t n_blocks; /* KV blocks */
     uint32_t max_rows; /* most tokens of one step, all items together */
     uint32_t max_logits; /* most tokens of one step whose logits are wanted */

@@ -235,7 +235,8 @@ enum err backend_cpu_new(const struct backend_cpu_config *config, struct backend
                                .base_rows = config->model->bytes_per_token > BIG_MODEL_BYTES
                                                 ? BASE_ROWS_BIG
                                                 : BASE_ROWS_SMALL};
-    (void)snprintf(c->base.name, sizeof c->base.name, "cpu/%s", config->kernels->isa_name);
+    (void)snprintf(c->base.name, sizeof c->base.name, "cpu/%s%s", config->kernels->isa_name,
+                   config->kv_type == KV_INT8 ? "/kv-int8" : "");
     c->model = config->model;
     c->k = config->kernels;
     enum err e = set_up(c, config);

@@ -51,6 +51,22 @@ def every_packing_is_measured():
     assert r.returncode == 0 and 'B1/128' in r.stdout, r.stdout + r.stderr
 
 
+def decode_is_measured_at_each_depth():
+    """A shape's context grows with the depth; int8 takes a byte and a share of a scale per element."""
+    out = measure('--depth', '0,64,1000', '--kv-type', 'int8')
+    assert out['model']['kv_type'] == 'int8'
+    assert out['model']['kv_bytes_per_position'] == 2 * 2 * 2 * (16 + 4)
+    decodes = [r for r in out['results'] if r['limit'] == 'read']
+    assert [r['test'] for r in decodes] == ['tg8', 'tg8@64', 'tg8@1000']
+    for r in decodes:
+        assert r['kv_bytes_per_token'] == 160 * (r['depth'] + 4.5)
+        assert r['loss'] < 1 and 0 <= r['loss_explained'] < 1
+    assert decodes[0]['loss'] == decodes[0]['loss_explained'] == 0 < decodes[2]['loss_explained']
+    memory = out['memory']
+    assert memory['kv_bytes'] == 160 * 1024  # 1008 positions in whole blocks
+    assert abs(memory['ratio'] - memory['peak_bytes'] / (memory['weight_bytes'] + memory['kv_bytes'])) < 1e-6
+
+
 def figures_are_plausible():
     out = measure('--batch', '1,3')
     machine = out['machine']
@@ -100,7 +116,7 @@ def nonsense_is_refused():
         assert r.returncode == 2 and r.stderr.startswith('halo-bench: '), (args, r.returncode, r.stderr)
 
 
-TESTS = [json_says_what_was_counted, every_packing_is_measured, figures_are_plausible,
+TESTS = [json_says_what_was_counted, decode_is_measured_at_each_depth, every_packing_is_measured, figures_are_plausible,
          all_instruction_sets_run_or_refuse, a_slower_run_than_the_baseline_fails,
          nonsense_is_refused]
 print(f'1..{len(TESTS)}')
