@@ -56,7 +56,14 @@ def every_type_gives_its_codes_and_one_scale():
     for name in ("I2_S", "TQ1_0", "TQ2_0", "Q2_0", "Q2_0 of 128", "PQ2_0", "PTQ1_0", "IQ1_BN", "IQ2_BN"):
         model = gm.Model("bitnet-b1.58", name)
         compare(model, good(model.gguf, "--packing", "t2"), one)
-        compare(model, good(model.gguf), one)
+
+
+def types_of_five_trits_a_byte_keep_their_size():
+    for name in ("TQ1_0", "PTQ1_0", "IQ1_BN"):
+        model = gm.Model("bitnet-b1.58", name)
+        sections = good(model.gguf)
+        compare(model, sections, one)
+        assert sections["model.layers.0.mlp.up_proj.weight"].dtype == h1b_plain.T5
 
 
 def binary_types_give_plus_and_minus_one():
@@ -89,7 +96,8 @@ def random_scale(n):
 def scales_that_differ_within_a_row_stay_with_their_groups():
     for name, n, kept in (("Q2_0", 64, 64), ("Q2_0 of 128", 128, 128), ("PQ2_0", 128, 128),
                           ("PTQ1_0", 128, 128), ("TQ1_0", 256, 128), ("TQ2_0", 256, 128)):
-        model = gm.Model("qwen3", name, shape=gm.Shape(hidden=512, ffn=512), scale=random_scale(n))
+        size = 2 * max(n, 128)
+        model = gm.Model("qwen3", name, shape=gm.Shape(hidden=size, ffn=size), scale=random_scale(n))
         compare(model, good(model.gguf, "--packing", "t2"), group(kept))
     for name, n, kept in (("Q1_0", 128, 128), ("Q1_0 of 32", 64, 64)):
         model = gm.Model("qwen3", name, scale=random_scale(n), is_binary=True)
@@ -154,12 +162,12 @@ def every_architecture_converts():
     for arch, name, act in (("bitnet", "bitnet", "silu"), ("bitnet-25", "bitnet", "relu2"),
                             ("bitnet-b1.58", "bitnet", "relu2"), ("llama", "llama", "silu"),
                             ("qwen3", "qwen3", "silu")):
-        model = gm.Model(arch, is_tied=arch != "llama", shape=gm.Shape(layers=2))
+        model = gm.Model(arch, is_tied=arch != "llama", shape=gm.Shape(layers=2, ffn=256))
         sections = good(model.gguf)
         compare(model, sections, one)
         config = json.loads(sections["config"].data)
         want = {"architecture": name, "hidden_act": act, "vocab_size": 272, "hidden_size": 256,
-                "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
                 "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 512,
                 "rope_theta": 500000, "rms_norm_eps": 1e-5, "tie_word_embeddings": arch != "llama",
                 "bos_token_id": 258, "add_bos": True, "eos_token_ids": [259, 260],
@@ -321,7 +329,7 @@ def what_would_compute_something_else_is_refused():
     with_tensor("blk.0.ffn_up.weight", (shape, 10, raw), "blk.0.ffn_up.weight", "type 10")
     with_tensor("blk.0.ffn_up.weight", (shape, 142, raw), "blk.0.ffn_up.weight", "PQ2_0")
     with_tensor("blk.0.ffn_up.weight", (shape, 40, raw), "blk.0.ffn_up.weight", "Q1_0")
-    with_tensor("blk.0.ffn_up.weight", ((512, 128), 42, raw), "blk.0.ffn_up.weight", "Q2_0")
+    with_tensor("blk.0.ffn_up.weight", ((256, 128), 42, raw), "blk.0.ffn_up.weight", "Q2_0", "room for")
     del tensors["blk.0.ffn_down.weight"]
     refused(model.gguf, "model.layers.0.mlp.down_proj.weight")
 

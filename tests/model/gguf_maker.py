@@ -282,7 +282,7 @@ def byte_vocabulary():
 
 
 class Shape:
-    def __init__(self, hidden=256, ffn=512, layers=1, heads=4, kv_heads=2, vocab=272):
+    def __init__(self, hidden=256, ffn=256, layers=1, heads=4, kv_heads=2, vocab=272):
         self.hidden, self.ffn, self.layers, self.vocab = hidden, ffn, layers, vocab
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, hidden // heads
 
