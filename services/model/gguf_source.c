@@ -15,6 +15,7 @@
 #include "services/model/gguf_types.h"
 #include "services/model/mapping.h"
 #include "services/model/scale_plan.h"
+#include "services/model/tokenizer_file.h"
 
 enum {
     ROWS_MAX = 1 << 20, /* of a projection */
@@ -430,16 +431,14 @@ enum err gguf_source_open(struct source *s, const struct source_options *options
     struct impl *impl = mem_zalloc(1, sizeof *impl);
     s->impl = impl;
     s->ops = &OPS;
-    if (options && options->tokenizer)
-        return why_set(why, ERR_UNSUPPORTED,
-                       "%s: a GGUF file brings its own tokenizer; --tokenizer is not for it",
-                       s->path);
-    enum err e = read_layout(s, options ? options->layout : NULL, &impl->i2s, why);
+    enum err e = read_layout(s, options->layout, &impl->i2s, why);
     if (!e)
         e = gguf_open(s->path, why, &impl->g);
     if (!e)
         e = gguf_config_read(impl->g, s, why, &impl->is_permuted);
-    if (!e)
-        e = gguf_tokenizer_read(impl->g, s, why);
+    if (!e && options->tokenizer)
+        e = tokenizer_file_read(options->tokenizer, options->pre_tokenizer, s, why);
+    else if (!e)
+        e = gguf_tokenizer_read(impl->g, options->pre_tokenizer, s, why);
     return e ? e : add_tensors(s, why);
 }

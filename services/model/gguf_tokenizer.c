@@ -31,6 +31,7 @@ static const char BITNET_MARK[] = "BITNETAssistant";
 
 struct reader {
     const struct gguf *g;
+    const char *rule;
     struct source *s;
     struct why *why;
     struct str *texts; /* as the file spells them */
@@ -231,6 +232,10 @@ static enum err read_merges(const struct reader *r)
 static enum err read_pre_tokenizer(const struct reader *r)
 {
     struct source_config *c = &r->s->config;
+    if (r->rule) {
+        (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", r->rule);
+        return ERR_OK;
+    }
     struct str pre;
     enum err e = gguf_get_str(r->g, "tokenizer.ggml.pre", &pre);
     for (size_t i = 0; i < ARRAY_LEN(PRE_TOKENIZERS) && !e; i++) {
@@ -250,10 +255,11 @@ static enum err read_pre_tokenizer(const struct reader *r)
         return ERR_OK;
     }
     if (e)
-        return bad(r, "tokenizer.ggml.pre", "the name of a pre-tokenizer, the file has none");
+        return bad(r, "tokenizer.ggml.pre",
+                   "the name of a pre-tokenizer, the file has none; name one with --pre-tokenizer");
     return why_set(r->why, ERR_UNSUPPORTED,
                    "%s: tokenizer.ggml.pre: expected llama-bpe, gpt-2, qwen2, falcon3 or falcon_e, "
-                   "found \"%.*s\"",
+                   "found \"%.*s\"; --pre-tokenizer names a rule that cuts text in the same way",
                    gguf_path(r->g), (int)(pre.len < 60 ? pre.len : 60), pre.ptr);
 }
 
@@ -333,9 +339,10 @@ static enum err read_template(const struct reader *r)
     return ERR_OK;
 }
 
-enum err gguf_tokenizer_read(const struct gguf *g, struct source *s, struct why *why)
+enum err gguf_tokenizer_read(const struct gguf *g, const char *rule, struct source *s,
+                             struct why *why)
 {
-    struct reader r = {.g = g, .s = s, .why = why};
+    struct reader r = {.g = g, .rule = rule, .s = s, .why = why};
     if (!s->config.extra)
         s->config.extra = json_object();
     enum err e = read_model(&r);

@@ -10,12 +10,14 @@
 #include "services/model/gguf.h"
 #include "services/model/source.h"
 
-/* Fills s->tokenizer, s->chat_template and the tokenizer's fields of s->config. Where the file leaves
+/* `rule` is the pre-tokenizer that the user names, which goes before the file's, or NULL.
+ * Fills s->tokenizer, s->chat_template and the tokenizer's fields of s->config. Where the file leaves
  * something open or has it wrong, what was done instead goes to the notes:
  *   - no tokenizer.ggml.pre: known by the number of merges (the published BitNet b1.58 2B-4T has none);
  *   - its chat template, known by the word BITNETAssistant, is not the one that the model was trained
  *     with: it is replaced by that one;
  *   - no token types: bos, eos and eot are control tokens, the rest normal ones. */
-MUST_CHECK enum err gguf_tokenizer_read(const struct gguf *g, struct source *s, struct why *why);
+MUST_CHECK enum err gguf_tokenizer_read(const struct gguf *g, const char *rule, struct source *s,
+                                        struct why *why);
 
 #endif

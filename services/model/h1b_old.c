@@ -10,14 +10,12 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "common/utf8.h"
-#include "services/model/gguf.h"
-#include "services/model/gguf_tokenizer.h"
 #include "services/model/h1b_old_layout.h"
-#include "services/model/htok.h"
 #include "services/model/load.h"
 #include "services/model/mapping.h"
 #include "services/model/scale_plan.h"
 #include "services/model/tokenizer_facts.h"
+#include "services/model/tokenizer_file.h"
 
 enum {
     GROUP = 128,
@@ -185,26 +183,6 @@ static void fill_config(struct source *s, const struct h1b_old_layout *l)
     (void)json_object_set_new(c->extra, "hadamard_block", json_integer(HADAMARD_BLOCK));
 }
 
-/* From .htok, or from a GGUF file, which may hold nothing but a vocabulary. */
-static enum err read_tokenizer_of(struct source *s, const char *path, struct why *why)
-{
-    struct mapping map;
-    enum err e = mapping_init(&map, path, why);
-    if (e)
-        return e;
-    if (gguf_is_magic(map.bytes, map.size)) {
-        struct gguf *g = NULL;
-        e = gguf_open_bytes(map.bytes, map.size, path, why, &g);
-        if (!e)
-            e = gguf_tokenizer_read(g, s, why);
-        gguf_close(g);
-    } else {
-        e = htok_read_bytes(map.bytes, map.size, path, s, why);
-    }
-    mapping_fini(&map);
-    return e;
-}
-
 static bool is_bitnet_2b(const struct source_config *c)
 {
     return c->n_hidden == 2560 && c->n_layers == 30 && c->n_ffn == 6912 && c->n_vocab == 128256;
@@ -213,14 +191,13 @@ static bool is_bitnet_2b(const struct source_config *c)
 static enum err read_tokenizer(struct source *s, const struct source_options *options,
                                struct why *why)
 {
-    char *path = options && options->tokenizer
-                     ? mem_strndup(options->tokenizer, strlen(options->tokenizer))
-                     : path_beside(s->path, ".htok");
-    enum err e = read_tokenizer_of(s, path, why);
+    char *path = options->tokenizer ? mem_strndup(options->tokenizer, strlen(options->tokenizer))
+                                    : path_beside(s->path, ".htok");
+    enum err e = tokenizer_file_read(path, options->pre_tokenizer, s, why);
     if (e == ERR_NOT_FOUND)
         e = why_set(why, ERR_NOT_FOUND,
                     "%s: this version holds no tokenizer; expected it in %s, or name an .htok or "
-                    "GGUF file with --tokenizer",
+                    "GGUF file or a Hugging Face directory with --tokenizer",
                     s->path, path);
     free(path);
     if (!e && !s->chat_template && is_bitnet_2b(&s->config)) {

@@ -2,6 +2,8 @@
 /* hf_dir: a directory as Hugging Face's transformers saves models: config.json, tokenizer.json or
  * tokenizer.model, weights in safetensors, and beside them generation_config.json, tokenizer_config.json,
  * chat_template.jinja and a README.md with a licence, where there are such. */
+#include "services/model/hf_dir.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #include "services/model/hf_weights.h"
 #include "services/model/sentencepiece.h"
 #include "services/model/source.h"
+#include "services/model/tokenizer_file.h"
 
 enum {
     TEMPLATE_MAX_BYTES = 1 << 20,
@@ -224,7 +227,7 @@ static enum err read_vocabulary(struct source *s, const char *folder, const char
     return e;
 }
 
-static enum err read_tokenizer(struct source *s, const char *folder, const char *rule,
+enum err hf_dir_read_tokenizer(struct source *s, const char *folder, const char *rule,
                                struct why *why)
 {
     json_t *tokenizer = NULL;
@@ -256,8 +259,8 @@ enum err hf_dir_open(struct source *s, const struct source_options *options, str
     name_after(s);
     enum err e = read_config(s, why, &hf);
     if (!e)
-        e = read_tokenizer(s, options->tokenizer != NULL ? options->tokenizer : s->path,
-                           options->pre_tokenizer, why);
+        e = tokenizer_file_read(options->tokenizer != NULL ? options->tokenizer : s->path,
+                                options->pre_tokenizer, s, why);
     if (!e)
         e = check_eos(s, why);
     if (e)

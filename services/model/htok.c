@@ -6,7 +6,6 @@
 
 #include "common/mem.h"
 #include "services/model/load.h"
-#include "services/model/mapping.h"
 #include "services/model/printable.h"
 #include "services/model/tokenizer_facts.h"
 
@@ -23,6 +22,7 @@ struct reader {
     size_t n;
     size_t at;
     const char *path;
+    const char *rule;
     struct source *s;
     struct why *why;
     uint32_t n_tokens, n_merges, bos, eos;
@@ -112,12 +112,14 @@ static enum err read_merges(struct reader *r)
 static enum err fill_config(const struct reader *r)
 {
     struct source_config *c = &r->s->config;
-    const char *pre = tokenizer_facts_pre(r->n_merges);
+    const char *pre = r->rule ? r->rule : tokenizer_facts_pre(r->n_merges);
     if (!pre)
-        return why_set(r->why, ERR_UNSUPPORTED,
-                       "%s: at offset 8: expected the merges of a published vocabulary (280147, "
-                       "151387 or 50000), found %u; give the model's own with --tokenizer",
-                       r->path, r->n_merges);
+        return why_set(
+            r->why, ERR_UNSUPPORTED,
+            "%s: at offset 8: expected the merges of a published vocabulary (280147, "
+            "151387 or 50000), found %u; give the model's own with --tokenizer or name a rule with "
+            "--pre-tokenizer",
+            r->path, r->n_merges);
     (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", pre);
     (void)snprintf(c->tokenizer_model, sizeof c->tokenizer_model, "bpe");
     c->has_bos = true;
@@ -128,10 +130,10 @@ static enum err fill_config(const struct reader *r)
     return ERR_OK;
 }
 
-enum err htok_read_bytes(const void *bytes, size_t n, const char *path, struct source *s,
-                         struct why *why)
+enum err htok_read_bytes(const void *bytes, size_t n, const char *path, const char *rule,
+                         struct source *s, struct why *why)
 {
-    struct reader r = {.bytes = bytes, .n = n, .path = path, .s = s, .why = why};
+    struct reader r = {.bytes = bytes, .n = n, .path = path, .rule = rule, .s = s, .why = why};
     struct buf scratch = {0};
     enum err e = read_header(&r);
     for (uint32_t id = 0; id < r.n_tokens && !e; id++)
@@ -140,15 +142,4 @@ enum err htok_read_bytes(const void *bytes, size_t n, const char *path, struct s
     if (!e)
         e = read_merges(&r);
     return e ? e : fill_config(&r);
-}
-
-enum err htok_read(const char *path, struct source *s, struct why *why)
-{
-    struct mapping map;
-    enum err e = mapping_init(&map, path, why);
-    if (e)
-        return e;
-    e = htok_read_bytes(map.bytes, map.size, path, s, why);
-    mapping_fini(&map);
-    return e;
 }

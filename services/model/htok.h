@@ -13,11 +13,9 @@
 
 #include "services/model/source.h"
 
-/* Fills s->tokenizer and the tokenizer's fields of s->config from the bytes of a file. */
-MUST_CHECK enum err htok_read_bytes(const void *bytes, size_t n, const char *path, struct source *s,
-                                    struct why *why);
-
-/* The same from a file. */
-MUST_CHECK enum err htok_read(const char *path, struct source *s, struct why *why);
+/* Fills s->tokenizer and the tokenizer's fields of s->config from the bytes of a file. `rule` is the
+ * pre-tokenizer that the user names, or NULL. */
+MUST_CHECK enum err htok_read_bytes(const void *bytes, size_t n, const char *path, const char *rule,
+                                    struct source *s, struct why *why);
 
 #endif

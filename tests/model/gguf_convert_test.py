@@ -212,6 +212,41 @@ def the_tokenizer_has_raw_bytes():
     assert h1b_plain.numbers(sections["tokenizer.merges"]) == [104, 101, 256, 108]
 
 
+def the_tokenizer_may_come_from_elsewhere():
+    """From a Hugging Face directory or another GGUF file; and the other way round."""
+    model = gm.Model("bitnet-b1.58", shape=gm.Shape(vocab=280))
+    model.gguf.write(cv.path("own.gguf"))
+    directory = hf.Model("bitnet")
+    hf.write(cv.path("hf-tokenizer"), directory)
+    want, _ = cv.good(cv.path("hf-tokenizer"))
+    own, _ = cv.good(cv.path("own.gguf"))
+    other = gm.Gguf()
+    other.keys = {k: v for k, v in model.gguf.keys.items() if k.startswith("tokenizer.")}
+    other.write(cv.path("vocabulary.gguf"))
+
+    def tokenizer(sections):
+        return {n: s.hash for n, s in sections.items() if n.startswith("tokenizer.")}
+
+    assert tokenizer(own) != tokenizer(want)
+    got, _ = cv.good(cv.path("own.gguf"), "--tokenizer", cv.path("hf-tokenizer"))
+    assert tokenizer(got) == tokenizer(want)
+    assert got["chat_template"].hash == want["chat_template"].hash
+    assert json.loads(got["config"].data)["eos_token_ids"] == [257]
+    got, _ = cv.good(cv.path("hf-tokenizer"), "--tokenizer", cv.path("vocabulary.gguf"))
+    assert tokenizer(got) == tokenizer(own)
+    cv.refused(cv.path("own.gguf"), "nothing.gguf", options=("--tokenizer", cv.path("nothing.gguf")))
+
+
+def a_named_pre_tokenizer_goes_before_the_files_own():
+    model = gm.Model("bitnet-b1.58")
+    for keys in ({"tokenizer.ggml.pre": (gm.STRING, "no-such")}, {}):
+        del model.gguf.keys["tokenizer.ggml.pre"]
+        model.gguf.keys.update(keys)
+        refused(model.gguf, "tokenizer.ggml.pre", "--pre-tokenizer")
+        sections = good(model.gguf, "--pre-tokenizer", "qwen2")
+        assert json.loads(sections["config"].data)["pre_tokenizer"] == "qwen2"
+
+
 def sentencepiece_has_scores_and_spaces():
     model = gm.Model("llama")
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + ["\u2581", "\u2581a", "a"]

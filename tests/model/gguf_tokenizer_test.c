@@ -23,7 +23,7 @@ static void compare(const char *name, const char *pre, const char *model)
     struct why why;
     struct source s = {.path = name};
     if (gguf_open_bytes(b.p, b.n, name, &why, &g) != ERR_OK ||
-        gguf_tokenizer_read(g, &s, &why) != ERR_OK)
+        gguf_tokenizer_read(g, NULL, &s, &why) != ERR_OK)
         fail_msg("%s", why.text);
     const struct source_tokenizer *t = &s.tokenizer;
     assert_int_equal(t->n_tokens, want.data.n_tokens);
@@ -70,7 +70,7 @@ static void a_known_number_of_merges_stands_for_the_missing_pre_tokenizer(void *
     struct why why;
     struct source s = {.path = "x"};
     assert_int_equal(gguf_open_bytes(b.p, b.n, "x", &why, &g), ERR_OK);
-    assert_int_equal(gguf_tokenizer_read(g, &s, &why), ERR_OK);
+    assert_int_equal(gguf_tokenizer_read(g, NULL, &s, &why), ERR_OK);
     assert_string_equal(s.config.pre_tokenizer, "llama-3");
     assert_non_null(strstr(s.notes.ptr, "280147 merges"));
     assert_true(s.config.has_bos && s.config.does_add_bos);

@@ -285,6 +285,13 @@ def the_htok_file_beside_it_is_read():
     assert merges == [x for i in range(50000) for x in divmod(i, 256)]
 
 
+def a_pre_tokenizer_may_be_named_for_an_htok_file():
+    with open(cv.path("tok.htok"), "wb") as out:
+        out.write(htok(n_merges=100))
+    sections, _ = cv.good(with_vocab(256 + 100 + 3), "--pre-tokenizer", "qwen2")
+    assert json.loads(sections["config"].data)["pre_tokenizer"] == "qwen2"
+
+
 def a_damaged_htok_file_is_refused():
     raw = htok()
     model = with_vocab(256 + 50000 + 3)
@@ -300,7 +307,7 @@ def a_damaged_htok_file_is_refused():
     refused(raw[:-4] + struct.pack("<I", 300), "a merge")
     refused(raw[:-4] + struct.pack("<I", 1 << 30), "a merge")
     refused(raw[:12] + struct.pack("<I", 1 << 30) + raw[16:], "offset 12")
-    refused(htok(n_merges=40000), "published vocabulary", "40000")
+    refused(htok(n_merges=40000), "published vocabulary", "40000", "--pre-tokenizer")
     refused(raw.replace(b"<|eot_id|>", b"< eot_id >"), "printable")
 
 
