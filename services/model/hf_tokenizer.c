@@ -106,6 +106,18 @@ static enum err check_metaspace(struct reader *r, const json_t *v, bool *has_pre
     return ERR_OK;
 }
 
+/* Llama 3's rule takes a piece that is a token whole, the others merge it; so do the published files. */
+static void note_ignored_merges(struct reader *r, const char *rule)
+{
+    const json_t *v = json_object_get(json_object_get(r->root, "model"), "ignore_merges");
+    if (json_is_boolean(v) && json_is_true(v) != (strcmp(rule, "llama-3") == 0))
+        source_note(
+            r->source,
+            "%s: ignore_merges is %s, which the rule %s does not follow: some words may get "
+            "other tokens",
+            FILE_NAME, json_is_true(v) ? "true" : "false", rule);
+}
+
 static enum err check_text_steps(struct reader *r)
 {
     struct source_config *c = &r->source->config;
@@ -131,6 +143,8 @@ static enum err check_text_steps(struct reader *r)
                     FILE_NAME, line.ptr);
     else
         (void)snprintf(c->pre_tokenizer, sizeof c->pre_tokenizer, "%s", rule);
+    if (rule != NULL)
+        note_ignored_merges(r, rule);
     buf_fini(&line);
     return e;
 }

@@ -225,6 +225,18 @@ def test_rules_for_cutting_text_are_recognised():
     assert named.config()['pre_tokenizer'] == 'gpt-2'
 
 
+def test_what_is_done_in_another_way_is_noted():
+    for rule, ignores, is_noted in ((hf.LLAMA3, True, False), (hf.LLAMA3, False, True), (hf.QWEN2, False, False), (hf.QWEN2, True, True)):
+        tokenizer = hf.byte_tokenizer(rule)
+        tokenizer['model']['ignore_merges'] = ignores
+        hf.write(path('noted'), hf.Model(seed=29), tokenizer=tokenizer)
+        r = run(HALO_MODEL, 'convert', path('noted'), path('noted.h1b'))
+        assert r.returncode == 0 and ('ignore_merges' in r.stderr) == is_noted, r.stderr
+    tokenizer['normalizer'] = {'type': 'NFC'}
+    hf.write(path('noted'), hf.Model(seed=29, tied=True), tokenizer=tokenizer)
+    assert 'NFC' in run(HALO_MODEL, 'inspect', path('noted')).stderr
+
+
 def test_templates_come_from_where_they_are():
     hf.write(path('template'), hf.Model(seed=13), settings={'eos_token': '</s>', 'chat_template': [
         {'name': 'tool_use', 'template': 'TOOLS'}, {'name': 'default', 'template': 'DEFAULT'}]})

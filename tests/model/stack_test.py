@@ -49,6 +49,47 @@ def test_a_real_vocabulary_comes_through_unchanged():
         assert ours[key] == theirs[key], key
 
 
+PLANES = [bytes(b >> 2 * k & 3 for b in range(256)) for k in range(4)]
+
+
+def codes_of(section):
+    """Rows of a T2 section as bytes 0, 1, 2; the columns are a multiple of 128."""
+    rows, cols = section.dims
+    for r in range(rows):
+        planes = [section.data[r * cols // 4:(r + 1) * cols // 4].translate(p) for p in PLANES]
+        yield b''.join(p[at:at + 32] for at in range(0, cols // 4, 32) for p in planes)
+
+
+def packed_like_transformers(section):
+    rows, cols = section.dims
+    numbers = [int.from_bytes(row, 'little') for row in codes_of(section)]
+    quarter = rows // 4
+    return b''.join(sum(numbers[i * quarter + r] << 2 * i for i in range(4)).to_bytes(cols, 'little') for r in range(quarter))
+
+
+def test_the_demo_model_comes_back_from_a_directory():
+    demo, tokenizer, settings = demo_as_hugging_face()
+    tensors = {}
+    for name, section in demo.sections.items():
+        if section.dtype == h1b_file.T2:
+            rows, cols = section.dims
+            tensors[name] = 'U8', (rows // 4, cols), packed_like_transformers(section)
+        elif name.startswith('model.'):
+            tensors[name] = 'F16' if section.dtype == h1b_file.F16 else 'F32', section.dims, section.data
+    folder, config = path('halo-demo'), demo.config()
+    os.makedirs(folder)
+    shape = {k: v for k, v in config.items() if isinstance(v, (int, float)) or k == 'hidden_act'}
+    hf.save_json(folder, 'config.json', {**shape, 'architectures': ['BitNetForCausalLM'], 'eos_token_id': config['eos_token_ids'],
+                                         'quantization_config': {'quant_method': 'bitnet', 'linear_class': 'autobitlinear'}})
+    hf.save_json(folder, 'tokenizer.json', tokenizer)
+    hf.save_json(folder, 'tokenizer_config.json', settings)
+    hf.save_safetensors(os.path.join(folder, 'model.safetensors'), tensors)
+    back = h1b_file.File(convert(folder, '--license', config['license']))
+    assert {n for n, s in demo.sections.items() if n not in back.sections or back[n].data != s.data} == {'config'}
+    ours = back.config()
+    assert all(ours[k] == v for k, v in config.items() if k not in ('created', 'description')), ours
+
+
 def test_the_stack_answers_with_it():
     write_model(path('answers'))
     model = convert(path('answers'))
