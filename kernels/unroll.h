@@ -5,7 +5,9 @@
 #ifndef HALO_KERNELS_UNROLL_H
 #define HALO_KERNELS_UNROLL_H
 
-#if defined(__clang__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNROLL /* the checks make loops that gcc cannot unroll, which it warns about */
+#elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
