@@ -19,14 +19,18 @@ enum {
 
 /* ---- units; trits past the row's end are ABSENT ---- */
 
+/* -1, 0, +1 as 0, 1, 2; ABSENT counts as 0. */
+static uint32_t code_of(int8_t trit)
+{
+    return trit == ABSENT ? 1 : (uint32_t)(trit + 1);
+}
+
 static bool pack_t2(const int8_t *trits, uint8_t *unit)
 {
     for (uint32_t m = 0; m < 32; m++) {
         uint32_t byte = 0;
-        for (uint32_t k = 0; k < 4; k++) {
-            int t = trits[32 * k + m];
-            byte |= (uint32_t)(t == ABSENT ? 1 : t + 1) << 2 * k;
-        }
+        for (uint32_t k = 0; k < 4; k++)
+            byte |= code_of(trits[32 * k + m]) << 2 * k;
         unit[m] = (uint8_t)byte;
     }
     return true;
@@ -47,10 +51,8 @@ static bool pack_t5(const int8_t *trits, uint8_t *unit)
 {
     for (uint32_t m = 0; m < 64; m++) {
         uint32_t v = 0;
-        for (uint32_t k = 0; k < 5; k++) {
-            int t = trits[64 * k + m];
-            v = 3 * v + (uint32_t)(t == ABSENT ? 1 : t + 1);
-        }
+        for (uint32_t k = 0; k < 5; k++)
+            v = 3 * v + code_of(trits[64 * k + m]);
         unit[m] = (uint8_t)((256 * v + 242) / 243);
     }
     return true;

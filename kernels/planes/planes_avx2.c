@@ -12,13 +12,14 @@ INLINE __m256i load(const void *from)
 }
 
 /* One row and one token: the products of 32 bytes of the plane, in 32-bit lanes: 128 high + low. */
-INLINE __m256i half_dot(unsigned bits, __m256i v, const int8_t *hi, const int8_t *lo)
+INLINE __m256i half_dot(unsigned bits, unsigned groups, __m256i v, const int8_t *hi,
+                        const int8_t *lo)
 {
     const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     __m256i high = _mm256_setzero_si256();
     __m256i low = _mm256_setzero_si256();
     UNROLL
-    for (unsigned g = 0; g < 8 / bits; g++) {
+    for (unsigned g = 0; g < groups; g++) {
         __m256i u = _mm256_and_si256(_mm256_srli_epi16(v, (int)(g * bits)), mask);
         high = _mm256_add_epi16(high, _mm256_maddubs_epi16(u, load(hi + 64 * (size_t)g)));
         low = _mm256_add_epi16(low, _mm256_maddubs_epi16(u, load(lo + 64 * (size_t)g)));
@@ -27,7 +28,7 @@ INLINE __m256i half_dot(unsigned bits, __m256i v, const int8_t *hi, const int8_t
                             _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
 }
 
-INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
+INLINE void dot(unsigned bits, unsigned groups, size_t tokens, const struct planes_tile *tile,
                 const struct planes_input *x, size_t t0, size_t stride,
                 int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])
 {
@@ -42,7 +43,7 @@ INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
         }
     }
     for (size_t at = 0; at < stride / 8 * bits; at += 32) {
-        size_t c = at / 64 * 64 * (8 / bits) + at % 64;
+        size_t c = at / 64 * 64 * groups + at % 64;
         UNROLL
         for (size_t r = 0; r < PLANES_TILE_ROWS; r++) {
             _mm_prefetch((const char *)tile->ahead[r] + at, _MM_HINT_T0);
@@ -50,7 +51,7 @@ INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
             UNROLL
             for (size_t t = 0; t < tokens; t++) {
                 acc[r][t] = _mm256_add_epi32(
-                    acc[r][t], half_dot(bits, v, hi + t * stride + c, lo + t * stride + c));
+                    acc[r][t], half_dot(bits, groups, v, hi + t * stride + c, lo + t * stride + c));
             }
         }
     }

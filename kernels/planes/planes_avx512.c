@@ -35,7 +35,7 @@ INLINE __m256i fold(__m512i high, __m512i low)
     return _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
 }
 
-INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
+INLINE void dot(unsigned bits, unsigned groups, size_t tokens, const struct planes_tile *tile,
                 const struct planes_input *x, size_t t0, size_t stride,
                 int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])
 {
@@ -60,8 +60,8 @@ INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
             v[r] = _mm512_loadu_si512(tile->row[r] + at);
         }
         UNROLL
-        for (unsigned g = 0; g < 8 / bits; g++) {
-            size_t c = at * (8 / bits) + 64 * (size_t)g;
+        for (unsigned g = 0; g < groups; g++) {
+            size_t c = at * groups + 64 * (size_t)g;
             UNROLL
             for (size_t r = 0; r < PLANES_TILE_ROWS; r++) {
                 __m512i u = _mm512_and_si512(shift_right(v[r], g * bits), mask);

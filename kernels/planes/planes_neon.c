@@ -6,7 +6,7 @@
 #include "kernels/planes/planes.h"
 #include "kernels/planes/planes_walk.h"
 
-INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
+INLINE void dot(unsigned bits, unsigned groups, size_t tokens, const struct planes_tile *tile,
                 const struct planes_input *x, size_t t0, size_t stride,
                 int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])
 {
@@ -22,13 +22,13 @@ INLINE void dot(unsigned bits, size_t tokens, const struct planes_tile *tile,
         }
     }
     for (size_t at = 0; at < stride / 8 * bits; at += 16) {
-        size_t c0 = at / 64 * 64 * (8 / bits) + at % 64;
+        size_t c0 = at / 64 * 64 * groups + at % 64;
         UNROLL
         for (size_t r = 0; r < PLANES_TILE_ROWS; r++) {
             __builtin_prefetch(tile->ahead[r] + at);
             uint8x16_t v = vld1q_u8(tile->row[r] + at);
             UNROLL
-            for (unsigned g = 0; g < 8 / bits; g++) {
+            for (unsigned g = 0; g < groups; g++) {
                 int8x16_t shift = vdupq_n_s8((int8_t) - (int)(g * bits));
                 int8x16_t u = vreinterpretq_s8_u8(vandq_u8(vshlq_u8(v, shift), mask));
                 UNROLL

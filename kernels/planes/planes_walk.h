@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What all vector variants of planes share: the walk over rows and tokens, and, as PLANES_VARIANT(isa),
  * their functions. The includer defines before
- *   dot(bits, tokens, tile, x, t0, stride, out): out[t][r] = the dot of row r of the tile and token t0 + t,
- * with `bits` and `tokens` known to the compiler. */
+ *   dot(bits, groups, tokens, tile, x, t0, stride, out): out[t][r] = the dot of row r of the tile and
+ * token t0 + t, with groups = 8 / bits; the first three are known to the compiler. */
 #ifndef HALO_KERNELS_PLANES_PLANES_WALK_H
 #define HALO_KERNELS_PLANES_PLANES_WALK_H
 
@@ -76,7 +76,7 @@ INLINE void planes_walk(const struct planes *w, unsigned k, const struct planes_
                                       const struct planes_input *x, size_t t0, size_t stride,      \
                                       int32_t out[PLANES_TILE_TOKENS][PLANES_TILE_ROWS])           \
     {                                                                                              \
-        dot(bits, tokens, tile, x, t0, stride, out);                                               \
+        dot(bits, 8 / bits, tokens, tile, x, t0, stride, out);                                     \
     }
 
 #define PLANES_VARIANT(isa)                                                                        \
