@@ -28,10 +28,10 @@
 enum {
     N_POSITIONS = 4096,
     STEP = 256,
-    LET_GO_LATER = 32 << 20, /* pages of 2 MB for each of 16 rows, see cpu_graph.c */
+    LET_GO_LATER = 64 << 20, /* pages of 2 MB for each row read since, see cpu_graph.c */
 };
 
-/* A head of 131 MB, for a vocabulary of the usual size, and a KV cache of 168 MB. */
+/* A head of 131 MB, for a vocabulary of the usual size, and a KV cache of 84 MB. */
 static const struct testmodel SMALL = {.seed = 1,
                                        .n_vocab = 128256,
                                        .n_hidden = 512,
@@ -177,7 +177,7 @@ static void greedy_replies_take_a_tenth_more_than_weights_and_cache(void **state
 {
     struct use u = measure(*state, true);
     assert_true((double)u.now < 1.1 * (double)(u.file + u.kv));
-    assert_true((double)u.peak < 1.1 * (double)(u.file + u.kv));
+    assert_true((double)u.peak < 1.1 * (double)(u.file + u.kv) + LET_GO_LATER);
 }
 
 /* The 8-bit copy of the head then stands beside the head. */
