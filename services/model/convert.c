@@ -220,35 +220,75 @@ static enum err write_scales(struct job *j, const struct expect *x, const struct
                            (size_t)form->n_scales * sizeof *form->scales, j->why);
 }
 
-static enum err write_linear(struct job *j, const struct expect *x)
+static enum err write_linear(struct job *j, const struct expect *x, const struct ternary_form *form)
 {
     const struct source_tensor *t = x->tensor;
-    bool may_quantize = j->options->may_quantize || j->source->config.is_trained_ternary;
-    struct ternary_form form;
-    enum err e = ternarize_study(j->source, t, may_quantize, j->options->n_slices, j->why, &form);
-    if (e)
-        return e;
-    enum h1b_dtype dtype = best_packing(j, t, &form);
+    enum h1b_dtype dtype = best_packing(j, t, form);
     uint64_t dims[2] = {t->rows, t->cols};
-    e = h1b_write_begin(j->out, x->name, dtype, 2, dims, j->why);
+    enum err e = h1b_write_begin(j->out, x->name, dtype, 2, dims, j->why);
     if (!e)
-        e = write_packed(j, t, &form, dtype);
+        e = write_packed(j, t, form, dtype);
     if (!e)
-        e = write_scales(j, x, &form);
+        e = write_scales(j, x, form);
     count_packing(j, dtype);
-    j->sum->n_exact += form.is_exact;
-    j->sum->n_rounded += form.is_absmean;
+    j->sum->n_exact += form->is_exact;
+    j->sum->n_rounded += form->is_absmean;
     j->sum->bytes_per_token += t->rows * pack_row_bytes(dtype, t->cols);
-    ternary_form_fini(&form);
+    return e;
+}
+
+/* An engine quantises a vector once for all matrices that multiply it, by groups or as a whole, so
+ * their scales have to be of one kind: the finest that one of them needs. */
+static enum err join_forms(struct job *j, const struct expect *x, struct ternary_form *forms,
+                           size_t n)
+{
+    uint32_t group = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (forms[i].group > 0 && (group == 0 || forms[i].group < group))
+            group = forms[i].group;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (forms[i].group != group && !ternary_form_regroup(&forms[i], x[i].tensor, group))
+            return why_set(j->why, ERR_UNSUPPORTED,
+                           "%s: %s: expected columns in multiples of %u, which a matrix beside it "
+                           "has a scale for",
+                           j->source->path, x[i].name, group);
+    }
+    return ERR_OK;
+}
+
+enum { SET_MAX = 3 };
+
+/* The matrices from `first` on that multiply one vector; *ret_n receives how many they are. */
+static enum err write_set(struct job *j, size_t first, size_t *ret_n)
+{
+    const struct expect *x = &j->list[first];
+    struct ternary_form forms[SET_MAX] = {{0}};
+    bool may_quantize = j->options->may_quantize || j->source->config.is_trained_ternary;
+    size_t n = 0;
+    enum err e = ERR_OK;
+    while (!e && n < SET_MAX && first + n < j->n_list && x[n].role == EXPECT_LINEAR &&
+           x[n].input == x->input) {
+        e = ternarize_study(j->source, x[n].tensor, may_quantize, j->options->n_slices, j->why,
+                            &forms[n]);
+        n++;
+    }
+    if (!e)
+        e = join_forms(j, x, forms, n);
+    for (size_t i = 0; i < n && !e; i++)
+        e = write_linear(j, &x[i], &forms[i]);
+    for (size_t i = 0; i < n; i++)
+        ternary_form_fini(&forms[i]);
+    *ret_n = n;
     return e;
 }
 
 static enum err write_tensors(struct job *j)
 {
     enum err e = ERR_OK;
-    for (size_t i = 0; i < j->n_list && !e; i++) {
+    for (size_t i = 0; i < j->n_list && !e;) {
         const struct expect *x = &j->list[i];
-        j->sum->n_params += x->tensor->rows * x->tensor->cols;
+        size_t n = 1;
         switch (x->role) {
         case EXPECT_EMBEDDING:
             e = write_embedding(j, x);
@@ -257,10 +297,13 @@ static enum err write_tensors(struct job *j)
             e = write_norm(j, x);
             break;
         case EXPECT_LINEAR:
-            e = write_linear(j, x);
+            e = write_set(j, i, &n);
             break;
         }
-        progress_item(&j->progress, x->name);
+        for (size_t k = 0; k < n; k++, i++) {
+            j->sum->n_params += x[k].tensor->rows * x[k].tensor->cols;
+            progress_item(&j->progress, x[k].name);
+        }
     }
     return e;
 }

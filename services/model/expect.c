@@ -19,6 +19,20 @@ struct list {
     uint8_t *is_used; /* by tensor of the source */
 };
 
+/* q, k and v multiply one vector, gate and up another. */
+static uint32_t input_of(const char *name)
+{
+    static const char *const FIRST[] = {".o_proj.", ".gate_proj.", ".up_proj.", ".down_proj."};
+    static const uint32_t KIND[] = {1, 2, 2, 3};
+    const char *digits = name + strcspn(name, "0123456789");
+    uint32_t layer = (uint32_t)strtoul(digits, NULL, 10);
+    for (size_t i = 0; i < ARRAY_LEN(FIRST); i++) {
+        if (strstr(name, FIRST[i]) != NULL)
+            return layer * 4 + KIND[i];
+    }
+    return layer * 4;
+}
+
 static enum err add(struct list *l, const char *name, enum expect_role role, uint64_t rows,
                     uint64_t cols, struct why *why)
 {
@@ -41,6 +55,7 @@ static enum err add(struct list *l, const char *name, enum expect_role role, uin
     (void)snprintf(e->name, sizeof e->name, "%s", name);
     e->role = role;
     e->tensor = t;
+    e->input = input_of(name);
     l->is_used[t - s->tensors] = 1;
     return ERR_OK;
 }

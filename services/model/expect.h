@@ -17,6 +17,8 @@ struct expect {
     char name[96];
     enum expect_role role;
     const struct source_tensor *tensor;
+    uint32_t input; /* LINEAR: the same number for those that multiply the same vector; they lie
+                     * side by side in the list */
 };
 
 /* Gives the tensors in the order in which they are written; the caller frees *ret_list. Tensors

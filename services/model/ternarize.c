@@ -26,6 +26,24 @@ void ternary_form_fini(struct ternary_form *f)
     *f = (struct ternary_form){0};
 }
 
+bool ternary_form_regroup(struct ternary_form *f, const struct source_tensor *t, uint32_t group)
+{
+    if (t->cols % group != 0)
+        return false;
+    uint64_t per_row = t->cols / group;
+    float *scales = mem_resize(NULL, (size_t)(t->rows * per_row), sizeof *scales);
+    for (uint64_t i = 0; i < t->rows * per_row; i++) {
+        uint64_t row = i / per_row;
+        uint64_t old = f->group > 0 ? i * group / f->group : row / (t->rows / f->n_scales);
+        scales[i] = f->scales[old];
+    }
+    free(f->scales);
+    f->scales = scales;
+    f->group = group;
+    f->n_scales = t->rows * per_row;
+    return true;
+}
+
 /* ---- floats ---- */
 
 /* The magnitude shared by all that is not zero: 0 while all are zero, NAN once two differ. */
@@ -280,9 +298,10 @@ enum err ternarize_rows(struct source *s, const struct source_tensor *t,
             codes[i] = (int8_t)((floats[i] > 0.0F) - (floats[i] < 0.0F));
         return ERR_OK;
     }
-    uint64_t each = t->rows / f->n_scales;
     for (uint64_t r = 0; r < n; r++) {
-        float inverse = 1.0F / f->scales[(first + r) / each];
+        uint64_t at = f->group > 0 ? (first + r) * (t->cols / f->group)
+                                   : (first + r) / (t->rows / f->n_scales);
+        float inverse = 1.0F / f->scales[at]; /* one for the whole row, also when it is regrouped */
         for (uint64_t c = r * t->cols; c < (r + 1) * t->cols; c++) {
             float q = rintf(floats[c] * inverse);
             codes[c] = (int8_t)(q > 1.0F ? 1 : q < -1.0F ? -1 : (int)q);

@@ -29,6 +29,10 @@ MUST_CHECK enum err ternarize_study(struct source *s, const struct source_tensor
                                     struct ternary_form *ret_form);
 void ternary_form_fini(struct ternary_form *f);
 
+/* Says the same with a scale per `group` (64 or 128) columns; for a form with larger groups or none.
+ * False if the columns are no multiple of it. */
+bool ternary_form_regroup(struct ternary_form *f, const struct source_tensor *t, uint32_t group);
+
 /* The codes of rows [first, first + n). `floats` is scratch for n * cols floats. */
 MUST_CHECK enum err ternarize_rows(struct source *s, const struct source_tensor *t,
                                    const struct ternary_form *f, uint64_t first, uint64_t n,

@@ -74,6 +74,26 @@ def test_scales_of_slices_rows_and_groups_are_found():
         check_weights(file, model)
 
 
+def test_matrices_of_one_input_get_scales_of_one_kind():
+    grouped = hf.Model('llama', seed=31, layers=1, hidden=128, head=32, group=64)
+    prefix = 'model.layers.0.'
+    for name in 'self_attn.k_proj', 'mlp.gate_proj', 'self_attn.o_proj':
+        matrix, s = grouped.linear[prefix + name + '.weight']
+        grouped.linear[prefix + name + '.weight'] = matrix, [0.25] * len(s)
+    hf.write(path('kinds'), grouped, form='plain')
+    file = h1b_file.File(convert(path('kinds')))
+    for name, (matrix, s) in grouped.linear.items():
+        scales = file[name + '_scale']
+        if 'o_proj' in name:
+            assert scales.numbers() == [0.25] and scales.dims == [1]
+        else:
+            assert scales.numbers() == s and scales.dims == [len(matrix), 2], name
+        assert file[name].trits() == matrix
+    bench = os.path.join(BUILD, 'services/engine/halo-bench')
+    r = run(bench, '--model', path('out.h1b'), '--pp', '8', '--tg', '4', '--runs', '1', '--threads', '1')
+    assert r.returncode == 0, r.stderr
+
+
 def test_master_weights_are_rounded_to_the_mean():
     model = hf.Model(seed=5)
     hf.write(path('master'), model, form='master', dtype='F32')
