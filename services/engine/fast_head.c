@@ -201,11 +201,18 @@ bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, u
     return true;
 }
 
+static uint32_t bits_of(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
 bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uint32_t n_top)
 {
     uint32_t best = UINT32_MAX; /* of those left out */
     for (uint32_t i = 0; i < n_vocab; i++) {
-        if (memcmp(&full[i], &got[i], sizeof *got) == 0)
+        if (bits_of(full[i]) == bits_of(got[i]))
             continue;
         if (got[i] != -INFINITY)
             return false;

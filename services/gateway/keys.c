@@ -68,7 +68,7 @@ static void take_key(struct keys *k, const struct keyfile_key *facts)
     struct key *key = find_by_hash(k, facts->hash);
     if (key == NULL) {
         key = mem_zalloc(1, sizeof *key);
-        k->keys = mem_resize(k->keys, k->n_keys + 1, sizeof *k->keys);
+        k->keys = mem_resize(k->keys, k->n_keys + 1, sizeof(struct key *));
         k->keys[k->n_keys++] = key;
     }
     key->facts = *facts;
