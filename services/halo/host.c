@@ -27,14 +27,29 @@ enum {
 /* A moment before this program was written. */
 #define EARLIEST_UNIX_S UINT64_C(1764547200)
 
+/* The first line of a file. */
+static bool read_text(const char *path, char *text, int cap)
+{
+    FILE *f = fopen(path, "re");
+    bool ok = f != NULL && fgets(text, cap, f) != NULL;
+    if (f != NULL)
+        (void)fclose(f);
+    return ok;
+}
+
 /* ---- kernel and processor ---------------------------------------------------------------------- */
 
 void host_check_kernel(struct checks *c)
 {
     struct utsname u;
-    unsigned major = 0;
-    unsigned minor = 0;
-    if (uname(&u) != 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2) {
+    char *dot = NULL;
+    unsigned long major = 0;
+    unsigned long minor = 0;
+    if (uname(&u) == 0) {
+        major = strtoul(u.release, &dot, 10);
+        minor = *dot == '.' ? strtoul(dot + 1, NULL, 10) : 0;
+    }
+    if (major == 0) {
         checks_add(c, OUTCOME_WARN, "kernel", "none", "its release is not readable");
         return;
     }
@@ -130,14 +145,12 @@ void host_check_temperature(struct checks *c)
     char where[64] = "";
     if (glob("/sys/class/thermal/thermal_zone*/temp", 0, NULL, &zones) == 0) {
         for (size_t i = 0; i < zones.gl_pathc; i++) {
-            long v = -1;
-            FILE *f = fopen(zones.gl_pathv[i], "re");
-            if (f != NULL && fscanf(f, "%ld", &v) == 1 && v > most) {
+            char text[64];
+            long v = read_text(zones.gl_pathv[i], text, sizeof text) ? strtol(text, NULL, 10) : -1;
+            if (v > most) {
                 most = v;
                 (void)snprintf(where, sizeof where, "%s", zones.gl_pathv[i]);
             }
-            if (f != NULL)
-                (void)fclose(f);
         }
         globfree(&zones);
     }
@@ -203,13 +216,10 @@ static double read_speed(void)
 
 static double read_baseline(const char *path)
 {
-    double v = 0;
-    FILE *f = fopen(path, "re");
-    if (f != NULL && fscanf(f, "memory_read_bytes_per_s %lf", &v) != 1)
-        v = 0;
-    if (f != NULL)
-        (void)fclose(f);
-    return v;
+    static const char KEY[] = "memory_read_bytes_per_s ";
+    char text[64];
+    bool is_ours = read_text(path, text, sizeof text) && strncmp(text, KEY, strlen(KEY)) == 0;
+    return is_ours ? strtod(text + strlen(KEY), NULL) : 0;
 }
 
 /* Makes the directories of the path, too. */

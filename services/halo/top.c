@@ -71,6 +71,9 @@ struct top {
     char error[API_ERROR_CAP]; /* of the last reading; "" is none */
 };
 
+/* Fields of /proc/PID/stat after the name, see proc_pid_stat(5). */
+enum { PROC_USER = 11, PROC_SYSTEM = 12, PROC_RSS_PAGES = 21, PROC_FIELDS = 22 };
+
 /* ---- readings ---------------------------------------------------------------------------------- */
 
 /* Processor time in ticks and resident bytes; false if the process is gone. */
@@ -85,17 +88,16 @@ static bool read_proc(uint32_t pid, uint64_t *ret_ticks, uint64_t *ret_rss)
         (void)fclose(f);
     text[n] = '\0';
     const char *p = strrchr(text, ')'); /* the name before may hold anything */
-    unsigned long user;
-    unsigned long system;
-    long pages;
-    if (p == NULL || sscanf(p + 2,
-                            "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d "
-                            "%*d %*d %*u %*u %ld",
-                            &user, &system, &pages) != 3)
-        return false;
-    *ret_ticks = user + system;
-    *ret_rss = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    return true;
+    uint64_t fields[PROC_FIELDS] = {0};
+    unsigned k = 0;
+    for (p = p != NULL ? p + 2 : ""; *p != '\0' && k < PROC_FIELDS; k++) {
+        fields[k] = strtoull(p, NULL, 10); /* the state, a letter, gives 0 */
+        p += strcspn(p, " ");
+        p += *p == ' ';
+    }
+    *ret_ticks = fields[PROC_USER] + fields[PROC_SYSTEM];
+    *ret_rss = fields[PROC_RSS_PAGES] * (uint64_t)sysconf(_SC_PAGESIZE);
+    return k == PROC_FIELDS;
 }
 
 static const struct process *find_process(const struct process *all, size_t n, uint32_t pid)
