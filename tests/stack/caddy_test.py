@@ -82,6 +82,15 @@ def test_doctor_looks_at_the_certificate():
     assert foreign['outcome'] == 'fail' and 'SSL_CERT_FILE' in foreign['remedy'], foreign
 
 
+def test_a_failure_is_told_in_band():
+    fronts.check_a_failure_is_told_in_band(FRONT, STACK)
+
+
+def test_the_death_of_the_proxy_is_seen_and_cancels():
+    with fronts.caddy(f'unix/{STACK.run}/gateway.http') as front:
+        fronts.check_the_proxys_death(front, STACK)
+
+
 def test_a_killed_gateway_never_makes_a_stream_look_whole():
     """Caddy before 2.7.6 ends it cleanly, with every transport; [DONE] is missing all the same."""
     upstreams = [f'unix/{STACK.run}/gateway.http', f'127.0.0.1:{STACK.port}', f'h2c://127.0.0.1:{STACK.port}']
@@ -96,5 +105,5 @@ def test_a_killed_gateway_never_makes_a_stream_look_whole():
 
 
 if __name__ == '__main__':
-    with Stack() as STACK, fronts.caddy(f'unix/{STACK.run}/gateway.http') as FRONT:
+    with Stack('--gateway-args', '--drain-ms 100') as STACK, fronts.caddy(f'unix/{STACK.run}/gateway.http') as FRONT:
         main(sys.modules['__main__'])

@@ -43,6 +43,7 @@ class Front:
 
     def __init__(self, port, ca, log):
         self.port, self.ca, self.log = port, ca, log
+        self.process = None  # of the proxy, while it runs
 
     def url(self, path):
         return f'https://localhost:{self.port}{path}'
@@ -74,7 +75,7 @@ class Front:
 @contextlib.contextmanager
 def started(argv, front, env=None):
     with open(front.log, 'wb') as log:
-        p = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+        p = front.process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
 
     def is_up():
         assert p.poll() is None, open(front.log, encoding='utf-8').read()
@@ -233,6 +234,41 @@ def cut_streams(front, stack):
         out, _ = p.communicate(timeout=PATIENCE)
         results[version] = (p.returncode, b'[DONE]' in out)
     return results
+
+
+def end_in_stream(front, stack, version):
+    """What a client gets whose reply has begun when the gateway is told to stop."""
+    wait_for('readiness', lambda: front.request('GET', '/readyz')[0] == 200)
+    pids = {name: c['pid'] for name, c in stack.children().items()}
+    p = front.curl('/v1/chat/completions', version, body=STORY)
+    first = p.stdout.readline() + p.stdout.readline()
+    os.kill(pids['engine.1'], signal.SIGSTOP)  # so that the reply does not end before
+    try:
+        os.kill(pids['gateway'], signal.SIGTERM)
+        return first + p.communicate(timeout=PATIENCE)[0]
+    finally:
+        os.kill(pids['engine.1'], signal.SIGCONT)
+
+
+def check_a_failure_is_told_in_band(front, stack):
+    """A gateway that must end a reply says so in the stream, which every proxy passes on."""
+    for version in '--http1.1', '--http2':
+        for _ in range(5):  # the demo model may be done before it is stopped
+            out = end_in_stream(front, stack, version)
+            if b'[DONE]' not in out:
+                break
+        assert b'data: {"error":' in out and b'[DONE]' not in out, out[-500:]
+
+
+def check_the_proxys_death(front, stack):
+    """The client sees it, and the reply is cancelled."""
+    p = front.curl('/v1/chat/completions', body=STORY)
+    for _ in range(6):
+        assert p.stdout.readline()
+    os.killpg(front.process.pid, signal.SIGKILL)
+    out, _ = p.communicate(timeout=PATIENCE)
+    assert p.returncode != 0 and b'[DONE]' not in out, p.returncode
+    wait_for('the sequence to be gone', lambda: stack.metric('vllm:num_requests_running') == 0)
 
 
 def check_requests_wait_for_a_restart(front, stack):

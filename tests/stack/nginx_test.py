@@ -44,6 +44,15 @@ def test_a_request_waits_while_the_gateway_restarts():
         fronts.check_requests_wait_for_a_restart(front, STACK)
 
 
+def test_a_failure_is_told_in_band():
+    fronts.check_a_failure_is_told_in_band(FRONT, STACK)
+
+
+def test_the_death_of_the_proxy_is_seen_and_cancels():
+    with fronts.nginx(f'unix:{STACK.run}/gateway.http') as front:
+        fronts.check_the_proxys_death(front, STACK)
+
+
 def test_a_killed_gateway_breaks_its_streams_visibly():
     for http, (status, is_whole) in fronts.cut_streams(FRONT, STACK).items():
         assert status != 0 and not is_whole, (http, status)
@@ -53,5 +62,5 @@ if __name__ == '__main__':
     if shutil.which('nginx') is None:
         print('1..1\nok 1 - nginx # SKIP nginx is not installed (package nginx-light)')
         sys.exit(0)
-    with Stack() as STACK, fronts.nginx(f'unix:{STACK.run}/gateway.http') as FRONT:
+    with Stack('--gateway-args', '--drain-ms 100') as STACK, fronts.nginx(f'unix:{STACK.run}/gateway.http') as FRONT:
         main(sys.modules['__main__'])
