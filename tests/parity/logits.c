@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* parity_logits MODEL ISA: reads token ids (u32) from stdin and writes the logits after each of them
- * (f32, [ids][vocab]) to stdout. ISA is a level of kernels.h or "best". Exit status 2: no such level
- * here. */
+/* parity_logits MODEL ISA CACHE: reads token ids (u32) from stdin and writes the logits after each of
+ * them (f32, [ids][vocab]) to stdout. ISA is a level of kernels.h or "best", CACHE "f16" or "int8".
+ * Exit status 2: no such level here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,8 @@ static int fail(const char *what)
     return 1;
 }
 
-static int run(const struct model *m, enum isa isa, const uint32_t *ids, uint32_t n)
+static int run(const struct model *m, enum isa isa, enum kv_type kv_type, const uint32_t *ids,
+               uint32_t n)
 {
     uint32_t blocks[MAX_IDS / KV_BLOCK];
     uint32_t n_blocks = (n + KV_BLOCK - 1) / KV_BLOCK;
@@ -28,6 +29,7 @@ static int run(const struct model *m, enum isa isa, const uint32_t *ids, uint32_
         .model = m,
         .kernels = kernels_get(isa),
         .n_threads = 1,
+        .kv_type = kv_type,
         .n_blocks = n_blocks,
         .max_rows = n,
         .max_logits = n,
@@ -46,8 +48,8 @@ static int run(const struct model *m, enum isa isa, const uint32_t *ids, uint32_
 int main(int argc, char **argv)
 {
     enum isa isa = kernels_best();
-    if (argc != 3 || (strcmp(argv[2], "best") != 0 && !kernels_isa_parse(argv[2], &isa)))
-        return fail("expected MODEL and ISA");
+    if (argc != 4 || (strcmp(argv[2], "best") != 0 && !kernels_isa_parse(argv[2], &isa)))
+        return fail("expected MODEL, ISA and CACHE");
     if (kernels_get(isa) == NULL)
         return 2;
     char why[300];
@@ -59,7 +61,8 @@ int main(int argc, char **argv)
     bool is_good = n > 0 && n <= m->config.n_ctx;
     for (uint32_t i = 0; i < n; i++)
         is_good = is_good && ids[i] < m->config.n_vocab;
-    int status = is_good ? run(m, isa, ids, n) : fail("expected ids of the vocabulary");
+    int status =
+        is_good ? run(m, isa, kv_type_of(argv[3]), ids, n) : fail("expected ids of the vocabulary");
     free(ids);
     model_close(m);
     return status;
