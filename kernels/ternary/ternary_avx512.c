@@ -114,10 +114,10 @@ void ternary_matmul_avx512(const struct ternary_weights *w, const struct quantiz
                            size_t row1, float *y, size_t y_stride)
 {
     static const struct ternary_variant variant = {
-        .tiles = {{.many = {4,
-                            TILE_TOKENS,
-                            {run_4x1, run_4x2, run_4x3, run_4x4, run_4x5, run_4x6},
-                            {run_1x1, run_1x2, run_1x3, run_1x4, run_1x5, run_1x6}},
+        .tiles = {{.many = {.rows = 4,
+                            .max_tokens = TILE_TOKENS,
+                            .full = {run_4x1, run_4x2, run_4x3, run_4x4, run_4x5, run_4x6},
+                            .single = {run_1x1, run_1x2, run_1x3, run_1x4, run_1x5, run_1x6}},
                    .few = {[TERNARY_T5] = FEW_SHAPES(t5),
                            [TERNARY_S3] = FEW_SHAPES(s3),
                            [TERNARY_B1] = FEW_SHAPES(b1)}},

@@ -191,10 +191,9 @@ FEW(b1, 4, TERNARY_B1)
 /* `few` of weights with scales of rows. */
 #define FEW_SHAPES(name)                                                                           \
     {                                                                                              \
-        4, FEW_TOKENS, {name##_4x1, name##_4x2, name##_4x3, name##_4x4},                           \
-        {                                                                                          \
-            name##_1x1, name##_1x2, name##_1x3, name##_1x4                                         \
-        }                                                                                          \
+        .rows = 4, .max_tokens = FEW_TOKENS,                                                       \
+        .full = {name##_4x1, name##_4x2, name##_4x3, name##_4x4},                                  \
+        .single = {name##_1x1, name##_1x2, name##_1x3, name##_1x4}, .up_to = 4 * FEW_TOKENS,       \
     }
 
 #endif

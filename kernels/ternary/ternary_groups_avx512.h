@@ -124,10 +124,9 @@ GROUPS_TOKENS(4)
 /* `many` or `few` of weights with scales of groups. */
 #define GROUPS_SHAPES(name)                                                                        \
     {                                                                                              \
-        4, GROUP_TOKENS, {name##_4x1, name##_4x2, name##_4x3, name##_4x4},                         \
-        {                                                                                          \
-            name##_1x1, name##_1x2, name##_1x3, name##_1x4                                         \
-        }                                                                                          \
+        .rows = 4, .max_tokens = GROUP_TOKENS,                                                     \
+        .full = {name##_4x1, name##_4x2, name##_4x3, name##_4x4},                                  \
+        .single = {name##_1x1, name##_1x2, name##_1x3, name##_1x4}, .up_to = 2 * GROUP_TOKENS,     \
     }
 
 #endif

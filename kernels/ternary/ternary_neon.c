@@ -145,13 +145,23 @@ void ternary_matmul_neon(const struct ternary_weights *w, const struct quantized
                          size_t row1, float *y, size_t y_stride)
 {
     static const struct ternary_variant variant = {
-        .tiles = {{.many = {4,
-                            4,
-                            {run_4x1, run_4x2, run_4x3, run_4x4},
-                            {run_1x1, run_1x2, run_1x3, run_1x4}},
-                   .few = {[TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}}}},
-                  {.many = {2, 2, {t2_64_2x1, t2_64_2x2}, {t2_64_1x1, t2_64_1x2}}},
-                  {.many = {2, 2, {t2_128_2x1, t2_128_2x2}, {t2_128_1x1, t2_128_1x2}}}},
+        .tiles = {{.many = {.rows = TILE_ROWS,
+                            .max_tokens = TILE_TOKENS,
+                            .full = {run_4x1, run_4x2, run_4x3, run_4x4},
+                            .single = {run_1x1, run_1x2, run_1x3, run_1x4}},
+                   .few = {[TERNARY_T5] = {.rows = 4,
+                                           .max_tokens = 1,
+                                           .full = {one_t5_4},
+                                           .single = {one_t5_1},
+                                           .up_to = 2}}},
+                  {.many = {.rows = 2,
+                            .max_tokens = GROUP_TOKENS,
+                            .full = {t2_64_2x1, t2_64_2x2},
+                            .single = {t2_64_1x1, t2_64_1x2}}},
+                  {.many = {.rows = 2,
+                            .max_tokens = GROUP_TOKENS,
+                            .full = {t2_128_2x1, t2_128_2x2},
+                            .single = {t2_128_1x1, t2_128_1x2}}}},
         .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},
     };
     ternary_walk(w, x, row0, row1, y, y_stride, &variant);

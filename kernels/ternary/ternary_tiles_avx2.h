@@ -168,22 +168,35 @@ SHAPE(1, 3)
 SHAPE(1, 4)
 #undef SHAPE
 
+/* `few` by tiles for one token, of which a call may take several. */
+#define ONE_TOKEN(most, four_rows, one_row)                                                        \
+    {                                                                                              \
+        .rows = 4, .max_tokens = 1, .full = {four_rows}, .single = {one_row}, .up_to = (most),     \
+    }
+#define GROUPS_MANY(name)                                                                          \
+    {                                                                                              \
+        .rows = 2, .max_tokens = GROUP_TOKENS, .full = {name##_2x1, name##_2x2},                   \
+        .single = {name##_1x1, name##_1x2},                                                        \
+    }
+
 static const struct ternary_variant variant_256 = {
-    .tiles = {{.many = {2,
-                        4,
-                        {run_2x1, run_2x2, run_2x3, run_2x4},
-                        {run_1x1, run_1x2, run_1x3, run_1x4}},
-               .few = {[TERNARY_T2] = {4, 1, {run_4x1}, {run_1x1}},
-                       [TERNARY_T5] = {4, 1, {one_t5_4}, {one_t5_1}},
-                       [TERNARY_S3] = {4, 1, {one_s3_4}, {one_s3_1}},
-                       [TERNARY_B1] = {4, 1, {one_b1_4}, {one_b1_1}}}},
-              {.many = {2, 2, {t2_64_2x1, t2_64_2x2}, {t2_64_1x1, t2_64_1x2}},
-               .few = {[TERNARY_T2] = {4, 1, {t2_64_4x1}, {t2_64_1x1}},
-                       [TERNARY_B1] = {4, 1, {b1_64_4x1}, {b1_64_1x1}}}},
-              {.many = {2, 2, {t2_128_2x1, t2_128_2x2}, {t2_128_1x1, t2_128_1x2}},
-               .few = {[TERNARY_T2] = {4, 1, {t2_128_4x1}, {t2_128_1x1}},
-                       [TERNARY_B1] = {4, 1, {b1_128_4x1}, {b1_128_1x1}}}}},
+    .tiles = {{.many = {.rows = TILE_ROWS,
+                        .max_tokens = TILE_TOKENS,
+                        .full = {run_2x1, run_2x2, run_2x3, run_2x4},
+                        .single = {run_1x1, run_1x2, run_1x3, run_1x4}},
+               .few = {[TERNARY_T2] = ONE_TOKEN(1, run_4x1, run_1x1),
+                       [TERNARY_T5] = ONE_TOKEN(IS_WIDE ? 4 : 2, one_t5_4, one_t5_1),
+                       [TERNARY_S3] = ONE_TOKEN(1, one_s3_4, one_s3_1),
+                       [TERNARY_B1] = ONE_TOKEN(2, one_b1_4, one_b1_1)}},
+              {.many = GROUPS_MANY(t2_64),
+               .few = {[TERNARY_T2] = ONE_TOKEN(1, t2_64_4x1, t2_64_1x1),
+                       [TERNARY_B1] = ONE_TOKEN(2, b1_64_4x1, b1_64_1x1)}},
+              {.many = GROUPS_MANY(t2_128),
+               .few = {[TERNARY_T2] = ONE_TOKEN(1, t2_128_4x1, t2_128_1x1),
+                       [TERNARY_B1] = ONE_TOKEN(2, b1_128_4x1, b1_128_1x1)}}},
     .to_t2 = {[TERNARY_T5] = t5_to_t2, [TERNARY_S3] = s3_to_t2, [TERNARY_B1] = b1_to_t2},
 };
+#undef ONE_TOKEN
+#undef GROUPS_MANY
 
 #endif

@@ -45,6 +45,7 @@ struct ternary_shapes {
     size_t rows, max_tokens;
     ternary_run_tile *full[TERNARY_MAX_TILE_TOKENS]; /* [tokens - 1]: `rows` rows */
     ternary_run_tile *single[TERNARY_MAX_TILE_TOKENS]; /* [tokens - 1]: one row, a left over */
+    size_t up_to; /* of `few`: tokens of a call for which it is faster than by way of T2 */
 };
 
 /* Makes a row of T2, ternary_row_bytes(TERNARY_T2, n_cols), from one of another packing. */
@@ -53,8 +54,7 @@ typedef void ternary_to_t2(const uint8_t *row, size_t n_cols, uint8_t *t2);
 /* What one kind of scales has: of rows, of groups of 64, of groups of 128. */
 struct ternary_tiles {
     struct ternary_shapes many; /* T2 */
-    /* For up to two tiles of tokens; max_tokens = 0: none, `many` does it. */
-    struct ternary_shapes few[TERNARY_PACKINGS];
+    struct ternary_shapes few[TERNARY_PACKINGS]; /* up_to = 0: none, `many` does all */
 };
 
 struct ternary_variant {
@@ -155,7 +155,7 @@ static inline void ternary_walk(const struct ternary_weights *w, const struct qu
     if (x->n_tokens == 0) {
         return;
     }
-    if (x->n_tokens <= 2 * tiles->few[w->packing].max_tokens) {
+    if (x->n_tokens <= tiles->few[w->packing].up_to) {
         shapes = &tiles->few[w->packing];
         is_direct = true;
     }
