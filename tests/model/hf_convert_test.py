@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import struct
 import subprocess
 
 import h1b_file
@@ -499,6 +500,29 @@ def test_engines_compute_with_what_was_converted():
         file = convert(path('engine'), '--packing', packing)
         r = run(bench, '--model', file, '--pp', '8', '--tg', '4', '--runs', '1', '--threads', '1')
         assert r.returncode == 0, r.stderr
+
+
+def test_every_packing_and_a_mix_of_them_gives_the_same_logits():
+    logits = os.path.join(BUILD, 'tests/parity/parity_logits')
+    for arch in 'bitnet', 'llama', 'qwen3':
+        model = hf.Model(arch, seed=32, hidden=128, head=32, ffn=256)
+        for name, (matrix, _) in model.linear.items():
+            for r, row in enumerate(matrix):
+                if 'q_proj' in name or 'up_proj' in name:  # for B1
+                    row[:] = [t or 1 for t in row]
+                elif 'v_proj' in name:  # for S3
+                    row[:] = [0 if c % 4 == (r + c // 4) % 4 else (t or 1) for c, t in enumerate(row)]
+        hf.write(path('mix'), model, form='plain')
+        seen = set()
+        for packing in 'auto', 't2', 't5':
+            file = convert(path('mix'), '--packing', packing)
+            r = subprocess.run([logits, file, 'best'], input=struct.pack('<8I', *range(1, 9)), capture_output=True, timeout=60,
+                               check=False)
+            assert r.returncode == 0 and len(r.stdout) == 8 * 280 * 4, r.stderr
+            seen.add(r.stdout)
+        assert len(seen) == 1, arch
+        packed = {s.dtype for s in h1b_file.File(convert(path('mix'))).sections.values()}
+        assert {h1b_file.T2, h1b_file.S3, h1b_file.B1} <= packed
 
 
 main(globals())
