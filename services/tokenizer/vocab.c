@@ -333,7 +333,7 @@ static enum err fill_merges(struct vocab *v, const struct merge_list *l)
 static enum err index_scores(struct vocab *v, char *why, size_t cap_why)
 {
     struct merge_list l = {0};
-    uint32_t *ranks = malloc(v->d.n_tokens * sizeof *ranks);
+    uint32_t *ranks = calloc(v->d.n_tokens, sizeof *ranks);
     enum err e = ranks ? rank_tokens(v, ranks, why, cap_why) : ERR_NOMEM;
     for (uint32_t id = 0; e == ERR_OK && id < v->d.n_tokens; id++) {
         struct str t = vocab_bytes(v, id);
