@@ -26,6 +26,7 @@ struct options {
     const char *run;
     const char *http;
     const char *model;
+    const char *kv_type;
     const char *engine_args;
     const char *gateway_args;
     const char *keys;
@@ -44,6 +45,9 @@ static const struct opt OPTS[] = {
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
                 "model to serve, an .h1b file; default: the demo model"),
     OPT_U32_ROW(struct options, n_engines, "engines", "1", 1, 64, "N", "number of engines"),
+    OPT_CHOICE_ROW(struct options, kv_type, "kv-type", "f16", "f16|int8",
+                   "numbers in the engines' KV cache: int8 takes half the memory and changes "
+                   "replies a little"),
     OPT_STR_ROW(struct options, engine_args, "engine-args", "", "WORDS",
                 "further arguments for each engine, separated by blanks; see halo-engine --help"),
     OPT_STR_ROW(struct options, gateway_args, "gateway-args", "", "WORDS",
@@ -63,6 +67,7 @@ static const struct opt OPTS[] = {
 struct plan {
     char run[PATH_MAX];
     char model[PATH_MAX];
+    char *engine_args; /* with --kv-type */
     char *gateway_args; /* with --keys */
     char *supervisor;
 };
@@ -98,6 +103,15 @@ static bool settle_model(const struct options *o, struct plan *p)
                       strerrordesc_np(errno));
     free(found);
     return ok;
+}
+
+static void settle_engine_args(const struct options *o, struct plan *p)
+{
+    struct buf words = {0};
+    buf_add_cstr(&words, o->engine_args);
+    if (strcmp(o->kv_type, "f16") != 0)
+        buf_printf(&words, "%s--kv-type %s", words.len > 0 ? " " : "", o->kv_type);
+    p->engine_args = buf_detach(&words);
 }
 
 static bool settle_keys(const struct options *o, struct plan *p)
@@ -163,7 +177,7 @@ static const char *difference(const struct options *o, const struct plan *p,
         return "--model";
     if (o->n_engines != s->n_engines)
         return "--engines";
-    if (strcmp(o->engine_args, s->engine_args) != 0)
+    if (strcmp(p->engine_args, s->engine_args) != 0)
         return "--engine-args";
     if (strcmp(p->gateway_args, s->gateway_args) != 0)
         return o->keys != NULL ? "--keys" : "--gateway-args";
@@ -247,7 +261,7 @@ static int start_stack(const struct options *o, const struct plan *p)
     (void)snprintf(engines, sizeof engines, "%u", o->n_engines);
     const char *words[] = {"halo-supervisor", "--run",         p->run,         "--model",
                            p->model,          "--http",        o->http,        "--engines",
-                           engines,           "--engine-args", o->engine_args, "--gateway-args",
+                           engines,           "--engine-args", p->engine_args, "--gateway-args",
                            p->gateway_args,   "--log-level",   o->log_level};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         push(argv, &n, words[i]);
@@ -292,6 +306,7 @@ int verb_up(int argc, char **argv)
     if (!opt_parse(&program, argc, argv, &operands, &rc))
         return rc;
     rc = EXIT_FAILURE;
+    settle_engine_args(&o, &p);
     if (settle_run(&o, &p) && settle_model(&o, &p) && settle_keys(&o, &p) &&
         settle_supervisor(&o, &p)) {
         stack_info_read(p.run, &info);
@@ -299,6 +314,7 @@ int verb_up(int argc, char **argv)
     }
     stack_info_fini(&info);
     free(p.supervisor);
+    free(p.engine_args);
     free(p.gateway_args);
     return rc;
 }

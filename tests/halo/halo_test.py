@@ -80,6 +80,8 @@ def test_up_again_with_the_same_options_says_so_and_with_others_refuses(scene):
     assert again.returncode == 0 and "already running" in again.stdout, again
     other = up(scene, "--engines", "3")
     assert other.returncode == 1 and "another --engines" in other.stderr and "halo down" in other.stderr, other
+    other = up(scene, "--kv-type", "int8")  # is an argument of the engines
+    assert other.returncode == 1 and "another --engine-args" in other.stderr, other
     assert scene.pids() == pids
     down(scene)
 
