@@ -72,7 +72,7 @@ static void print_result(FILE *to, const struct bench_result *r)
     else if (r->share.median > 0.0)
         (void)fprintf(to, " %9s %8s %8s   %5.1f %% of int8", "", "", "", r->share.median * 100.0);
     if (r->depth > 0 && r->loss_explained > 0.0)
-        (void)fprintf(to, "; %.1f %% slower, KV bytes explain %.1f %%", r->loss * 100.0,
+        (void)fprintf(to, "; loses %.1f %%, KV bytes explain %.1f %%", r->loss * 100.0,
                       r->loss_explained * 100.0);
     (void)fputc('\n', to);
 }
@@ -106,6 +106,8 @@ void bench_report_text(FILE *to, const struct bench_config *c, const struct benc
         to, "\nmemory    peak %.0f MB resident, %.2f times weights (%.0f MB) and KV (%.0f MB)\n",
         (double)r->peak_bytes * 1e-6, memory_ratio(c, r), (double)c->weight_bytes * 1e-6,
         (double)r->kv_bytes * 1e-6);
+    if (c->model->file == NULL && c->has_fast_head)
+        (void)fprintf(to, "          (with --model the f16 head would stay in the file)\n");
 }
 
 /* ---- JSON ---- */
