@@ -21,9 +21,9 @@ static bool is_https(const char *text)
 static bool set_unix(const char *path, struct url *u)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
-    if (*path == '\0' || strlen(path) >= sizeof un.sun_path)
+    int n = snprintf(un.sun_path, sizeof un.sun_path, "%s", path);
+    if (n <= 0 || (size_t)n >= sizeof un.sun_path)
         return false;
-    memcpy(un.sun_path, path, strlen(path) + 1);
     memcpy(&u->address, &un, sizeof un);
     u->address_len = sizeof un;
     (void)snprintf(u->host, sizeof u->host, "localhost");

@@ -407,8 +407,8 @@ def test_a_write_that_fails_is_said_and_what_came_is_kept(p):
     p.to.mkdir()
     limited = ["sh", "-c", "ulimit -f 2000; trap '' XFSZ; exec \"$@\"", "sh", *p.arguments()]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
-    fails(done, WEIGHTS, "cannot write in")
-    assert (p.to / (WEIGHTS + ".part")).stat().st_size > 500_000
+    fails(done, "safetensors", "cannot write in")  # of two at a time, whichever comes first
+    assert sum(f.stat().st_size for f in p.to.glob("*.part")) > 500_000
     good(p.run())
     p.check()
 

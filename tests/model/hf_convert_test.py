@@ -516,8 +516,8 @@ def test_every_packing_and_a_mix_of_them_gives_the_same_logits():
         seen = set()
         for packing in 'auto', 't2', 't5':
             file = convert(path('mix'), '--packing', packing)
-            r = subprocess.run([logits, file, 'best'], input=struct.pack('<8I', *range(1, 9)), capture_output=True, timeout=60,
-                               check=False)
+            r = subprocess.run([logits, file, 'best', 'f16'], input=struct.pack('<8I', *range(1, 9)),
+                               capture_output=True, timeout=60, check=False)
             assert r.returncode == 0 and len(r.stdout) == 8 * 280 * 4, r.stderr
             seen.add(r.stdout)
         assert len(seen) == 1, arch
