@@ -97,9 +97,12 @@ static void keep_rows(struct fast_head *f, uint32_t range)
 static void next_task(void *ctx, uint32_t range)
 {
     struct fast_head *f = ctx;
+    uint32_t first = range_start(f, range);
     keep_rows(f, range);
+    bool are_all = f->n_rows[range] == range_end(f, range) - first; /* read in one stream, then */
     if (f->n_rows[range] > FEW_ROWS)
-        read_plane(f, &(struct planes_rows){.list = f->rows + range_start(f, range),
+        read_plane(f, &(struct planes_rows){.list = are_all ? NULL : f->rows + first,
+                                            .first = first,
                                             .n = f->n_rows[range]});
 }
 
