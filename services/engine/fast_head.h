@@ -17,7 +17,7 @@
  *   2b4t, random weights (the worst case for bounds)  330 -> 251 MB   52.8 -> 53.5 tokens/s
  *   demo (all of it in cache, so arithmetic counts)   6.5 -> 3.5 MB   5,150 -> 4,700 tokens/s
  *   full f16 head                                     657 MB; demo 3,850 tokens/s
- * Planes of 4, 2, 2 bits read 273 MB: above a Q6_K head's 269.
+ * Planes of 4, 2 and 2 bits would read 273 MB (counted), more than a Q6_K head's 269.
  *
  * Called by the backend's thread; the work is shared among the pool. */
 #ifndef HALO_ENGINE_FAST_HEAD_H
