@@ -101,6 +101,14 @@ static bool settle_model(const struct options *o, struct plan *p)
     else if (!ok)
         (void)fprintf(stderr, "halo up: cannot read the model %s: %s\n", model,
                       strerrordesc_np(errno));
+    struct stat st;
+    if (ok && stat(p->model, &st) == 0 && S_ISDIR(st.st_mode)) {
+        (void)fprintf(stderr,
+                      "halo up: the model %s is a directory, expected an .h1b file; make one of it "
+                      "with `halo convert %s model.h1b`\n",
+                      model, model);
+        ok = false;
+    }
     free(found);
     return ok;
 }

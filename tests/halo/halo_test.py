@@ -135,6 +135,12 @@ def test_a_port_in_use_is_named_with_the_remedy(scene):
     assert r.returncode == 1 and f"port {scene.port} is in use" in r.stderr and "--http" in r.stderr, r
 
 
+def test_a_directory_is_to_be_converted_first(scene):
+    prepare(scene)
+    r = scene.command("up", "--run", str(scene.run), "--model", str(scene.bin))
+    assert r.returncode == 1 and f"halo convert {scene.bin} model.h1b" in r.stderr, r
+
+
 def test_what_cannot_be_found_is_named(scene):
     prepare(scene)
     r = scene.command("up", "--run", str(scene.run), "--model", str(scene.root / "none.h1b"))
