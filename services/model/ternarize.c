@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/mem.h"
+#include "services/model/scale_plan.h"
 
 enum {
     CHUNK_FLOATS = 1 << 20,
@@ -127,37 +128,23 @@ static enum err study_floats(struct source *s, const struct source_tensor *t, st
     return e;
 }
 
-/* Whether the rows fall into n equal slices of one magnitude each; fills scales. */
-static bool fits_slices(const float *rows, uint64_t n_rows, uint64_t n, float *scales)
-{
-    uint64_t each = n_rows / n;
-    for (uint64_t i = 0; i < n; i++) {
-        float m = 0.0F;
-        for (uint64_t r = i * each; r < (i + 1) * each && !isnan(m); r++)
-            m = join(m, rows[r]);
-        if (isnan(m))
-            return false;
-        scales[i] = m;
-    }
-    return true;
-}
-
 /* The coarsest rows form that is exact: 1 scale, then each divisor of the rows. */
 static bool find_slices(const struct source_tensor *t, const struct study *y,
                         struct ternary_form *f)
 {
+    float *rows = mem_resize(NULL, (size_t)t->rows, sizeof *rows);
+    bool is_exact = true;
     for (uint64_t r = 0; r < t->rows; r++) {
-        if (isnan(y->rows[r]))
-            return false;
+        is_exact = is_exact && !isnan(y->rows[r]);
+        rows[r] = y->rows[r] > 0.0F ? y->rows[r] : NAN; /* zeros fit any scale */
     }
-    f->scales = mem_resize(NULL, (size_t)t->rows, sizeof *f->scales);
-    for (uint64_t n = 1; n <= t->rows; n++) {
-        if (t->rows % n == 0 && fits_slices(y->rows, t->rows, n, f->scales)) {
-            f->n_scales = n;
-            return true;
-        }
+    if (is_exact) {
+        f->n_scales = scale_plan_n_slices(rows, t->rows);
+        f->scales = mem_resize(NULL, (size_t)f->n_scales, sizeof *f->scales);
+        scale_plan_slices(rows, t->rows, f->n_scales, f->scales);
     }
-    return false;
+    free(rows);
+    return is_exact;
 }
 
 static bool find_groups(const struct source_tensor *t, const struct study *y, uint32_t group,
