@@ -253,11 +253,6 @@ uint64_t bench_model_code_bytes(const struct model *m)
     return bytes;
 }
 
-uint64_t bench_model_head_bytes(const struct model *m)
-{
-    return (uint64_t)m->config.n_vocab * m->config.n_hidden * sizeof(uint16_t);
-}
-
 uint64_t bench_model_n_weights(const struct model *m)
 {
     const struct model_config *c = &m->config;

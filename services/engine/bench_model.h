@@ -20,9 +20,8 @@ struct bench_model {
     size_t weights_bytes; /* of these, or of the file */
 };
 
-/* Bytes of the weights and scales of all linear layers, and of the LM head in f16. A token reads all of them. */
+/* Bytes of the weights and scales of all linear layers. A token reads all of them. */
 uint64_t bench_model_code_bytes(const struct model *m);
-uint64_t bench_model_head_bytes(const struct model *m);
 
 /* Ternary weights of all linear layers: the multiply-adds of one token. */
 uint64_t bench_model_n_weights(const struct model *m);
