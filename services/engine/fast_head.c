@@ -246,7 +246,8 @@ uint64_t fast_head_bytes_read(const struct fast_head *f)
 
 /* ---- the copy ---- */
 
-uint64_t fast_head_bytes(const struct model *m)
+/* Memory that the copy takes. */
+static uint64_t copy_bytes(const struct model *m)
 {
     uint64_t row = (2 + PLANES) * sizeof(float); /* scale, norm, err */
     for (unsigned k = 0; k < PLANES; k++)
@@ -271,7 +272,7 @@ static void pack_task(void *ctx, uint32_t range)
 static bool map_copy(struct fast_head *f)
 {
     const struct model_config *c = &f->model->config;
-    f->memory_bytes = (size_t)fast_head_bytes(f->model);
+    f->memory_bytes = (size_t)copy_bytes(f->model);
     void *p =
         mmap(NULL, f->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)

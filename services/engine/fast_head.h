@@ -14,8 +14,8 @@
  * Bytes of the head that a greedy token reads, and decode on two threads of an AMD EPYC (Zen 5, AVX-512;
  * halo-bench --pp 0 --tg 64 and 128, medians of one quiet day, by turns): one plane of 8 bits for all rows,
  * which was before, and these planes.
- *   2b4t, random weights (the worst case for bounds)  330 -> 251 MB   52.8 -> 53.5 tokens/s
- *   demo (all of it in cache, so arithmetic counts)   6.5 -> 3.5 MB   5,150 -> 4,700 tokens/s
+ *   2b4t, random weights (the worst case for bounds)  330 -> 251 MB   53.3 -> 53.7 tokens/s
+ *   demo (all of it in cache, so arithmetic counts)   6.4 -> 3.4 MB   5,150 -> 4,740 tokens/s
  *   full f16 head                                     657 MB; demo 3,850 tokens/s
  * Planes of 4, 2 and 2 bits would read 273 MB (counted), more than a Q6_K head's 269.
  *
@@ -54,8 +54,5 @@ uint64_t fast_head_n_rescored(const struct fast_head *f);
 
 /* Bytes that a run has read on average: of the copy, and of the full head. */
 uint64_t fast_head_bytes_read(const struct fast_head *f);
-
-/* Memory that the copy takes. */
-uint64_t fast_head_bytes(const struct model *m);
 
 #endif
