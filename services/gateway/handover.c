@@ -13,12 +13,12 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "common/check.h"
 #include "common/log.h"
-#include "common/mem.h"
 #include "common/notify.h"
+#include "common/program.h"
 
 enum {
-    ENV_OWN = 4, /* LISTEN_FDS, LISTEN_PID, HALO_HANDOVER_FD and the NULL at the end */
     ENV_CAP = 48,
     SAFE_FD = 200, /* above all that the new process gets */
     EXEC_FAILED = 127,
@@ -72,35 +72,16 @@ static void __attribute__((noreturn)) be_born(struct birth *b)
 
 /* ---- in the old process ------------------------------------------------------------------------ */
 
-static bool is_for_us_alone(const char *entry)
-{
-    static const char *const NAMES[] = {
-        "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=", "WATCHDOG_PID=", "HALO_HANDOVER_FD="};
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        if (strncmp(entry, NAMES[i], strlen(NAMES[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void make_env(struct birth *b)
 {
-    size_t n = 0;
-    size_t kept = 0;
-    while (environ[n] != NULL)
-        n++;
-    b->env = mem_zalloc(n + ENV_OWN, sizeof *b->env);
-    for (size_t i = 0; i < n; i++) {
-        if (!is_for_us_alone(environ[i]))
-            b->env[kept++] = environ[i];
-    }
+    static char NO_NAMES[] = "LISTEN_FDNAMES";
+    static char NO_WATCHDOG[] = "WATCHDOG_PID"; /* of ours, not of its */
     (void)snprintf(b->fds_text, sizeof b->fds_text, "LISTEN_FDS=%d", b->n - 1);
-    (void)snprintf(b->pid_text, sizeof b->pid_text, "LISTEN_PID=");
+    (void)snprintf(b->pid_text, sizeof b->pid_text, "LISTEN_PID="); /* it writes its own */
     (void)snprintf(b->tell_text, sizeof b->tell_text, "%s=%d", TELL,
                    SD_LISTEN_FDS_START + b->n - 1);
-    b->env[kept++] = b->fds_text;
-    b->env[kept++] = b->pid_text;
-    b->env[kept++] = b->tell_text;
+    char *const changes[] = {b->fds_text, b->pid_text, b->tell_text, NO_NAMES, NO_WATCHDOG};
+    b->env = program_environment(changes, ARRAY_LEN(changes));
 }
 
 static void forget(struct handover *h)
