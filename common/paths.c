@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "services/halo/paths.h"
+#include "common/paths.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -22,10 +22,19 @@ static bool own_directory(char *path, size_t cap)
     return true;
 }
 
-/* Gives the path if it can be accessed that way, with "." and ".." resolved. */
-static char *if_there(struct buf *path, int mode)
+static char *if_executable(struct buf *path)
 {
-    char *found = access(path->ptr, mode) == 0 ? realpath(path->ptr, NULL) : NULL;
+    char *p = buf_detach(path);
+    if (access(p, X_OK) == 0)
+        return p;
+    free(p);
+    return NULL;
+}
+
+/* Without links, "." and "..". */
+static char *if_readable(struct buf *path)
+{
+    char *found = access(path->ptr, R_OK) == 0 ? realpath(path->ptr, NULL) : NULL;
     buf_fini(path);
     return found;
 }
@@ -45,16 +54,16 @@ char *paths_find_binary(const char *bin, const char *program)
     struct buf path = {0};
     if (bin != NULL) {
         buf_printf(&path, "%s/%s", bin, program);
-        return if_there(&path, X_OK);
+        return if_executable(&path);
     }
     if (!own_directory(own, sizeof own))
         return NULL;
     buf_printf(&path, "%s/%s", own, program);
-    char *found = if_there(&path, X_OK);
+    char *found = if_executable(&path);
     if (found != NULL)
         return found;
     buf_printf(&path, "%s/../%s/%s", own, build_folder(program), program);
-    return if_there(&path, X_OK);
+    return if_executable(&path);
 }
 
 char *paths_find_model(void)
@@ -64,12 +73,12 @@ char *paths_find_model(void)
     if (!own_directory(dir, sizeof dir))
         return NULL;
     buf_printf(&path, "%s/../share/halo/halo-demo.h1b", dir);
-    char *found = if_there(&path, R_OK);
+    char *found = if_readable(&path);
     for (char *slash = strrchr(dir, '/'); found == NULL && slash != NULL;
          slash = strrchr(dir, '/')) {
         *slash = '\0';
         buf_printf(&path, "%s/deploy/models/halo-demo.h1b", dir);
-        found = if_there(&path, R_OK);
+        found = if_readable(&path);
     }
     return found;
 }

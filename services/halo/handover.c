@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/halo/handover.h"
+#include "common/paths.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "services/halo/paths.h"
 
 int handover(const char *verb, const char *program, char **argv)
 {

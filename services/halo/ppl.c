@@ -13,8 +13,8 @@
 #include "common/buf.h"
 #include "common/check.h"
 #include "common/mem.h"
+#include "common/paths.h"
 #include "common/ppl_options.h"
-#include "services/halo/paths.h"
 #include "services/halo/verbs.h"
 
 static const struct opt TABLE[] = {PPL_OPTION_ROWS};

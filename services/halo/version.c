@@ -6,7 +6,7 @@
 
 #include "common/check.h"
 #include "common/opt.h"
-#include "services/halo/paths.h"
+#include "common/paths.h"
 #include "services/halo/process.h"
 #include "services/halo/verbs.h"
 

@@ -15,65 +15,13 @@
 
 #include "common/buf.h"
 #include "common/mem.h"
+#include "common/paths.h"
 #include "common/program.h"
 
 enum { ARGS_MAX = 64, LOG_END_BYTES = 2000, FILES_AT_ONCE = 8, STUB_WORDS = 3, STUB_FAILED = 127 };
 
 /* What a stub is called with: our name, STUB, our pid, and then the child's own words. */
 static const char STUB[] = "--exec-child";
-
-/* ---- where things are -------------------------------------------------------------------------- */
-
-static bool own_directory(char path[PATH_MAX])
-{
-    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 1);
-    if (n <= 0)
-        return false;
-    path[n] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    return slash != NULL;
-}
-
-/* In the given folder; else beside us or, in a build tree, in the service's folder. */
-static char *find_program(const char *bin, const char *service)
-{
-    char own[PATH_MAX];
-    struct buf path = {0};
-    if (bin != NULL) {
-        buf_printf(&path, "%s/halo-%s", bin, service);
-        return buf_detach(&path);
-    }
-    if (!own_directory(own))
-        return NULL;
-    buf_printf(&path, "%s/halo-%s", own, service);
-    if (access(path.ptr, X_OK) != 0) {
-        buf_reset(&path);
-        buf_printf(&path, "%s/../%s/halo-%s", own, service, service);
-    }
-    return buf_detach(&path);
-}
-
-char *children_demo_model(void)
-{
-    char dir[PATH_MAX];
-    struct buf path = {0};
-    if (!own_directory(dir))
-        return NULL;
-    buf_printf(&path, "%s/../share/halo/halo-demo.h1b", dir);
-    while (access(path.ptr, R_OK) != 0) {
-        char *slash = strrchr(dir, '/');
-        if (slash == NULL) {
-            buf_fini(&path);
-            return NULL;
-        }
-        *slash = '\0';
-        buf_reset(&path);
-        buf_printf(&path, "%s/deploy/models/halo-demo.h1b", dir);
-    }
-    return buf_detach(&path);
-}
 
 /* ---- starting ---------------------------------------------------------------------------------- */
 
@@ -146,18 +94,19 @@ bool children_start(struct children *c, const char *service, const char *const *
                     const char *more, struct processes *processes)
 {
     const char *argv[ARGS_MAX + 1] = {0};
-    char *path = find_program(c->bin, service);
+    char program[64];
+    (void)snprintf(program, sizeof program, "halo-%s", service);
+    char *path = paths_find_binary(c->bin, program);
     char *words = more != NULL ? mem_strndup(more, strlen(more)) : NULL;
     size_t n = 0;
-    argv[n++] = path != NULL ? path : service;
+    argv[n++] = path != NULL ? path : program;
     argv[n++] = "--run";
     argv[n++] = c->run;
     for (; *args != NULL && n < ARGS_MAX; args++)
         argv[n++] = *args;
     (void)split(words, argv, n, ARGS_MAX);
     pid_t pid = 0;
-    bool is_there = path != NULL && access(path, X_OK) == 0;
-    enum err e = is_there ? spawn(c, service, argv, &pid) : ERR_NOT_FOUND;
+    enum err e = path != NULL ? spawn(c, service, argv, &pid) : ERR_NOT_FOUND;
     if (e == ERR_OK) {
         c->list[c->n].program = service;
         c->list[c->n++].pid = pid;

@@ -46,7 +46,4 @@ bool children_find(const struct children *c, const char *service, const char *ma
 bool children_is_stub(int argc, char **argv);
 int children_stub(char **argv);
 
-/* Path of the model shipped with Halo; NULL if it is not there. The caller frees it. */
-char *children_demo_model(void);
-
 #endif

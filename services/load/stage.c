@@ -9,6 +9,7 @@
 #include "common/h1b.h"
 #include "common/mem.h"
 #include "common/model_config.h"
+#include "common/paths.h"
 #include "services/load/probe.h"
 
 enum {
@@ -148,7 +149,7 @@ static bool use_model_file(struct stage_world *w, const struct options *o)
     struct h1b *file = NULL;
     struct model_config config;
     w->model_file = o->model_file != NULL ? mem_strndup(o->model_file, strlen(o->model_file))
-                                          : children_demo_model();
+                                          : paths_find_model();
     if (w->model_file == NULL)
         return fail("--model-file", "the demo model is not beside this program; name a file");
     if (h1b_open(w->model_file, H1B_VERIFY_TABLE, why, sizeof why, &file) != ERR_OK)

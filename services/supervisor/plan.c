@@ -10,6 +10,7 @@
 #include "common/buf.h"
 #include "common/check.h"
 #include "common/mem.h"
+#include "common/paths.h"
 
 enum count { ONE, PER_ENGINE };
 
@@ -29,49 +30,6 @@ static const struct row ROWS[] = {
 #include "services/supervisor/children.def"
 #undef CHILD
 };
-
-/* ---- where the binaries are -------------------------------------------------------------------- */
-
-static bool own_directory(char *path, size_t cap)
-{
-    ssize_t n = readlink("/proc/self/exe", path, cap - 1);
-    if (n <= 0)
-        return false;
-    path[n] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return false;
-    *slash = '\0';
-    return true;
-}
-
-static char *if_executable(struct buf *path)
-{
-    char *p = buf_detach(path);
-    if (access(p, X_OK) == 0)
-        return p;
-    free(p);
-    return NULL;
-}
-
-char *plan_find_binary(const char *bin, const char *program)
-{
-    char own[PATH_MAX];
-    struct buf path = {0};
-    if (bin != NULL) {
-        buf_printf(&path, "%s/%s", bin, program);
-        return if_executable(&path);
-    }
-    if (!own_directory(own, sizeof own))
-        return NULL;
-    buf_printf(&path, "%s/%s", own, program);
-    char *found = if_executable(&path);
-    if (found != NULL)
-        return found;
-    /* A build tree: build/services/supervisor/ has the sibling build/services/engine/. */
-    buf_printf(&path, "%s/../%s/%s", own, program + strlen("halo-"), program);
-    return if_executable(&path);
-}
 
 /* ---- command lines ----------------------------------------------------------------------------- */
 
@@ -175,7 +133,7 @@ static enum err add_spec(struct plan *p, const struct row *row, const struct pla
             PLAN_MAX_ARGS);
         return ERR_TOO_LARGE;
     }
-    s->program = plan_find_binary(v->bin, row->program);
+    s->program = paths_find_binary(v->bin, row->program);
     if (s->program == NULL) {
         (void)snprintf(why, cap_why,
                        "%s is not in %s; build or install it, or name its directory with --bin",

@@ -53,8 +53,4 @@ MUST_CHECK enum err plan_init(const struct plan_values *values, char *why, size_
                               struct plan *ret_plan);
 void plan_fini(struct plan *p);
 
-/* Path of a binary: in `bin` if given, else beside our own executable or in its sibling's folder of
- * a build tree. The caller frees it; NULL if it is not there. */
-char *plan_find_binary(const char *bin, const char *program);
-
 #endif
