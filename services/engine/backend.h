@@ -33,6 +33,9 @@ struct backend_ops {
     /* Computes all items; no two of them share a block that is written. On failure nothing may be
      * assumed about what was written. */
     enum err (*step)(struct backend *b, struct backend_item *items, uint32_t n_items);
+    /* What a KV block holds, as kv_bytes bytes, from or into memory of the caller's. */
+    enum err (*kv_read)(struct backend *b, uint32_t block, uint8_t *bytes);
+    enum err (*kv_write)(struct backend *b, uint32_t block, const uint8_t *bytes);
     void (*free)(struct backend *b);
 };
 
@@ -40,6 +43,7 @@ struct backend {
     const struct backend_ops *ops;
     char name[32]; /* "cpu/avx2", "cpu/avx2/kv-int8" */
     uint32_t n_blocks; /* KV blocks */
+    uint64_t kv_bytes; /* of one of them */
     uint32_t max_rows; /* most tokens of one step, all items together */
     uint32_t max_logits; /* most tokens of one step whose logits are wanted */
     uint32_t base_rows; /* a step of R tokens takes about as long as this + R, in any unit */
@@ -49,6 +53,21 @@ MUST_CHECK static inline enum err backend_step(struct backend *b, struct backend
                                                uint32_t n_items)
 {
     return b->ops->step(b, items, n_items);
+}
+
+/* Copies a KV block out. The bytes are the same for all backends of one model and KV type, so that a
+ * block may go from any to any: for each layer and in it for each KV head its part, as kernels/attention
+ * lays it out. */
+MUST_CHECK static inline enum err backend_kv_read(struct backend *b, uint32_t block, uint8_t *bytes)
+{
+    return b->ops->kv_read(b, block, bytes);
+}
+
+/* Copies a KV block in, which is then as if its positions had been computed here. */
+MUST_CHECK static inline enum err backend_kv_write(struct backend *b, uint32_t block,
+                                                   const uint8_t *bytes)
+{
+    return b->ops->kv_write(b, block, bytes);
 }
 
 static inline void backend_free(struct backend *b)

@@ -92,6 +92,24 @@ static enum err cpu_step(struct backend *b, struct backend_item *items, uint32_t
     return ERR_OK;
 }
 
+/* ---- blocks in and out ---- */
+
+static enum err cpu_kv_read(struct backend *b, uint32_t block, uint8_t *bytes)
+{
+    const struct cpu *c = (const struct cpu *)b;
+    ASSERT(block < c->base.n_blocks);
+    memcpy(bytes, c->cache + block * c->block_bytes, c->block_bytes);
+    return ERR_OK;
+}
+
+static enum err cpu_kv_write(struct backend *b, uint32_t block, const uint8_t *bytes)
+{
+    struct cpu *c = (struct cpu *)b;
+    ASSERT(block < c->base.n_blocks);
+    memcpy(c->cache + block * c->block_bytes, bytes, c->block_bytes);
+    return ERR_OK;
+}
+
 /* ---- memory ---- */
 
 static size_t part_bytes(const struct model_config *c, enum kv_type type)
@@ -186,6 +204,7 @@ static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
                       model_head_bytes(c->model) >= RELEASE_HEAD_BYTES;
     c->part_bytes = part_bytes(m, c->kv_type);
     c->block_bytes = (size_t)backend_cpu_block_bytes(config->model, c->kv_type);
+    c->base.kv_bytes = c->block_bytes;
     if (__builtin_mul_overflow(config->n_blocks, c->block_bytes, &c->cache_bytes) || !take_all(c))
         return ERR_NOMEM;
     void *cache =
@@ -224,7 +243,8 @@ void backend_cpu_fill_cache(struct backend *b)
 
 enum err backend_cpu_new(const struct backend_cpu_config *config, struct backend **ret_backend)
 {
-    static const struct backend_ops OPS = {.step = cpu_step, .free = cpu_free};
+    static const struct backend_ops OPS = {
+        .step = cpu_step, .kv_read = cpu_kv_read, .kv_write = cpu_kv_write, .free = cpu_free};
     struct cpu *c = calloc(1, sizeof *c);
     if (c == NULL)
         return ERR_NOMEM;

@@ -247,6 +247,38 @@ static void blocks_of_another_sequence_serve_as_well(void **state)
     compute_after_blocks(&t[1]);
 }
 
+/* Blocks go to another backend, to other places in it. */
+static void compute_after_copy(const struct bench *t)
+{
+    struct backend *from = new_backend(t->model, t->kv_type, kernels_best(), 1);
+    struct backend *to = new_backend(t->model, t->kv_type, ISA_REF, 1);
+    assert_int_equal(from->kv_bytes, backend_cpu_block_bytes(t->model, t->kv_type));
+    assert_int_equal(to->kv_bytes, from->kv_bytes);
+    uint8_t *bytes = malloc(from->kv_bytes);
+    assert_non_null(bytes);
+    uint32_t seq = 0;
+    struct backend_item first = item_of(t, 0, 0, 70); /* the third block is not full */
+    expect_same(t, from, &seq, &first, 1);
+    uint32_t blocks[BLOCKS_PER_SEQ] = {60, 0, N_BLOCKS - 1, 7};
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(backend_kv_read(from, first.blocks[i], bytes), ERR_OK);
+        assert_int_equal(backend_kv_write(to, blocks[i], bytes), ERR_OK);
+    }
+    struct backend_item rest = item_of(t, 0, 70, N_TOKENS - 70);
+    rest.blocks = blocks;
+    expect_same(t, to, &seq, &rest, 1);
+    free(bytes);
+    backend_free(from);
+    backend_free(to);
+}
+
+static void blocks_copied_from_another_backend_serve_as_well(void **state)
+{
+    const struct bench *t = *state;
+    compute_after_copy(&t[0]);
+    compute_after_copy(&t[1]);
+}
+
 static void compute_over_rubbish(const struct bench *t)
 {
     struct backend *b = new_backend(t->model, t->kv_type, kernels_best(), 1);
@@ -361,6 +393,7 @@ int main(void)
         cmocka_unit_test(other_sequences_in_the_step_do_not_show),
         cmocka_unit_test(logits_agree_with_a_plain_pass_in_double_precision),
         cmocka_unit_test(blocks_of_another_sequence_serve_as_well),
+        cmocka_unit_test(blocks_copied_from_another_backend_serve_as_well),
         cmocka_unit_test(rubbish_in_the_cache_does_not_show),
         cmocka_unit_test(threads_that_share_a_long_context_do_not_show),
         cmocka_unit_test(several_scales_and_an_own_head_work),
