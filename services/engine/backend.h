@@ -5,6 +5,10 @@
  * The logits of a token are a function of the model and the tokens up to it, bit for bit: not of the
  * backend, the batch, the way a prompt is cut into steps or the number of threads.
  *
+ * A caller says what it will do with the logits of a token, and then gets those that decide it: the
+ * bits of a few logits can be had without those of the others. More than asked for, or all of them, is
+ * always a right answer.
+ *
  * One thread calls all functions of a backend. */
 #ifndef HALO_ENGINE_BACKEND_H
 #define HALO_ENGINE_BACKEND_H
@@ -13,6 +17,44 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "kernels/gumbel/gumbel.h"
+
+/* What happens to a token's logit x before it is compared with others. Each is monotone in x, also as
+ * rounded, so bounds of x give bounds of the result. */
+struct backend_change {
+    uint32_t id;
+    enum backend_change_kind {
+        CHANGE_ADD, /* x + value, which is finite */
+        CHANGE_SCALE, /* x > 0 ? x / value : x * value, which is above 0 */
+        CHANGE_ANY, /* not known yet: this logit is wanted anyhow, and is none of the largest */
+    } kind;
+    float value;
+};
+
+/* Which logits are wanted. "Largest" is meant after the changes, in the order of their list; of equals
+ * the lowest ids are larger. */
+struct backend_want {
+    enum backend_want_kind {
+        WANT_ALL,
+        WANT_TOP, /* the n_top largest; at least 1 */
+        WANT_NEAR, /* those that are at least the largest minus `reach` */
+        WANT_DRAW, /* the largest of x + gumbel_at(noise, id); in the next row of the same item
+                      noise.index is one more, and so on */
+    } kind;
+    uint32_t n_top;
+    float reach; /* at least 0 */
+    struct gumbel noise;
+    const struct backend_change *changes; /* any order of ids */
+    uint32_t n_changes;
+};
+
+/* Logits of one token, as the head gives them: changes and noise are left to the caller. */
+struct backend_logits {
+    float *values; /* [n], lent until the next step; the caller may change them */
+    const uint32_t *ids; /* [n] rising; NULL: 0, 1, 2, ..., all of the vocabulary, and then the rows
+                            of an item stand one after the other */
+    uint32_t n;
+};
 
 /* Tokens of one sequence that a step computes, at consecutive positions. */
 struct backend_item {
@@ -21,10 +63,8 @@ struct backend_item {
     uint32_t pos0; /* position of tokens[0]; those before it were computed */
     const uint32_t *blocks; /* ids of the sequence's KV blocks, for positions up to the last */
     uint32_t n_logits; /* logits are wanted of so many tokens, the last ones */
-    uint32_t n_top; /* only so many largest logits are used (lowest ids first among equals), so any
-                       other may be -inf instead; 0: all are used */
-    float
-        *logits; /* out: [n_logits][vocab], lent until the next step; the caller may change them */
+    struct backend_want want;
+    struct backend_logits *got; /* out: [n_logits], lent until the next step */
 };
 
 struct backend;
@@ -38,7 +78,6 @@ struct backend_ops {
     enum err (*kv_write)(struct backend *b, uint32_t block, const uint8_t *bytes);
     void (*free)(struct backend *b);
 };
-
 struct backend {
     const struct backend_ops *ops;
     char name[32]; /* "cpu/avx2", "cpu/avx2/kv-int8" */

@@ -42,9 +42,10 @@ static void add_item(struct cpu *c, struct backend_item *item, const uint8_t **b
             .block = c->cache + item->blocks[pos / KV_BLOCK] * c->block_bytes,
         };
     }
-    item->logits = c->logits + (size_t)c->n_wanted * c->model->config.n_vocab;
+    item->got = c->got + c->n_wanted;
     for (uint32_t i = item->n_logits; i > 0; i--) {
-        c->n_top[c->n_wanted] = item->n_top;
+        c->wants[c->n_wanted] = item->want;
+        c->wants[c->n_wanted].noise.index += item->n_logits - i;
         c->wanted[c->n_wanted++] = c->n_rows - i;
     }
 }
@@ -146,7 +147,7 @@ static void cpu_free(struct backend *b)
                            c->attn,      c->gate,    c->up,
                            c->last,      c->logits,  c->act.q,
                            c->act.scale, c->act.sum, c->wanted,
-                           c->n_top,     c->sums};
+                           c->wants,     c->got,     c->sums};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         free(parts[i]);
     free(c);
@@ -189,7 +190,8 @@ static bool take_all(struct cpu *c)
            take(&c->last, max_logits * m->n_hidden, sizeof(float)) &&
            take(&c->logits, max_logits * m->n_vocab, sizeof(float)) &&
            take(&c->wanted, max_logits, sizeof *c->wanted) &&
-           take(&c->n_top, max_logits, sizeof *c->n_top);
+           take(&c->wants, max_logits, sizeof *c->wants) &&
+           take(&c->got, max_logits, sizeof *c->got);
 }
 
 static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)

@@ -94,7 +94,7 @@ static enum err prefill(struct bench *b, uint32_t n_seqs, uint32_t n)
                 .pos0 = at,
                 .blocks = b->blocks + (size_t)seq * blocks_per_seq(b),
                 .n_logits = at + take == n,
-                .n_top = 1,
+                .want = {.kind = WANT_TOP, .n_top = 1},
             };
             at += take;
             left -= take;
@@ -123,12 +123,12 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
                 .pos0 = pos0 + k,
                 .blocks = b->blocks + (size_t)i * blocks_per_seq(b),
                 .n_logits = 1,
-                .n_top = 1,
+                .want = {.kind = WANT_TOP, .n_top = 1},
             };
         enum err e = backend_step(b->backend, b->items, n_seqs);
         for (uint32_t i = 0; i < n_seqs && !e; i++) {
             struct sampler_choice c;
-            e = sampler_choose(b->sampler_bench, b->sampler, b->items[i].logits, k, &c);
+            e = sampler_choose(b->sampler_bench, b->sampler, b->items[i].got->values, k, &c);
             b->next[i] = c.id;
         }
         if (e)

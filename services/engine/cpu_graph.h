@@ -89,7 +89,8 @@ struct cpu {
     uint64_t n_steps;
     uint64_t n_released; /* rows read when pages were let go last */
     uint32_t *wanted; /* rows whose logits are wanted */
-    uint32_t *n_top; /* and how many of them */
+    struct backend_want *wants; /* and which of them */
+    struct backend_logits *got; /* the answers */
     uint32_t n_wanted;
 
     uint32_t layer; /* being computed */

@@ -34,7 +34,7 @@ struct fast_head {
     uint32_t *n_rows; /* [n_ranges] */
 
     const float *h; /* of the run in progress */
-    const uint32_t *n_top;
+    const struct backend_want *wants;
     float *logits; /* upper bounds first */
     unsigned plane; /* being read */
     uint64_t n_runs;
@@ -128,7 +128,7 @@ static void least_task(void *ctx, uint32_t token)
 {
     struct fast_head *f = ctx;
     uint32_t n_vocab = f->model->config.n_vocab;
-    uint32_t n = f->n_top[token];
+    uint32_t n = f->wants[token].n_top;
     const float *lower = f->lower + (size_t)token * n_vocab;
     if (n == 1) {
         f->least[token] = f->k->softmax_max(lower, n_vocab);
@@ -179,17 +179,22 @@ static bool are_many_in_question(const struct fast_head *f)
     return most > FEW_ROWS;
 }
 
-bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, uint32_t n_tokens,
-                   float *logits)
+bool fast_head_can(const struct backend_want *want)
+{
+    return want->kind == WANT_TOP && want->n_top <= FAST_HEAD_MAX_TOP && want->n_changes == 0;
+}
+
+bool fast_head_run(struct fast_head *f, const float *h, const struct backend_want *wants,
+                   uint32_t n_tokens, float *logits)
 {
     size_t n_hidden = f->model->config.n_hidden;
     for (uint32_t t = 0; t < n_tokens; t++) {
-        ASSERT(n_top[t] >= 1 && n_top[t] <= FAST_HEAD_MAX_TOP);
+        ASSERT(fast_head_can(&wants[t]));
         if (!planes_quantize(h + t * n_hidden, n_hidden, &f->x, t))
             return false;
     }
     f->h = h;
-    f->n_top = n_top;
+    f->wants = wants;
     f->logits = logits;
     f->x.n_tokens = n_tokens;
     f->n_runs++;

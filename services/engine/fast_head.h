@@ -28,6 +28,7 @@
 
 #include "common/err.h"
 #include "kernels/kernels.h"
+#include "services/engine/backend.h"
 #include "services/engine/model.h"
 #include "services/engine/pool.h"
 
@@ -40,11 +41,14 @@ MUST_CHECK enum err fast_head_new(const struct model *m, const struct kernels *k
                                   uint32_t max_tokens, struct fast_head **ret_head);
 void fast_head_free(struct fast_head *f);
 
-/* For n_tokens hidden vectors h[n_tokens][hidden]: the n_top[i] largest of logits[i][vocab], lowest ids
- * first among equals, are those of the full head, as are others; the rest are -inf. Each n_top is in
- * 1..FAST_HEAD_MAX_TOP. False, and logits undefined, if no bounds hold for one of the vectors. */
-bool fast_head_run(struct fast_head *f, const float *h, const uint32_t *n_top, uint32_t n_tokens,
-                   float *logits);
+/* Whether fast_head_run can give this. */
+bool fast_head_can(const struct backend_want *want);
+
+/* For n_tokens hidden vectors h[n_tokens][hidden]: those of logits[i][vocab] that wants[i] asks for are
+ * those of the full head, as are others; the rest are -inf. False, and logits undefined, if no bounds
+ * hold for one of the vectors. */
+bool fast_head_run(struct fast_head *f, const float *h, const struct backend_want *wants,
+                   uint32_t n_tokens, float *logits);
 
 /* Whether got[n_vocab] is what fast_head_run may give for a full head's logits. */
 bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uint32_t n_top);

@@ -81,15 +81,15 @@ static void nll_task(void *ctx, uint32_t i)
     const struct backend_item *item = p->item;
     uint32_t n_vocab = p->config->model->config.n_vocab;
     uint32_t target = item->pos0 + item->n_tokens - item->n_logits + i + 1;
-    p->nll[target] = nll_of(item->logits + (size_t)i * n_vocab, n_vocab, p->window[target]);
+    p->nll[target] = nll_of(item->got[i].values, n_vocab, p->window[target]);
 }
 
 static void compare_task(void *ctx, uint32_t i)
 {
     struct ppl *p = ctx;
     size_t n_vocab = p->config->model->config.n_vocab;
-    if (!fast_head_agrees(p->full + i * n_vocab, p->item->logits + i * n_vocab, (uint32_t)n_vocab,
-                          p->item->n_top))
+    if (!fast_head_agrees(p->full + i * n_vocab, p->item->got[i].values, (uint32_t)n_vocab,
+                          p->item->want.n_top))
         p->is_same[i] = 0;
 }
 
@@ -97,11 +97,11 @@ static void compare_task(void *ctx, uint32_t i)
 static enum err check_step(struct ppl *p, struct backend_item *item)
 {
     size_t n_vocab = p->config->model->config.n_vocab;
-    memcpy(p->full, item->logits, item->n_logits * n_vocab * sizeof *p->full);
+    memcpy(p->full, item->got->values, item->n_logits * n_vocab * sizeof *p->full);
     memset(p->is_same, 1, item->n_logits);
     const uint32_t tops[] = {1, p->config->check_top};
     for (size_t k = 0; k < 2; k++) {
-        item->n_top = tops[k];
+        item->want = (struct backend_want){.kind = WANT_TOP, .n_top = tops[k]};
         enum err e = backend_step(p->backend, item, 1);
         if (e)
             return e;

@@ -492,15 +492,16 @@ static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s, 
     return draw_kept(b->p, b->ids + (n - n_kept), n_kept, kept, u);
 }
 
-uint32_t sampler_n_top(const struct sampler *s, uint32_t index)
+struct backend_want sampler_want(const struct sampler *s, uint32_t index)
 {
     if (s->p.logprobs || s->p.n_logit_bias > 0 || s->seen != NULL)
-        return 0;
+        return (struct backend_want){.kind = WANT_ALL};
     uint32_t ruled_out = index < s->p.min_tokens ? s->n_ends : 0;
     if (s->p.temperature < GREEDY_BELOW)
-        return 1 + ruled_out;
-    bool has_top_k = s->p.top_k > 0 && s->p.top_k < UINT32_MAX - ruled_out;
-    return has_top_k ? s->p.top_k + ruled_out : 0;
+        return (struct backend_want){.kind = WANT_TOP, .n_top = 1 + ruled_out};
+    if (s->p.top_k > 0 && s->p.top_k < UINT32_MAX - ruled_out)
+        return (struct backend_want){.kind = WANT_TOP, .n_top = s->p.top_k + ruled_out};
+    return (struct backend_want){.kind = WANT_ALL};
 }
 
 enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,

@@ -29,6 +29,7 @@
 #include "common/model_config.h"
 #include "kernels/kernels.h"
 #include "proto/frames.h"
+#include "services/engine/backend.h"
 
 enum {
     SAMPLER_MAX_TOP = 20, /* top_logprobs */
@@ -69,9 +70,8 @@ void sampler_saw(struct sampler *s, const uint32_t *tokens, size_t n, bool is_re
 /* Whether the reply ends with this token. */
 bool sampler_is_end(const struct sampler *s, uint32_t id);
 
-/* How many of the largest logits (lowest ids first among equals) the next choice depends on: any other
- * may be -inf without a difference. 0: it depends on all. `index` as in sampler_choose. */
-uint32_t sampler_n_top(const struct sampler *s, uint32_t index);
+/* The logits that the next choice depends on; `index` as in sampler_choose. */
+struct backend_want sampler_want(const struct sampler *s, uint32_t index);
 
 /* Chooses the reply's token number `index` from logits[n_vocab], which are changed. ERR_INTERNAL when
  * no token is possible: all logits are NaN or -inf, or one is +inf. */

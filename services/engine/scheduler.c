@@ -227,7 +227,7 @@ static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
         .pos0 = seq->n_computed,
         .blocks = seq->kv.blocks,
         .n_logits = is_last,
-        .n_top = is_last ? sampler_n_top(seq->sampler, seq_n_reply(seq)) : 0,
+        .want = sampler_want(seq->sampler, seq_n_reply(seq)),
     };
 }
 
@@ -450,7 +450,7 @@ static void take_item(struct scheduler *s, struct seq *seq, const struct backend
     for (uint32_t i = 0; i < item->n_logits && how == FINISH_NONE && n_kept == i; i++) {
         uint32_t at = seq->n_tokens;
         uint32_t draft = i < n_drafts ? seq->tokens[at] : UINT32_MAX;
-        how = take_token(s, seq, item->logits + (size_t)i * s->config.model->n_vocab);
+        how = take_token(s, seq, item->got[i].values);
         n_kept += how != FINISH_ERROR && seq->tokens[at] == draft;
     }
     seq->is_planned = false;

@@ -31,12 +31,12 @@ static enum err check_tops(struct backend *b, struct backend_item *item, uint32_
 {
     static const uint32_t TOPS[] = {1, N_TOP};
     float *full = mem_zalloc(n_vocab, sizeof *full);
-    memcpy(full, item->logits, n_vocab * sizeof *full);
+    memcpy(full, item->got->values, n_vocab * sizeof *full);
     enum err e = ERR_OK;
     for (size_t i = 0; i < ARRAY_LEN(TOPS) && !e; i++) {
-        item->n_top = TOPS[i];
+        item->want = (struct backend_want){.kind = WANT_TOP, .n_top = TOPS[i]};
         e = backend_step(b, item, 1);
-        if (!e && !fast_head_agrees(full, item->logits, n_vocab, TOPS[i]))
+        if (!e && !fast_head_agrees(full, item->got->values, n_vocab, TOPS[i]))
             e = ERR_INTERNAL;
     }
     free(full);
@@ -67,7 +67,7 @@ static enum err run_once(const struct model *m, const struct kernels *k,
     item.n_tokens = m->config.n_ctx < N_TOKENS ? m->config.n_ctx : N_TOKENS;
     e = backend_step(b, &item, 1);
     if (!e)
-        e = hash_logits(item.logits, n_vocab, ret_hash);
+        e = hash_logits(item.got->values, n_vocab, ret_hash);
     if (!e && how->has_fast_head)
         e = check_tops(b, &item, n_vocab);
     backend_free(b);

@@ -115,7 +115,8 @@ static float *run(const struct model *m, const struct kernels *k, enum kv_type k
         struct backend_item item = {
             .tokens = tokens + pos, .n_tokens = n, .pos0 = pos, .blocks = blocks, .n_logits = n};
         assert_int_equal(backend_step(b, &item, 1), ERR_OK);
-        memcpy(logits + (size_t)pos * n_vocab, item.logits, (size_t)n * n_vocab * sizeof *logits);
+        memcpy(logits + (size_t)pos * n_vocab, item.got->values,
+               (size_t)n * n_vocab * sizeof *logits);
     }
     backend_free(b);
     return logits;

@@ -73,14 +73,16 @@ static uint64_t expect_top(struct rig *r, uint32_t n_top)
     assert_int_equal(fast_head_new(&r->model, r->k, r->pool, N_TOKENS, &f), ERR_OK);
     struct head_input in = {.h = r->h, .stride = HIDDEN, .n_tokens = N_TOKENS};
     kernels_get(ISA_REF)->head_logits(r->head, HIDDEN, &in, 0, VOCAB, r->want, VOCAB);
-    const uint32_t tops[N_TOKENS] = {n_top, n_top + 1, n_top + 2};
+    struct backend_want tops[N_TOKENS];
+    for (uint32_t t = 0; t < N_TOKENS; t++)
+        tops[t] = (struct backend_want){.kind = WANT_TOP, .n_top = n_top + t};
     assert_true(fast_head_run(f, r->h, tops, N_TOKENS, r->got));
     for (uint32_t t = 0; t < N_TOKENS; t++) {
         const float *want = r->want + (size_t)t * VOCAB;
         const float *got = r->got + (size_t)t * VOCAB;
         for (uint32_t i = 0; i < VOCAB; i++) {
             bool is_same = memcmp(&got[i], &want[i], sizeof *got) == 0;
-            if (!is_same && (got[i] != -INFINITY || rank_of(want, i) < tops[t]))
+            if (!is_same && (got[i] != -INFINITY || rank_of(want, i) < tops[t].n_top))
                 fail_msg("token %u row %u: %a, full head %a", t, i, (double)got[i],
                          (double)want[i]);
         }
@@ -162,13 +164,14 @@ static void a_vector_without_bounds_is_refused(void **state)
     struct rig *r = rig_new(3);
     struct fast_head *f = NULL;
     assert_int_equal(fast_head_new(&r->model, r->k, r->pool, 1, &f), ERR_OK);
+    const struct backend_want top = {.kind = WANT_TOP, .n_top = 1};
     const float bad[] = {NAN, INFINITY, 1e30F};
     for (size_t i = 0; i < 3; i++) {
         r->h[HIDDEN - 1] = bad[i];
-        assert_false(fast_head_run(f, r->h, &(uint32_t){1}, 1, r->got));
+        assert_false(fast_head_run(f, r->h, &top, 1, r->got));
     }
     memset(r->h, 0, sizeof r->h);
-    assert_false(fast_head_run(f, r->h, &(uint32_t){1}, 1, r->got));
+    assert_false(fast_head_run(f, r->h, &top, 1, r->got));
     fast_head_free(f);
     rig_free(r);
 }

@@ -83,7 +83,7 @@ static void step(struct backend *b, const struct model *m, uint32_t pos, uint32_
                                 .pos0 = pos,
                                 .blocks = blocks,
                                 .n_logits = n_logits,
-                                .n_top = n_top};
+                                .want = {.kind = n_top > 0 ? WANT_TOP : WANT_ALL, .n_top = n_top}};
     assert_int_equal(backend_step(b, &item, 1), ERR_OK);
 }
 

@@ -439,9 +439,9 @@ static void logits_below_the_top_do_not_show(void **state)
             full[i] = turn % 7 == 0 && i % 100 > 3 ? -INFINITY : full[i];
         }
         memcpy(top, full, sizeof top);
-        uint32_t n = sampler_n_top(s, 0);
-        if (n > 0 && n < BIG) {
-            keep_top(top, BIG, n);
+        struct backend_want wants = sampler_want(s, 0);
+        if (wants.kind == WANT_TOP && wants.n_top < BIG) {
+            keep_top(top, BIG, wants.n_top);
             n_reduced++;
         }
         struct sampler_choice want;
@@ -473,7 +473,7 @@ static void what_needs_all_logits_says_so(void **state)
     p[5].top_k = UINT32_MAX;
     for (size_t i = 0; i < 6; i++) {
         struct sampler *s = sampler_new(&p[i], &CONFIG);
-        assert_int_equal(sampler_n_top(s, 0), 0);
+        assert_int_equal(sampler_want(s, 0).kind, WANT_ALL);
         sampler_free(s);
     }
 }

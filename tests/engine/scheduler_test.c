@@ -407,6 +407,7 @@ struct fake {
     uint32_t n_items;
     enum err result;
     float logits[FAKE_ROWS][64];
+    struct backend_logits got[FAKE_ROWS];
 };
 
 static const struct model_config FAKE_MODEL = {.n_vocab = 64, .n_eos = 1, .eos_ids = {63}};
@@ -418,7 +419,7 @@ static enum err fake_step(struct backend *b, struct backend_item *items, uint32_
     for (uint32_t i = 0; i < n; i++) {
         f->n_tokens[i] = items[i].n_tokens;
         assert_true(items[i].n_logits <= FAKE_ROWS);
-        items[i].logits = f->logits[0];
+        items[i].got = f->got;
     }
     return f->result;
 }
@@ -439,6 +440,8 @@ static struct rig fake_rig_drafting(struct fake *f, uint32_t max_seqs, uint32_t 
                                 .base_rows = 3}};
     for (uint32_t i = 0; i < FAKE_ROWS; i++)
         f->logits[i][1] = 1.0F;
+    for (uint32_t i = 0; i < FAKE_ROWS; i++)
+        f->got[i] = (struct backend_logits){.values = f->logits[i], .n = 64};
     return (struct rig){.backend = &f->base,
                         .sched = scheduler_new(&(struct scheduler_config){
                             .model = &FAKE_MODEL,

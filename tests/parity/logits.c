@@ -40,7 +40,7 @@ static int run(const struct model *m, enum isa isa, enum kv_type kv_type, const 
     struct backend_item item = {.tokens = ids, .n_tokens = n, .blocks = blocks, .n_logits = n};
     size_t n_logits = (size_t)n * m->config.n_vocab;
     bool is_done = !backend_step(b, &item, 1) &&
-                   fwrite(item.logits, sizeof *item.logits, n_logits, stdout) == n_logits;
+                   fwrite(item.got->values, sizeof *item.got->values, n_logits, stdout) == n_logits;
     backend_free(b);
     return is_done ? 0 : fail("the step or the output failed");
 }
