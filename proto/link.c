@@ -96,6 +96,7 @@ void link_unref(struct link *l)
     free(l->target);
     free(l->peer_service);
     free(l->peer_instance);
+    free(l->peer_build);
     free(l->peer_path);
     arena_fini(&l->arena);
     buf_fini(&l->scratch);
@@ -204,11 +205,13 @@ struct link *link_new(const struct link_config *config, const struct link_handle
     return l;
 }
 
-void link_set_peer(struct link *l, struct str service, struct str instance, uint64_t epoch,
-                   uint32_t pid)
+void link_set_peer(struct link *l, struct str service, struct str instance, struct str build,
+                   uint64_t epoch, uint32_t pid)
 {
     free(l->peer_service);
     free(l->peer_instance);
+    free(l->peer_build);
+    l->peer_build = mem_strndup(build.ptr, build.len);
     l->peer_service = mem_strndup(service.ptr, service.len);
     l->peer_instance = mem_strndup(instance.ptr, instance.len);
     l->peer_epoch = epoch;
@@ -430,7 +433,7 @@ static void accept_welcome(struct link *l, const struct frame_welcome *w)
     }
     memcpy(address, w->address.ptr, w->address.len);
     address[w->address.len] = '\0';
-    link_set_peer(l, w->service, w->instance, w->epoch, w->pid);
+    link_set_peer(l, w->service, w->instance, w->build, w->epoch, w->pid);
     disconnect(l);
     if (link_open_pair(l) != ERR_OK || nng_dial(l->sock, address, NULL, NNG_FLAG_NONBLOCK) != 0)
         link_break(l, ERR_IO);
@@ -735,6 +738,11 @@ const char *link_peer_service(const struct link *l)
 const char *link_peer_instance(const struct link *l)
 {
     return l->peer_instance != NULL ? l->peer_instance : "";
+}
+
+const char *link_peer_build(const struct link *l)
+{
+    return l->peer_build != NULL ? l->peer_build : "";
 }
 
 uint64_t link_peer_epoch(const struct link *l)

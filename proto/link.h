@@ -86,6 +86,7 @@ bool link_drain(uint32_t timeout_ms);
 /* Who is at the other end, while the link is up. Valid until down. */
 const char *link_peer_service(const struct link *l);
 const char *link_peer_instance(const struct link *l);
+const char *link_peer_build(const struct link *l);
 uint64_t link_peer_epoch(const struct link *l);
 uint32_t link_peer_pid(const struct link *l);
 

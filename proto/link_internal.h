@@ -71,6 +71,7 @@ struct link {
 
     char *peer_service;
     char *peer_instance;
+    char *peer_build;
     char *peer_path; /* the pair socket's file, unlinked once connected (listener only) */
     uint64_t peer_epoch;
     uint32_t peer_pid;
@@ -86,8 +87,8 @@ void link_unref(struct link *l);
 enum err link_open_pair(struct link *l);
 
 /* Keeps who the peer is, from its hello or welcome. */
-void link_set_peer(struct link *l, struct str service, struct str instance, uint64_t epoch,
-                   uint32_t pid);
+void link_set_peer(struct link *l, struct str service, struct str instance, struct str build,
+                   uint64_t epoch, uint32_t pid);
 
 /* Sets size limits and buffers of any of our sockets, and refuses peers of another user. */
 enum err link_limit_socket(nng_socket sock, int buffers);

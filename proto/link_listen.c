@@ -78,7 +78,7 @@ static void welcome(struct link_server *s, const struct frame_hello *h)
     char path[192];
     char address[224];
     struct link *l = link_new(&s->config, &s->handler);
-    link_set_peer(l, h->service, h->instance, h->epoch, h->pid);
+    link_set_peer(l, h->service, h->instance, h->build, h->epoch, h->pid);
     (void)snprintf(path, sizeof path, "%s/%s.p%u-%04x.sock", s->config.run, s->config.service,
                    s->serial++, (unsigned)(clock_random_u64() & 0xffff));
     (void)snprintf(address, sizeof address, "ipc://%s", path);
