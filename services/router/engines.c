@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/router/engines.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 void engines_init(struct engines *s)
@@ -56,7 +58,10 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     e->context = f->context;
     e->max_seqs = f->max_seqs;
     e->kv_blocks = f->kv_blocks;
-    e->lane = f->lane;
+    e->group = f->lane;
+    (void)snprintf(e->build, sizeof e->build, "%s", link_peer_build(e->peer.link));
+    (void)snprintf(e->backend, sizeof e->backend, "%.*s", (int)f->backend.len, f->backend.ptr);
+    e->since_ns = clock_now_ns();
     e->is_ready = true;
     return ERR_OK;
 }
@@ -66,7 +71,7 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
 static bool serves(const struct engine *e, const struct request *q)
 {
     const struct frame_submit *s = &q->submit;
-    return e->is_ready && link_is_up(e->peer.link) && e->lane == s->lane &&
+    return e->is_ready && link_is_up(e->peer.link) && e->group == q->group &&
            (s->model_hash.len == 0 || str_is(s->model_hash, e->model_hash));
 }
 
@@ -139,6 +144,12 @@ struct engine *engines_pick(const struct engines *s, const struct request *q)
             best = e;
     }
     return best;
+}
+
+struct engine *engines_pick_spare(const struct engines *s, const struct request *q)
+{
+    struct engine *e = engines_pick(s, q);
+    return e != NULL && e->n_in_flight < (e->max_seqs + 1) / 2 ? e : NULL;
 }
 
 void engines_reserve(struct engines *s, const struct request *suspect)

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "proto/link.h"
+#include "services/router/lanes.h"
 #include "services/router/peer.h"
 #include "services/router/request.h"
 
@@ -20,7 +21,8 @@ enum {
     ENGINE_SEQS_MAX = 65536,
     ENGINE_NAME_MAX = 96,
     ENGINE_HASH_MAX = 64,
-    LANES = 2, /* 0 is stable, 1 is the candidate */
+    ENGINE_BUILD_MAX = 63,
+    ENGINE_BACKEND_MAX = 63,
 };
 
 struct engine {
@@ -33,7 +35,10 @@ struct engine {
     uint32_t context;
     uint32_t max_seqs;
     uint32_t kv_blocks;
-    uint32_t lane;
+    uint32_t group; /* as its --lane says: see lanes.h */
+    char build[ENGINE_BUILD_MAX + 1];
+    char backend[ENGINE_BACKEND_MAX + 1];
+    uint64_t since_ns; /* when it registered */
     struct frame_engine_load load; /* as last reported */
     struct request_list in_flight; /* in the order in which they were sent */
     uint32_t n_in_flight;
@@ -48,7 +53,7 @@ struct engines {
     struct frame_engine_load gone; /* counters of engines that left, so that sums never fall */
 };
 
-/* How the engines of a request's lane and model suit it. */
+/* How the engines of a request's group and model suit it. */
 enum engines_fit {
     FIT_NONE, /* none serves it */
     FIT_TOO_LONG, /* all of them have too short a context */
@@ -66,7 +71,7 @@ void engines_remove(struct engines *s, struct engine *take_engine);
 /* Its `engine` frame. ERR_PROTOCOL if it makes no sense or came before. */
 MUST_CHECK enum err engine_register(struct engine *e, const struct frame_engine *f);
 
-/* Whether the engine serves the request's lane and model and has the context for it. */
+/* Whether the engine serves the request's group and model and has the context for it. */
 bool engine_suits(const struct engine *e, const struct request *q);
 
 /* Puts the request among those in flight; takes it out again; notes its first token there. */
@@ -82,6 +87,9 @@ uint32_t engines_least_context(const struct engines *s, const struct request *q)
 /* The least loaded engine that can take the request now, or NULL. A suspect gets an engine only when
  * all others there have proven harmless, and nothing joins it before it has. */
 struct engine *engines_pick(const struct engines *s, const struct request *q);
+
+/* The same for work that nobody waits for: only where half of the places are free. */
+struct engine *engines_pick_spare(const struct engines *s, const struct request *q);
 
 /* Keeps an engine free of newcomers, so that the suspect gets its turn; engines_release undoes it. */
 void engines_reserve(struct engines *s, const struct request *suspect);

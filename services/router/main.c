@@ -7,7 +7,12 @@
 #include "proto/link.h"
 #include "services/router/router.h"
 
-enum { DRAIN_MS = 200 }; /* for sockets that are still being closed at the end */
+enum {
+    DRAIN_MS = 200, /* for sockets that are still being closed at the end */
+    WHY_CAP = 512,
+};
+
+static const uint64_t BYTES_PER_MB = 1000000;
 
 struct options {
     const char *run;
@@ -16,6 +21,9 @@ struct options {
     uint32_t engine_wait_ms;
     uint32_t dead_ms;
     uint32_t stall_ms;
+    const char *state;
+    uint32_t shadow_share;
+    uint32_t burnin_log_mb;
 };
 
 static const struct opt OPTS[] = {
@@ -32,6 +40,15 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, stall_ms, "stall-ms", "20000", 1000, 3600000, "MS",
                 "an engine that is busy without progress this long is dropped, and its replies "
                 "go on elsewhere; longer than the slowest step"),
+    OPT_STR_ROW(struct options, state, "state", NULL, "DIR",
+                "directory of what outlives the router: which engines answer /v1, and the burn-in "
+                "log; default: the run directory"),
+    OPT_U32_ROW(struct options, shadow_share, "shadow-share", "0", 0, 100, "PERCENT",
+                "share of the requests to /v1 that the engines of /v2 compute, too, to be compared "
+                "token by token (halo burnin); costs their time once more"),
+    OPT_U32_ROW(struct options, burnin_log_mb, "burnin-log-mb", "64", 1, 65536, "MB",
+                "size at which the burn-in log is moved to burnin.jsonl.1; a row has about 800 "
+                "bytes"),
 };
 
 static const char EXAMPLE[] = "halo-router --queue-limit 64";
@@ -47,6 +64,7 @@ static void leave(void *ctx)
 
 static bool start(struct loop *loop, const struct options *o, struct router **ret_router)
 {
+    char why[WHY_CAP] = "";
     struct router_config config = {
         .loop = loop,
         .run = o->run,
@@ -54,13 +72,13 @@ static bool start(struct loop *loop, const struct options *o, struct router **re
         .engine_wait_ms = o->engine_wait_ms,
         .dead_ms = o->dead_ms,
         .stall_ms = o->stall_ms,
+        .state = o->state != NULL ? o->state : o->run,
+        .shadow_share = o->shadow_share,
+        .burnin_log_bytes = o->burnin_log_mb * BYTES_PER_MB,
     };
-    enum err e = router_new(&config, ret_router);
-    if (e == ERR_IN_USE)
-        log_error("start-failed", S("why", "another halo-router serves this run directory"),
-                  S("run", o->run));
-    else if (e != ERR_OK)
-        log_error("start-failed", S("why", err_text(e)), S("run", o->run));
+    enum err e = router_new(&config, why, sizeof why, ret_router);
+    if (e != ERR_OK)
+        log_error("start-failed", S("why", why), S("run", o->run));
     return e == ERR_OK;
 }
 

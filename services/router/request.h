@@ -28,12 +28,18 @@ enum {
     REQUEST_DEATHS_MAX = 3,
 };
 
+struct pair;
+
 struct request {
     TAILQ_ENTRY(request) place; /* in a queue or in its engine's list */
     TAILQ_ENTRY(request) owned; /* among all of its tokenizer */
     struct router *router;
-    struct tokenizer *owner;
+    struct tokenizer *owner; /* NULL: a shadow or a probe of burnin.h, for no client */
     struct engine *engine; /* NULL while it waits */
+    uint32_t group; /* of the engines that may compute it: its lane's when it was first placed */
+    struct pair *pair; /* that it is a part of, as what: pair_lane; else NULL */
+    uint32_t pair_lane;
+    bool is_probe;
     uint64_t req; /* the tokenizer's id */
     uint64_t id; /* ours, a new one for each placement: what an engine says of an old one is void */
     struct frame_submit submit; /* what was asked; its pointers lead into the arena */

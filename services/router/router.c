@@ -12,7 +12,9 @@
 #include "common/mem.h"
 #include "common/notify.h"
 #include "proto/link.h"
+#include "services/router/burnin.h"
 #include "services/router/engines.h"
+#include "services/router/lanes.h"
 #include "services/router/queue.h"
 #include "services/router/status.h"
 
@@ -27,6 +29,8 @@ struct router {
     struct link_server *server;
     struct engines engines;
     struct queue queue;
+    struct lanes lanes;
+    struct burnin burnin;
     struct map by_id; /* requests in flight */
     uint64_t next_id;
     struct tokenizer_stack to_flush;
@@ -60,7 +64,7 @@ static void publish_status(struct router *r)
 {
     const struct rec_load *l = &r->status.frame.load;
     char words[DETAIL_CAP];
-    status_fill(&r->status, &r->engines, &r->queue);
+    status_fill(&r->status, &r->engines, &r->queue, &r->lanes);
     buf_reset(&r->scratch);
     if (frame_encode(&r->scratch, FRAME_status, 0, &r->status.frame) != ERR_OK)
         return; /* texts are capped: not reached */
@@ -107,9 +111,13 @@ static void cancel_at_engine(struct router *r, struct request *q)
         log_debug("cancel-not-sent", S("to", q->engine->peer.name), S("err", err_name(e)));
 }
 
+static void leave_pair(struct router *r, struct request *q);
+
 /* Forgets a request wherever it is. */
 static void drop(struct router *r, struct request *q)
 {
+    if (q->pair != NULL)
+        leave_pair(r, q);
     if (q->engine != NULL) {
         engine_detach(q->engine, q);
         (void)map_remove(&r->by_id, q->id);
@@ -118,9 +126,11 @@ static void drop(struct router *r, struct request *q)
     }
     loop_timer_cancel(r->config.loop, &q->deadline);
     loop_timer_cancel(r->config.loop, &q->engine_wait);
-    tokenizer_disown(q);
+    if (q->owner != NULL) {
+        tokenizer_disown(q);
+        r->n_ended++;
+    }
     request_free(q);
-    r->n_ended++;
     touch_status(r);
 }
 
@@ -134,14 +144,38 @@ static void send_error(struct tokenizer *t, uint64_t req, enum err code, const c
         log_debug("error-not-sent", S("to", t->peer.name), S("err", err_name(e)));
 }
 
+static void end_side(struct router *r, struct request *q, uint32_t finish, uint32_t code);
+
 static void end_with_error(struct router *r, struct request *q, enum err code, const char *detail)
 {
     cancel_at_engine(r, q);
-    send_error(q->owner, q->req, code, detail);
+    if (q->owner != NULL)
+        send_error(q->owner, q->req, code, detail);
+    end_side(r, q, FINISH_ERROR, (uint32_t)code);
     drop(r, q);
 }
 
+/* Whose request it is, for logs. */
+static const char *owner_of(const struct request *q)
+{
+    return q->owner != NULL ? q->owner->peer.name : "burn-in";
+}
+
 /* ---- placement --------------------------------------------------------------------------------- */
+
+static enum err send_to(struct router *r, struct request *q, struct engine *e)
+{
+    q->id = r->next_id++;
+    map_put(&r->by_id, q->id, q);
+    engine_attach(e, q);
+    if (q->pair != NULL && !q->is_probe)
+        burnin_started(q->pair, q->pair_lane, q, e);
+    struct frame_submit f = request_to_submit(q);
+    enum err err = link_send(e->peer.link, FRAME_submit, &f);
+    return err == ERR_CLOSED ? ERR_OK : err; /* closed: it is placed again when the link is down */
+}
+
+static void start_shadow(struct router *r, struct request *q, const struct engine *e);
 
 static bool place(void *ctx, struct request *q)
 {
@@ -154,14 +188,13 @@ static bool place(void *ctx, struct request *q)
     }
     queue_remove(&r->queue, q);
     loop_timer_cancel(r->config.loop, &q->engine_wait);
+    bool is_new = !q->was_placed && q->n_ids == 0;
     request_fix(q, e->model_hash, engines_least_context(&r->engines, q));
-    q->id = r->next_id++;
-    map_put(&r->by_id, q->id, q);
-    engine_attach(e, q);
-    struct frame_submit f = request_to_submit(q);
-    enum err err = link_send(e->peer.link, FRAME_submit, &f);
-    if (err != ERR_OK && err != ERR_CLOSED) /* closed: it is placed again when the link is down */
+    enum err err = send_to(r, q, e);
+    if (err != ERR_OK)
         end_with_error(r, q, err, "the request cannot be sent to an engine");
+    else if (is_new && q->submit.lane == LANE_STABLE && burnin_takes_next(&r->burnin))
+        start_shadow(r, q, e);
     return true;
 }
 
@@ -202,10 +235,10 @@ static void on_engine_wait(struct loop_timer *timer)
         (struct request *)(void *)((char *)timer - offsetof(struct request, engine_wait));
     struct router *r = q->router;
     char detail[DETAIL_CAP];
-    (void)snprintf(detail, sizeof detail,
-                   "no engine of the %s lane serves the model; waited %u ms for one",
-                   q->submit.lane == 0 ? "stable" : "candidate", r->config.engine_wait_ms);
-    log_warn("no-engine", S("tokenizer", q->owner->peer.name), U("req", q->req),
+    (void)snprintf(
+        detail, sizeof detail, "no engine of the %s lane serves the model; waited %u ms for one",
+        q->submit.lane == LANE_STABLE ? "stable" : "candidate", r->config.engine_wait_ms);
+    log_warn("no-engine", S("tokenizer", owner_of(q)), U("req", q->req),
              U("waited_ms", r->config.engine_wait_ms));
     end_with_error(r, q, ERR_NO_ENGINE, detail);
 }
@@ -219,6 +252,96 @@ static void on_deadline(struct loop_timer *timer)
                    q->engine != NULL ? "the reply was not finished before its deadline"
                                      : "no engine had room before the deadline");
     dispatch(r);
+}
+
+/* ---- burn-in: shadows and probes, which no client sees ------------------------------------------ */
+
+/* Sends it to an engine with places to spare. False, and it is freed, if there is none: nobody waits
+ * for it, and it waits for nobody. */
+static bool send_spare(struct router *r, struct request *q)
+{
+    struct engine *e = engines_pick_spare(&r->engines, q);
+    q->router = r;
+    q->engine_wait.fire = on_engine_wait;
+    if (e == NULL) {
+        q->pair = NULL;
+        request_free(q);
+        return false;
+    }
+    if (send_to(r, q, e) != ERR_OK)
+        end_with_error(r, q, ERR_INTERNAL, "");
+    return true;
+}
+
+/* The candidate lane computes the request, too, that was just sent to e. */
+static void start_shadow(struct router *r, struct request *q, const struct engine *e)
+{
+    struct pair *p = burnin_pair_new(&r->burnin, q, e);
+    struct request *s = p != NULL ? burnin_shadow(p) : NULL;
+    if (s == NULL)
+        return;
+    s->group = r->lanes.group_of[LANE_CANDIDATE];
+    if (!send_spare(r, s))
+        burnin_skip(p);
+}
+
+static void send_probe(struct router *r, struct pair *p, uint32_t lane)
+{
+    struct request *q = burnin_probe(p, lane);
+    if (q == NULL || !send_spare(r, q))
+        burnin_probed(p, lane, NULL);
+}
+
+/* One side of a pair has ended. When both have, they are compared. */
+static void end_side(struct router *r, struct request *q, uint32_t finish, uint32_t code)
+{
+    struct pair *p = q->pair;
+    if (p == NULL || q->is_probe || r->is_leaving)
+        return;
+    if (!burnin_ended(p, q->pair_lane, finish, code) || !burnin_compare(p))
+        return;
+    for (uint32_t lane = 0; lane < LANES; lane++)
+        send_probe(r, p, lane);
+}
+
+/* A request goes without an end: of a pair nothing can be compared then. */
+static void leave_pair(struct router *r, struct request *q)
+{
+    struct pair *p = q->pair;
+    q->pair = NULL;
+    if (q->is_probe) {
+        burnin_probed(p, q->pair_lane, NULL);
+        return;
+    }
+    struct request *shadow = q->owner != NULL ? p->sides[LANE_CANDIDATE].request : NULL;
+    burnin_cancel(p);
+    if (shadow == NULL)
+        return;
+    cancel_at_engine(r, shadow);
+    drop(r, shadow);
+}
+
+/* One event of a shadow or a probe. */
+static enum err apply_internal(struct router *r, struct request *q, const struct rec_token *item)
+{
+    if (item->has_id) {
+        if (q->n_ids >= q->submit.sampling.max_tokens)
+            return ERR_PROTOCOL;
+        request_record(q, item->id);
+        engine_prove(q->engine, q);
+    }
+    if (q->pair != NULL && q->is_probe && item->has_id) {
+        struct pair *p = q->pair;
+        q->pair = NULL;
+        burnin_probed(p, q->pair_lane, item);
+    } else if (q->pair != NULL && item->has_id) {
+        burnin_token(q->pair, q->pair_lane);
+    }
+    if (item->finish == FINISH_NONE)
+        return ERR_OK;
+    end_side(r, q, item->finish, item->code);
+    drop(r, q);
+    return ERR_OK;
 }
 
 /* ---- frames of tokenizers ---------------------------------------------------------------------- */
@@ -263,6 +386,7 @@ static enum err on_submit(struct router *r, struct tokenizer *t, const struct fr
         send_error(t, f->req, ERR_NOMEM, "the router is out of memory");
         return ERR_OK;
     }
+    q->group = r->lanes.group_of[f->lane];
     /* What can be placed at once does not wait, so no limit applies. */
     if (r->queue.n_waiting >= r->queue.limit && engines_pick(&r->engines, q) == NULL) {
         request_free(q);
@@ -310,7 +434,7 @@ static enum err on_engine(struct router *r, struct engine *e, const struct frame
     if (err != ERR_OK)
         return err;
     log_info("engine-up", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
-             S("model", e->model_name), U("lane", e->lane), U("max_seqs", e->max_seqs),
+             S("model", e->model_name), U("group", e->group), U("max_seqs", e->max_seqs),
              U("context", e->context), SN("backend", f->backend.ptr, f->backend.len));
     queue_each(&r->queue, check_wait, r);
     dispatch(r);
@@ -323,12 +447,16 @@ static enum err apply(struct router *r, struct request *q, const struct rec_toke
 {
     struct tokenizer *t = q->owner;
     struct rec_token event = *item;
+    if (t == NULL)
+        return apply_internal(r, q, item);
     event.req = q->req;
     if (item->has_id) {
         if (q->n_ids >= q->submit.sampling.max_tokens)
             return ERR_PROTOCOL;
         request_record(q, item->id);
         engine_prove(q->engine, q);
+        if (q->pair != NULL)
+            burnin_token(q->pair, q->pair_lane);
         if (q->was_reported)
             event.cached_tokens = 0; /* of a replay: not the client's */
         q->was_reported = true;
@@ -336,8 +464,10 @@ static enum err apply(struct router *r, struct request *q, const struct rec_toke
     if (t->n_events == 0)
         SLIST_INSERT_HEAD(&r->to_flush, t, flush);
     tokenizer_add_event(t, &event);
-    if (item->finish != FINISH_NONE)
-        drop(r, q);
+    if (item->finish == FINISH_NONE)
+        return ERR_OK;
+    end_side(r, q, item->finish, item->code);
+    drop(r, q);
     return ERR_OK;
 }
 
@@ -457,7 +587,7 @@ static void replay(struct router *r, struct request *q, bool counts_as_death)
     queue_add_replay(&r->queue, q);
     if (q->n_deaths < REQUEST_DEATHS_MAX)
         return;
-    log_error("request-kills-engines", S("tokenizer", q->owner->peer.name), U("req", q->req),
+    log_error("request-kills-engines", S("tokenizer", owner_of(q)), U("req", q->req),
               U("deaths", q->n_deaths), U("prompt_tokens", q->submit.n_prompt),
               U("reply_tokens", q->n_ids));
     end_with_error(r, q, ERR_INTERNAL,
@@ -472,7 +602,10 @@ static void on_engine_down(struct router *r, struct engine *e, enum err why)
     log_info("engine-down", S("name", e->peer.name), S("why", err_name(why)), U("replays", n));
     for (struct request *q; (q = TAILQ_FIRST(&e->in_flight)) != NULL; i++) {
         /* It starts them in order: those beyond max_seqs only waited there. */
-        replay(r, q, why != ERR_OK && i < e->max_seqs);
+        if (q->owner == NULL && (q->is_probe || r->is_leaving))
+            drop(r, q);
+        else
+            replay(r, q, why != ERR_OK && i < e->max_seqs);
     }
     engines_remove(&r->engines, e);
     if (r->is_leaving)
@@ -514,10 +647,21 @@ static void on_down(void *ctx, struct link *l, enum err why)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-enum err router_new(const struct router_config *config, struct router **ret_router)
+enum err router_new(const struct router_config *config, char *why, size_t cap_why,
+                    struct router **ret_router)
 {
     struct router *r = mem_zalloc(1, sizeof *r);
+    struct buf log = {0};
+    enum err e = lanes_init(&r->lanes, config->state, why, cap_why);
+    if (e != ERR_OK) {
+        lanes_fini(&r->lanes);
+        free(r);
+        return e;
+    }
     r->config = *config;
+    buf_printf(&log, "%s/burnin.jsonl", config->state);
+    burnin_init(&r->burnin, log.ptr, config->shadow_share, config->burnin_log_bytes);
+    buf_fini(&log);
     engines_init(&r->engines);
     queue_init(&r->queue, config->queue_limit);
     TAILQ_INIT(&r->peers);
@@ -535,7 +679,11 @@ enum err router_new(const struct router_config *config, struct router **ret_rout
         .stall_ms = config->stall_ms,
     };
     struct link_handler handler = {on_up, on_frame, on_down, r};
-    enum err e = link_listen(&link, &handler, &r->server);
+    e = link_listen(&link, &handler, &r->server);
+    if (e == ERR_IN_USE)
+        (void)snprintf(why, cap_why, "another halo-router serves this run directory");
+    else if (e != ERR_OK)
+        (void)snprintf(why, cap_why, "%s", err_text(e));
     if (e != ERR_OK) {
         router_free(r);
         return e;
@@ -552,6 +700,12 @@ static void on_leave_timer(struct loop_timer *timer)
     loop_stop(r->config.loop);
 }
 
+static void drop_internal(void *ctx, struct request *q)
+{
+    if (q->owner == NULL)
+        drop(ctx, q);
+}
+
 void router_leave(struct router *r)
 {
     struct peer *next;
@@ -560,6 +714,7 @@ void router_leave(struct router *r)
     r->is_leaving = true;
     r->leave_timer.fire = on_leave_timer;
     loop_timer_set(r->config.loop, &r->leave_timer, LEAVE_MS);
+    queue_each(&r->queue, drop_internal, r);
     for (struct peer *p = TAILQ_FIRST(&r->peers); p != NULL; p = next) {
         next = TAILQ_NEXT(p, peers);
         link_bye(p->link);
@@ -577,6 +732,8 @@ void router_free(struct router *r)
     loop_timer_cancel(r->config.loop, &r->status_timer);
     loop_timer_cancel(r->config.loop, &r->leave_timer);
     map_fini(&r->by_id);
+    lanes_fini(&r->lanes);
+    burnin_fini(&r->burnin);
     buf_fini(&r->status_sent);
     buf_fini(&r->scratch);
     free(r);

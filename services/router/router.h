@@ -27,10 +27,14 @@ struct router_config {
     uint32_t engine_wait_ms; /* how long a request waits while no engine serves it */
     uint32_t dead_ms; /* a peer that is silent this long is dropped */
     uint32_t stall_ms; /* an engine that is busy without progress this long is dropped */
+    const char *state; /* directory of what outlives the process: lanes.h, burnin.h; borrowed */
+    uint32_t shadow_share; /* percent of the stable lane's requests that are compared */
+    uint64_t burnin_log_bytes;
 };
 
-/* Listens as "router". Errors as link_listen's. */
-MUST_CHECK enum err router_new(const struct router_config *config, struct router **ret_router);
+/* Listens as "router". On failure `why` gets one line; errors as lanes_init's and link_listen's. */
+MUST_CHECK enum err router_new(const struct router_config *config, char *why, size_t cap_why,
+                               struct router **ret_router);
 
 /* Says bye to all peers and stops the loop when they have answered, within LEAVE_MS. Replies in flight
  * are not waited for: their tokenizers bring them to the next router. */

@@ -35,7 +35,8 @@ static void add_load(struct rec_load *sum, const struct engine *e)
     sum->accepted_tokens += e->load.accepted_tokens;
 }
 
-void status_fill(struct status *s, const struct engines *engines, const struct queue *queue)
+void status_fill(struct status *s, const struct engines *engines, const struct queue *queue,
+                 const struct lanes *lanes)
 {
     s->frame = (struct frame_status){.models = s->models};
     s->frame.load = (struct rec_load){
@@ -51,7 +52,7 @@ void status_fill(struct status *s, const struct engines *engines, const struct q
     for (uint32_t lane = 0; lane < LANES; lane++) {
         for (const struct engine *e = TAILQ_FIRST(&engines->list); e != NULL;
              e = TAILQ_NEXT(e, entry)) {
-            if (!e->is_ready || e->lane != lane)
+            if (!e->is_ready || e->group != lanes->group_of[lane])
                 continue;
             add_model(s, e);
             add_load(&s->frame.load, e);

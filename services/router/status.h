@@ -15,6 +15,7 @@ struct status {
 
 /* Fills in the models (each once, with the least context of its engines; the stable lane's first) and
  * sums of the gauges. Valid until the table of engines changes. */
-void status_fill(struct status *s, const struct engines *engines, const struct queue *queue);
+void status_fill(struct status *s, const struct engines *engines, const struct queue *queue,
+                 const struct lanes *lanes);
 
 #endif

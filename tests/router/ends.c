@@ -272,6 +272,7 @@ static void on_submit(struct fake_engine *e, const struct frame_submit *f)
         .n_prompt = f->n_prompt,
         .n_ids = f->n_resume,
         .n_resumed = f->n_resume,
+        .wants_top = f->sampling.top_logprobs > 0,
     };
     struct frame_submit plain = *f;
     plain.req = 0;
@@ -324,9 +325,11 @@ struct fake_engine *engine_new_as(struct world *w, const char *name,
     return e;
 }
 
-struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_seqs)
+static struct fake_engine *engine_new_in(struct world *w, const char *name, uint32_t max_seqs,
+                                         uint32_t lane)
 {
     struct frame_engine says = {
+        .lane = lane,
         .model_hash = STR_LIT(HASH_A),
         .model_name = STR_LIT("a"),
         .context = 4096,
@@ -336,6 +339,40 @@ struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_s
         .backend = STR_LIT("fake"),
     };
     return engine_new_as(w, name, &says);
+}
+
+struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_seqs)
+{
+    return engine_new_in(w, name, max_seqs, 0);
+}
+
+struct fake_engine *engine_new_candidate(struct world *w, const char *name, uint32_t max_seqs)
+{
+    return engine_new_in(w, name, max_seqs, 1);
+}
+
+/* One step of one sequence. */
+static struct rec_token compute(const struct fake_engine *e, struct fake_seq *q)
+{
+    static const struct rec_top TOP[] = {{.id = 1, .logprob = -0.5F}, {.id = 2, .logprob = -1.25F}};
+    struct rec_token item = {.req = q->id, .finish = FINISH_LENGTH};
+    if (e->is_empty) {
+        item.finish = FINISH_STOP;
+    } else if (e->does_fail && q->n_ids + 1 == q->max_tokens) {
+        item.finish = FINISH_ERROR;
+        item.code = ERR_INTERNAL;
+    } else if (q->n_ids < q->max_tokens) {
+        bool is_wrong = e->wrong_from > 0 && q->n_ids >= e->wrong_from;
+        item.has_id = true;
+        item.id = fake_id(q->first, q->seed, q->n_ids) + is_wrong;
+        item.logprob = -0.5F;
+        item.top = TOP;
+        item.n_top = q->wants_top ? ARRAY_LEN(TOP) : 0;
+        item.cached_tokens = q->n_ids == q->n_resumed ? 7 : 0;
+        q->n_ids++;
+        item.finish = q->n_ids == q->max_tokens ? FINISH_LENGTH : FINISH_NONE;
+    }
+    return item;
 }
 
 void engine_step(struct fake_engine *e)
@@ -351,17 +388,7 @@ void engine_step(struct fake_engine *e)
         }
     }
     for (size_t i = 0; i < n_run; i++) {
-        struct fake_seq *q = &e->seqs[i];
-        items[n] = (struct rec_token){.req = q->id, .finish = FINISH_LENGTH};
-        if (q->n_ids < q->max_tokens) {
-            items[n].has_id = true;
-            items[n].id = fake_id(q->first, q->seed, q->n_ids);
-            items[n].logprob = -0.5F;
-            items[n].cached_tokens = q->n_ids == q->n_resumed ? 7 : 0;
-            q->n_ids++;
-            items[n].finish = q->n_ids == q->max_tokens ? FINISH_LENGTH : FINISH_NONE;
-        }
-        n++;
+        items[n++] = compute(e, &e->seqs[i]);
     }
     for (size_t i = n_run; i > 0; i--) {
         if (items[i - 1].finish != FINISH_NONE)

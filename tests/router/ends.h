@@ -72,6 +72,7 @@ struct fake_seq {
     size_t n_prompt;
     size_t n_ids; /* of the reply, resumed ones included */
     size_t n_resumed;
+    bool wants_top;
 };
 
 struct fake_engine {
@@ -90,12 +91,18 @@ struct fake_engine {
     enum err why;
     uint32_t poison; /* it dies when it computes a prompt that begins with this; 0: none */
     size_t n_poisoned;
+    size_t wrong_from; /* its ids are wrong from this position on; 0: none is */
+    bool is_empty; /* its replies end without a token */
+    bool does_fail; /* its replies end with ERR_INTERNAL instead of their last token */
     struct buf last_submit; /* encoded, with its number and deadline as 0 */
 };
 
 /* Dials and waits until the router knows it, if a tokenizer is there to tell. `name` is the instance.
  * The rest of `says` is settled: 4096 positions, model "a". */
 struct fake_engine *engine_new(struct world *w, const char *name, uint32_t max_seqs);
+
+/* The same in the group of the candidates. */
+struct fake_engine *engine_new_candidate(struct world *w, const char *name, uint32_t max_seqs);
 
 /* The same with a frame of one's own. */
 struct fake_engine *engine_new_as(struct world *w, const char *name,
