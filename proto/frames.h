@@ -17,7 +17,8 @@
 #include "common/str.h"
 
 enum {
-    PROTO_VERSION = 1,
+    PROTO_VERSION = 2,
+    PROTO_OLDEST = 1, /* peers from this version on are understood */
     FRAME_MAX_BYTES = 16 * 1024 * 1024, /* a longer message is neither sent nor received */
     FRAME_MAX_IDS = 1024 * 1024, /* token ids in one field */
 };

@@ -434,6 +434,7 @@ static void accept_welcome(struct link *l, const struct frame_welcome *w)
     memcpy(address, w->address.ptr, w->address.len);
     address[w->address.len] = '\0';
     link_set_peer(l, w->service, w->instance, w->build, w->epoch, w->pid);
+    l->peer_protocol = w->protocol;
     disconnect(l);
     if (link_open_pair(l) != ERR_OK || nng_dial(l->sock, address, NULL, NNG_FLAG_NONBLOCK) != 0)
         link_break(l, ERR_IO);
@@ -748,6 +749,11 @@ const char *link_peer_build(const struct link *l)
 uint64_t link_peer_epoch(const struct link *l)
 {
     return l->peer_epoch;
+}
+
+uint32_t link_peer_protocol(const struct link *l)
+{
+    return l->peer_protocol;
 }
 
 uint32_t link_peer_pid(const struct link *l)

@@ -90,6 +90,9 @@ const char *link_peer_build(const struct link *l);
 uint64_t link_peer_epoch(const struct link *l);
 uint32_t link_peer_pid(const struct link *l);
 
+/* Its protocol version: an older peer knows no frames that came since. */
+uint32_t link_peer_protocol(const struct link *l);
+
 /* A pointer of the owner's, kept with the link; NULL after up. */
 void link_set_user(struct link *l, void *user);
 void *link_user(const struct link *l);

@@ -75,6 +75,7 @@ struct link {
     char *peer_path; /* the pair socket's file, unlinked once connected (listener only) */
     uint64_t peer_epoch;
     uint32_t peer_pid;
+    uint32_t peer_protocol;
 
     struct arena arena;
     struct buf scratch;

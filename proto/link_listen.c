@@ -79,6 +79,7 @@ static void welcome(struct link_server *s, const struct frame_hello *h)
     char address[224];
     struct link *l = link_new(&s->config, &s->handler);
     link_set_peer(l, h->service, h->instance, h->build, h->epoch, h->pid);
+    l->peer_protocol = h->protocol;
     (void)snprintf(path, sizeof path, "%s/%s.p%u-%04x.sock", s->config.run, s->config.service,
                    s->serial++, (unsigned)(clock_random_u64() & 0xffff));
     (void)snprintf(address, sizeof address, "ipc://%s", path);
@@ -109,14 +110,14 @@ static void welcome(struct link_server *s, const struct frame_hello *h)
 static void on_hello(struct link_server *s, const struct frame *f)
 {
     const struct frame_hello *h = f->body;
-    if (h->protocol != PROTO_VERSION) {
+    if (h->protocol < PROTO_OLDEST) {
         char detail[200];
         (void)snprintf(detail, sizeof detail,
-                       "halo-%.*s (%.*s) speaks protocol %u, halo-%s (%s) speaks %d; install "
+                       "halo-%.*s (%.*s) speaks protocol %u, halo-%s (%s) needs %d; install "
                        "both from one build",
                        (int)(h->service.len < 32 ? h->service.len : 32), h->service.ptr,
                        (int)(h->build.len < 40 ? h->build.len : 40), h->build.ptr, h->protocol,
-                       s->config.service, opt_version(), PROTO_VERSION);
+                       s->config.service, opt_version(), PROTO_OLDEST);
         refuse(s, ERR_VERSION, detail);
         return;
     }

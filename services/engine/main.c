@@ -45,6 +45,7 @@ static bool start(struct engine *e)
         .n_blocks = e->core.sizes.n_blocks,
         .backend = e->core.backend->name,
         .lane = e->options.lane,
+        .is_standby = e->options.is_standby,
     };
     enum err err = service_start(&config, &e->service);
     if (err)

@@ -56,6 +56,8 @@ static const struct opt TABLE[] = {
                 "tokens of a reply that one step may guess from its own text and check; 0: none. "
                 "The replies are the same, those that repeat themselves or the prompt come faster"),
     OPT_U32_ROW(struct options, lane, "lane", "0", 0, 1, "N", "0 is stable, 1 is the candidate"),
+    OPT_BOOL_ROW(struct options, is_standby, "standby", "false",
+                 "start out of service: the router places nothing there until `halo undrain`"),
 };
 
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)

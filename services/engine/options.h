@@ -26,6 +26,7 @@ struct options {
     uint32_t spec_tokens;
     uint32_t stretch;
     uint32_t lane;
+    bool is_standby;
 };
 
 /* Parses the command line. False when the program should end with *ret_exit. */

@@ -20,6 +20,7 @@ struct service {
     struct loop_timer load_timer;
     struct frame_engine_load load; /* the latest */
     uint64_t epoch; /* counts connections, see worker.h */
+    bool is_standby; /* out of service: the router says, and we say it to the next one */
     bool is_leaving;
     bool has_failed;
 };
@@ -96,6 +97,7 @@ static void on_up(void *ctx, struct link *l)
         .block_tokens = KV_BLOCK,
         .backend = {c->backend, strlen(c->backend)},
         .lane = c->lane,
+        .standby = s->is_standby,
     };
     send_frame(s, FRAME_engine, &f);
     send_load(s);
@@ -119,6 +121,9 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         on_submit(s, f->body);
     } else if (f->type == FRAME_cancel) {
         worker_cancel(s->worker, ((const struct frame_cancel *)f->body)->req);
+    } else if (f->type == FRAME_standby) {
+        s->is_standby = ((const struct frame_standby *)f->body)->on;
+        log_info("standby", U("on", s->is_standby));
     } else {
         log_warn("unexpected-frame", S("frame", frame_name(f->type)));
         link_break(l, ERR_PROTOCOL);
@@ -145,6 +150,7 @@ enum err service_start(const struct service_config *config, struct service **ret
 {
     struct service *s = mem_zalloc(1, sizeof *s);
     s->config = *config;
+    s->is_standby = config->is_standby;
     s->load_timer.fire = on_load_timer;
     enum err e = worker_start(config->scheduler, config->loop, on_result, s, &s->worker);
     if (!e) {

@@ -25,6 +25,7 @@ struct service_config {
     uint32_t n_blocks;
     const char *backend; /* "cpu/avx2" */
     uint32_t lane;
+    bool is_standby; /* starts out of service */
 };
 
 /* Starts the worker and dials the router, which need not be there yet. */

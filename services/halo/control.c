@@ -2,6 +2,7 @@
 #include "services/halo/control.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -30,6 +31,7 @@ static void keep_reply(struct asking *q, const struct frame_reply *f)
     struct control_reply *r = q->reply;
     r->code = err_from_number(f->code);
     r->detail = keep(&r->arena, f->detail).ptr;
+    r->data = keep(&r->arena, f->data).ptr;
     r->children = arena_zalloc(&r->arena, f->n_children + 1, sizeof *r->children);
     ASSERT(r->children != NULL);
     for (size_t i = 0; i < f->n_children; i++) {
@@ -74,15 +76,17 @@ static void on_timeout(struct loop_timer *t)
     loop_stop(q->loop);
 }
 
-static enum err ask_supervisor(const char *run, const char *verb, const char *target,
-                               uint32_t timeout_ms, struct control_reply *ret_reply)
+static enum err ask(const char *run, const char *service, const struct frame_command *command,
+                    uint32_t timeout_ms, struct control_reply *ret_reply)
 {
-    struct frame_command command = {.verb = str_from(verb), .target = str_from(target)};
-    struct asking q = {.timer = {.fire = on_timeout}, .command = &command, .reply = ret_reply};
+    struct asking q = {.timer = {.fire = on_timeout}, .command = command, .reply = ret_reply};
     struct link_handler handler = {on_up, on_frame, on_down, &q};
     struct link *link = NULL;
-    *ret_reply =
-        (struct control_reply){.code = ERR_TIMEOUT, .detail = "the supervisor does not answer"};
+    *ret_reply = (struct control_reply){.code = ERR_TIMEOUT,
+                                        .detail = strcmp(service, "router") == 0
+                                                      ? "the router does not answer"
+                                                      : "the supervisor does not answer",
+                                        .data = ""};
     enum err e = loop_new(&q.loop);
     if (e != ERR_OK) {
         ret_reply->code = e;
@@ -91,7 +95,7 @@ static enum err ask_supervisor(const char *run, const char *verb, const char *ta
     }
     struct link_config config = {
         .loop = q.loop, .run = run, .service = "halo", .instance = "", .epoch = clock_random_u64()};
-    if (link_dial(&config, "supervisor", &handler, &link) == ERR_OK) {
+    if (link_dial(&config, service, &handler, &link) == ERR_OK) {
         loop_timer_set(q.loop, &q.timer, timeout_ms);
         loop_run(q.loop);
     }
@@ -106,8 +110,18 @@ enum err control_ask(const char *run, const char *verb, const char *target, uint
 {
     char *systemd_url = units_url(run);
     free(systemd_url);
-    return systemd_url != NULL ? units_ask(verb, target, ret_reply)
-                               : ask_supervisor(run, verb, target, timeout_ms, ret_reply);
+    if (systemd_url != NULL)
+        return units_ask(verb, target, ret_reply);
+    struct frame_command command = {.verb = str_from(verb), .target = str_from(target)};
+    return ask(run, "supervisor", &command, timeout_ms, ret_reply);
+}
+
+enum err control_ask_router(const char *run, const char *verb, const char *target, const char *args,
+                            uint32_t timeout_ms, struct control_reply *ret_reply)
+{
+    struct frame_command command = {
+        .verb = str_from(verb), .target = str_from(target), .args = str_from(args)};
+    return ask(run, "router", &command, timeout_ms, ret_reply);
 }
 
 void control_reply_fini(struct control_reply *r)

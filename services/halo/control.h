@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One command to the supervisor and its answer, over the link at ipc://RUN/supervisor.sock; where systemd
- * runs the stack, units.h answers instead. */
+/* One command and its answer: to the supervisor over the link at ipc://RUN/supervisor.sock (where systemd
+ * runs the stack, units.h answers instead), or to the router. */
 #ifndef HALO_HALO_CONTROL_H
 #define HALO_HALO_CONTROL_H
 
@@ -16,12 +16,18 @@ struct control_reply {
     const char *detail; /* in the arena, as the children's texts */
     struct rec_child *children;
     size_t n_children;
+    const char *data; /* JSON text of the router's; "" if none */
 };
 
 /* Sends it and waits for the answer. ERR_TIMEOUT: there was none; the rest as the supervisor says.
  * *ret_reply is always set; free it with control_reply_fini. */
 enum err control_ask(const char *run, const char *verb, const char *target, uint32_t timeout_ms,
                      struct control_reply *ret_reply);
+
+/* The same to the router; `args` is JSON text of an object, or "". */
+enum err control_ask_router(const char *run, const char *verb, const char *target, const char *args,
+                            uint32_t timeout_ms, struct control_reply *ret_reply);
+
 void control_reply_fini(struct control_reply *r);
 
 #endif

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/opt.h"
 #include "services/halo/control.h"
+#include "services/halo/engine_list.h"
 #include "services/halo/print.h"
 #include "services/halo/stack_info.h"
 #include "services/halo/verbs.h"
@@ -58,7 +59,8 @@ static void print_row(const struct rec_child *c, uint64_t now_ms)
     (void)printf("\n");
 }
 
-static void print_table(const struct stack_info *info, const struct control_reply *r)
+static void print_table(const struct stack_info *info, const struct control_reply *r,
+                        const json_t *engines)
 {
     char up[32] = "";
     uint64_t now_ms = clock_unix_ms();
@@ -75,6 +77,7 @@ static void print_table(const struct stack_info *info, const struct control_repl
                  "STATUS");
     for (size_t i = 0; i < r->n_children; i++)
         print_row(&r->children[i], now_ms);
+    engine_list_print(engines);
 }
 
 /* ---- as JSON ----------------------------------------------------------------------------------- */
@@ -88,15 +91,16 @@ static json_t *child_json(const struct rec_child *c)
 }
 
 static void print_json(const char *run, const struct stack_info *info,
-                       const struct control_reply *r)
+                       const struct control_reply *r, json_t *engines)
 {
     json_t *children = json_array();
     for (size_t i = 0; i < r->n_children; i++)
         (void)json_array_append_new(children, child_json(&r->children[i]));
-    json_t *o = json_pack("{s:b, s:b, s:s, s:I, s:s, s:s, s:s, s:I, s:o}", "running", info->pid > 0,
-                          "ready", all_ready(r), "run", run, "pid", (json_int_t)info->pid, "url",
-                          info->url, "model", info->model, "build", info->build, "started",
-                          (json_int_t)info->started, "children", children);
+    json_t *o =
+        json_pack("{s:b, s:b, s:s, s:I, s:s, s:s, s:s, s:I, s:o, s:O}", "running", info->pid > 0,
+                  "ready", all_ready(r), "run", run, "pid", (json_int_t)info->pid, "url", info->url,
+                  "model", info->model, "build", info->build, "started", (json_int_t)info->started,
+                  "children", children, "engines", engines);
     (void)json_dumpf(o, stdout, JSON_INDENT(2));
     (void)printf("\n");
     json_decref(o);
@@ -123,8 +127,9 @@ int verb_status(int argc, char **argv)
     if (info.pid > 0)
         (void)control_ask(run, "status", "", STATUS_TIMEOUT_MS, &reply);
     rc = info.pid == 0 ? 3 : all_ready(&reply) ? 0 : 1;
+    json_t *engines = info.pid > 0 ? engine_list_ask(run) : json_array();
     if (o.is_json)
-        print_json(run, &info, &reply);
+        print_json(run, &info, &reply, engines);
     else if (info.pid == 0)
         stack_info_say_none(run);
     else if (reply.code != ERR_OK)
@@ -134,7 +139,8 @@ int verb_status(int argc, char **argv)
                           : "halo: %s (pid %d); see `halo logs`, or stop it with `halo down`\n",
                       reply.detail, (int)info.pid);
     else
-        print_table(&info, &reply);
+        print_table(&info, &reply, engines);
+    json_decref(engines);
     control_reply_fini(&reply);
     stack_info_fini(&info);
     return rc;

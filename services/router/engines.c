@@ -62,6 +62,7 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     (void)snprintf(e->build, sizeof e->build, "%s", link_peer_build(e->peer.link));
     (void)snprintf(e->backend, sizeof e->backend, "%.*s", (int)f->backend.len, f->backend.ptr);
     e->since_ns = clock_now_ns();
+    e->is_standby = e->is_out = f->standby;
     e->is_ready = true;
     return ERR_OK;
 }
@@ -71,7 +72,7 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
 static bool serves(const struct engine *e, const struct request *q)
 {
     const struct frame_submit *s = &q->submit;
-    return e->is_ready && link_is_up(e->peer.link) && e->group == q->group &&
+    return e->is_ready && !e->is_out && link_is_up(e->peer.link) && e->group == q->group &&
            (s->model_hash.len == 0 || str_is(s->model_hash, e->model_hash));
 }
 
@@ -116,7 +117,7 @@ uint32_t engines_least_context(const struct engines *s, const struct request *q)
 
 static bool has_room(const struct engine *e)
 {
-    return e->is_ready && e->n_in_flight < e->max_seqs + 1 + e->max_seqs / 8;
+    return e->is_ready && !e->is_out && e->n_in_flight < e->max_seqs + 1 + e->max_seqs / 8;
 }
 
 /* Sequences per place. What we sent is exact; what the engine reports is late, but counts also what

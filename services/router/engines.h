@@ -30,6 +30,8 @@ struct engine {
     TAILQ_ENTRY(engine) entry;
     bool is_ready; /* its `engine` frame came */
     bool is_reserved; /* see engines_reserve */
+    bool is_out; /* out of service: it gets nothing new (drain.h) */
+    bool is_standby; /* out, and it says so to the next router */
     char model_name[ENGINE_NAME_MAX + 1];
     char model_hash[ENGINE_HASH_MAX + 1];
     uint32_t context;
@@ -71,7 +73,7 @@ void engines_remove(struct engines *s, struct engine *take_engine);
 /* Its `engine` frame. ERR_PROTOCOL if it makes no sense or came before. */
 MUST_CHECK enum err engine_register(struct engine *e, const struct frame_engine *f);
 
-/* Whether the engine serves the request's group and model and has the context for it. */
+/* Whether the engine is in service, serves the request's group and model and has the context for it. */
 bool engine_suits(const struct engine *e, const struct request *q);
 
 /* Puts the request among those in flight; takes it out again; notes its first token there. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* peer: what the router keeps for any link; the first member of struct engine and struct tokenizer. */
+/* peer: what the router keeps for any link; the first member of struct engine and struct tokenizer; an
+ * operator's link (control.h) has nothing else. */
 #ifndef HALO_ROUTER_PEER_H
 #define HALO_ROUTER_PEER_H
 
@@ -7,7 +8,7 @@
 
 struct link;
 
-enum peer_kind { PEER_TOKENIZER, PEER_ENGINE };
+enum peer_kind { PEER_TOKENIZER, PEER_ENGINE, PEER_OPERATOR };
 
 enum {
     PEERS_MAX = 256, /* links that are served at once */

@@ -12,42 +12,13 @@
 #include "common/mem.h"
 #include "common/notify.h"
 #include "proto/link.h"
-#include "services/router/burnin.h"
-#include "services/router/engines.h"
-#include "services/router/lanes.h"
-#include "services/router/queue.h"
-#include "services/router/status.h"
+#include "services/router/control.h"
+#include "services/router/router_internal.h"
 
 enum {
     STATUS_MS = 500, /* least time between two reports of load */
     LEAVE_MS = 700,
     DETAIL_CAP = 200,
-};
-
-struct router {
-    struct router_config config;
-    struct link_server *server;
-    struct engines engines;
-    struct queue queue;
-    struct lanes lanes;
-    struct burnin burnin;
-    struct map by_id; /* requests in flight */
-    uint64_t next_id;
-    struct tokenizer_stack to_flush;
-    struct peer_list peers;
-    size_t n_peers;
-
-    struct loop_timer status_timer;
-    struct status status;
-    struct buf status_sent; /* the last status, encoded */
-    struct buf scratch;
-
-    uint64_t n_ended;
-    uint64_t n_stale; /* events of requests that were not in flight there */
-    uint64_t n_refused; /* for want of room in the queue */
-    bool is_full_logged;
-    bool is_leaving;
-    struct loop_timer leave_timer;
 };
 
 /* ---- status ------------------------------------------------------------------------------------ */
@@ -60,7 +31,7 @@ static void send_status(struct router *r, struct tokenizer *t)
 }
 
 /* Sends the status to all tokenizers if it differs from the last one. */
-static void publish_status(struct router *r)
+void router_publish_status(struct router *r)
 {
     const struct rec_load *l = &r->status.frame.load;
     char words[DETAIL_CAP];
@@ -87,12 +58,11 @@ static void publish_status(struct router *r)
 
 static void on_status_timer(struct loop_timer *timer)
 {
-    publish_status(
+    router_publish_status(
         (struct router *)(void *)((char *)timer - offsetof(struct router, status_timer)));
 }
 
-/* Something that the status shows has changed. */
-static void touch_status(struct router *r)
+void router_touch_status(struct router *r)
 {
     if (r->status_timer.slot == 0)
         loop_timer_set(r->config.loop, &r->status_timer, STATUS_MS);
@@ -121,6 +91,7 @@ static void drop(struct router *r, struct request *q)
     if (q->engine != NULL) {
         engine_detach(q->engine, q);
         (void)map_remove(&r->by_id, q->id);
+        drain_touch(r);
     } else {
         queue_remove(&r->queue, q);
     }
@@ -131,7 +102,7 @@ static void drop(struct router *r, struct request *q)
         r->n_ended++;
     }
     request_free(q);
-    touch_status(r);
+    router_touch_status(r);
 }
 
 static void send_error(struct tokenizer *t, uint64_t req, enum err code, const char *detail)
@@ -198,7 +169,7 @@ static bool place(void *ctx, struct request *q)
     return true;
 }
 
-static void dispatch(struct router *r)
+void router_dispatch(struct router *r)
 {
     if (r->is_leaving || queue_is_empty(&r->queue) || !engines_have_room(&r->engines))
         return;
@@ -208,7 +179,7 @@ static void dispatch(struct router *r)
     }
     if (r->queue.n_waiting < r->queue.limit / 2)
         r->is_full_logged = false;
-    touch_status(r);
+    router_touch_status(r);
 }
 
 /* Looks whether a waiting request has an engine to wait for: if none, only for so long. */
@@ -227,6 +198,13 @@ static void check_wait(void *ctx, struct request *q)
     } else if (q->engine_wait.slot == 0) {
         loop_timer_set(r->config.loop, &q->engine_wait, r->config.engine_wait_ms);
     }
+}
+
+void router_review(struct router *r)
+{
+    queue_each(&r->queue, check_wait, r);
+    router_dispatch(r);
+    router_publish_status(r);
 }
 
 static void on_engine_wait(struct loop_timer *timer)
@@ -251,7 +229,7 @@ static void on_deadline(struct loop_timer *timer)
     end_with_error(r, q, ERR_TIMEOUT,
                    q->engine != NULL ? "the reply was not finished before its deadline"
                                      : "no engine had room before the deadline");
-    dispatch(r);
+    router_dispatch(r);
 }
 
 /* ---- burn-in: shadows and probes, which no client sees ------------------------------------------ */
@@ -398,11 +376,11 @@ static enum err on_submit(struct router *r, struct tokenizer *t, const struct fr
     q->engine_wait.fire = on_engine_wait;
     tokenizer_own(t, q);
     queue_add(&r->queue, q);
-    touch_status(r);
+    router_touch_status(r);
     if (f->deadline_ms > 0)
         loop_timer_set(r->config.loop, &q->deadline, f->deadline_ms);
     check_wait(r, q);
-    dispatch(r);
+    router_dispatch(r);
     return ERR_OK;
 }
 
@@ -413,7 +391,7 @@ static void on_cancel(struct router *r, struct tokenizer *t, uint64_t req)
         return; /* it has just ended */
     cancel_at_engine(r, q);
     drop(r, q);
-    dispatch(r);
+    router_dispatch(r);
 }
 
 static enum err on_tokenizer_frame(struct router *r, struct tokenizer *t, const struct frame *f)
@@ -436,9 +414,8 @@ static enum err on_engine(struct router *r, struct engine *e, const struct frame
     log_info("engine-up", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
              S("model", e->model_name), U("group", e->group), U("max_seqs", e->max_seqs),
              U("context", e->context), SN("backend", f->backend.ptr, f->backend.len));
-    queue_each(&r->queue, check_wait, r);
-    dispatch(r);
-    publish_status(r);
+    drain_on_engine_up(r, e);
+    router_review(r);
     return ERR_OK;
 }
 
@@ -501,7 +478,7 @@ static enum err on_tokens(struct router *r, struct engine *e, const struct frame
             r->n_stale++;
     }
     flush(r);
-    dispatch(r);
+    router_dispatch(r);
     return err;
 }
 
@@ -516,7 +493,7 @@ static enum err on_engine_frame(struct router *r, struct engine *e, const struct
     if (f->type != FRAME_engine_load)
         return ERR_PROTOCOL;
     e->load = *(const struct frame_engine_load *)f->body;
-    touch_status(r);
+    router_touch_status(r);
     return ERR_OK;
 }
 
@@ -529,6 +506,14 @@ static void name_peer(struct peer *p)
                    instance[0] != '\0' ? "." : "", instance);
 }
 
+static struct peer *operator_new(struct link *l)
+{
+    struct peer *p = mem_zalloc(1, sizeof *p);
+    p->kind = PEER_OPERATOR;
+    p->link = l;
+    return p;
+}
+
 static void on_up(void *ctx, struct link *l)
 {
     struct router *r = ctx;
@@ -539,22 +524,26 @@ static void on_up(void *ctx, struct link *l)
         return;
     }
     bool is_engine = strcmp(service, "engine") == 0;
-    if ((!is_engine && strcmp(service, "tokenizer") != 0) || r->n_peers >= PEERS_MAX) {
+    bool is_operator = strcmp(service, "halo") == 0;
+    if ((!is_engine && !is_operator && strcmp(service, "tokenizer") != 0) ||
+        r->n_peers >= PEERS_MAX) {
         log_warn("peer-unwanted", S("service", service), U("pid", link_peer_pid(l)),
                  U("peers", r->n_peers));
         link_break(l, is_engine ? ERR_FULL : ERR_UNSUPPORTED);
         return;
     }
-    publish_status(r); /* so that what the newcomer gets is what the others have */
+    router_publish_status(r); /* so that what the newcomer gets is what the others have */
     if (is_engine)
         p = &engines_add(&r->engines, l)->peer;
+    else if (is_operator)
+        p = operator_new(l);
     else
         p = &queue_add_tokenizer(&r->queue, l)->peer;
     name_peer(p);
     link_set_user(l, p);
     TAILQ_INSERT_TAIL(&r->peers, p, peers);
     r->n_peers++;
-    if (is_engine)
+    if (is_engine || is_operator)
         return;
     log_info("tokenizer-up", S("name", p->name), U("pid", link_peer_pid(l)));
     send_status(r, (struct tokenizer *)(void *)p);
@@ -568,7 +557,9 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
     if (p == NULL || r->is_leaving)
         return;
     enum err e = p->kind == PEER_ENGINE ? on_engine_frame(r, (struct engine *)(void *)p, f)
-                                        : on_tokenizer_frame(r, (struct tokenizer *)(void *)p, f);
+                 : p->kind == PEER_OPERATOR
+                     ? control_on_frame(r, l, f)
+                     : on_tokenizer_frame(r, (struct tokenizer *)(void *)p, f);
     if (e == ERR_OK)
         return;
     log_warn("peer-broken", S("name", p->name), U("pid", link_peer_pid(l)),
@@ -595,6 +586,13 @@ static void replay(struct router *r, struct request *q, bool counts_as_death)
                    "tried again");
 }
 
+void router_withdraw(struct router *r, struct request *q)
+{
+    cancel_at_engine(r, q);
+    replay(r, q, false);
+    drain_touch(r);
+}
+
 static void on_engine_down(struct router *r, struct engine *e, enum err why)
 {
     uint32_t n = e->n_in_flight;
@@ -607,12 +605,10 @@ static void on_engine_down(struct router *r, struct engine *e, enum err why)
         else
             replay(r, q, why != ERR_OK && i < e->max_seqs);
     }
+    drain_on_engine_down(r, e);
     engines_remove(&r->engines, e);
-    if (r->is_leaving)
-        return;
-    queue_each(&r->queue, check_wait, r);
-    dispatch(r);
-    publish_status(r);
+    if (!r->is_leaving)
+        router_review(r);
 }
 
 static void on_tokenizer_down(struct router *r, struct tokenizer *t, enum err why)
@@ -626,7 +622,13 @@ static void on_tokenizer_down(struct router *r, struct tokenizer *t, enum err wh
     if (t->n_events > 0)
         SLIST_REMOVE(&r->to_flush, t, tokenizer, flush);
     queue_remove_tokenizer(&r->queue, t);
-    dispatch(r);
+    router_dispatch(r);
+}
+
+static void on_operator_down(struct router *r, struct peer *take_peer)
+{
+    drain_on_operator_down(r, take_peer->link);
+    free(take_peer);
 }
 
 static void on_down(void *ctx, struct link *l, enum err why)
@@ -639,6 +641,8 @@ static void on_down(void *ctx, struct link *l, enum err why)
     r->n_peers--;
     if (p->kind == PEER_ENGINE)
         on_engine_down(r, (struct engine *)(void *)p, why);
+    else if (p->kind == PEER_OPERATOR)
+        on_operator_down(r, p);
     else
         on_tokenizer_down(r, (struct tokenizer *)(void *)p, why);
     if (r->is_leaving && r->n_peers == 0)
@@ -664,6 +668,7 @@ enum err router_new(const struct router_config *config, char *why, size_t cap_wh
     buf_fini(&log);
     engines_init(&r->engines);
     queue_init(&r->queue, config->queue_limit);
+    drain_init(r);
     TAILQ_INIT(&r->peers);
     SLIST_INIT(&r->to_flush);
     /* Not from 1: an engine that outlives us must not take our ids for our predecessor's. */
@@ -729,6 +734,7 @@ void router_free(struct router *r)
         return;
     r->is_leaving = true;
     link_server_close(r->server);
+    drain_fini(r);
     loop_timer_cancel(r->config.loop, &r->status_timer);
     loop_timer_cancel(r->config.loop, &r->leave_timer);
     map_fini(&r->by_id);

@@ -54,7 +54,8 @@ void status_fill(struct status *s, const struct engines *engines, const struct q
              e = TAILQ_NEXT(e, entry)) {
             if (!e->is_ready || e->group != lanes->group_of[lane])
                 continue;
-            add_model(s, e);
+            if (!e->is_out)
+                add_model(s, e);
             add_load(&s->frame.load, e);
         }
     }

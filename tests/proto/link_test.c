@@ -332,13 +332,15 @@ static void a_hostile_frame_drops_the_peer(void **state)
     assert_int_equal(w->accepted.why, ERR_PROTOCOL);
 }
 
-static void another_protocol_version_is_refused_in_words(void **state)
+static void a_protocol_version_too_old_is_refused_in_words(void **state)
 {
     struct world *w = *state;
     char url[128];
     struct buf hello = {0};
-    struct frame_hello h = {
-        .protocol = 99, .build = STR_LIT("x"), .service = STR_LIT("engine"), .epoch = 5};
+    struct frame_hello h = {.protocol = PROTO_OLDEST - 1,
+                            .build = STR_LIT("x"),
+                            .service = STR_LIT("engine"),
+                            .epoch = 5};
     assert_int_equal(frame_encode(&hello, FRAME_hello, 5, &h), ERR_OK);
     nng_socket req;
     snprintf(url, sizeof url, "ipc://%s/router.sock", w->run);
@@ -424,7 +426,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_service_that_speaks_wrongly_is_called_less_and_less_often,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_hostile_frame_drops_the_peer, setup, teardown),
-        cmocka_unit_test_setup_teardown(another_protocol_version_is_refused_in_words, setup,
+        cmocka_unit_test_setup_teardown(a_protocol_version_too_old_is_refused_in_words, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(no_socket_files_are_left_by_connections, setup, teardown),
         cmocka_unit_test_setup_teardown(a_peer_of_another_user_is_refused, setup, teardown),

@@ -236,6 +236,7 @@ static void engine_up(void *ctx, struct link *l)
     e->fd = find_fd(e->world);
     e->is_up = true;
     e->n_seqs = 0;
+    e->says.standby = e->is_standby;
     if (!e->is_mute)
         assert_int_equal(link_send(l, FRAME_engine, &e->says), ERR_OK);
 }
@@ -289,6 +290,10 @@ static void engine_frame(void *ctx, struct link *l, const struct frame *f)
     (void)l;
     if (f->type == FRAME_submit) {
         on_submit(e, f->body);
+        return;
+    }
+    if (f->type == FRAME_standby) {
+        e->is_standby = ((const struct frame_standby *)f->body)->on;
         return;
     }
     assert_int_equal(f->type, FRAME_cancel);

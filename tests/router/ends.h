@@ -81,6 +81,7 @@ struct fake_engine {
     const char *name;
     struct frame_engine says; /* sent when the link is up, unless `is_mute` */
     bool is_mute;
+    bool is_standby; /* as the router said last; an engine says it to the next router */
     bool is_up;
     int fd; /* of the connection, to cut it */
     struct fake_seq seqs[SEQS_MAX]; /* in order of arrival */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/halo/engine_list.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "services/halo/control.h"
+#include "services/halo/print.h"
+
+enum { ASK_TIMEOUT_MS = 2000 };
+
+json_t *engine_list_ask(const char *run)
+{
+    struct control_reply reply;
+    (void)control_ask_router(run, "engines", "", "", ASK_TIMEOUT_MS, &reply);
+    json_t *o = json_loads(reply.data, 0, NULL);
+    json_t *list = json_incref(json_object_get(o, "engines"));
+    json_decref(o);
+    control_reply_fini(&reply);
+    return json_is_array(list) ? list : json_array();
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s != NULL ? s : "";
+}
+
+static long long number(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+void engine_list_print(const json_t *engines)
+{
+    size_t n = json_array_size(engines);
+    if (n > 0)
+        (void)printf("\n%-12s %-9s %8s %6s %9s %12s  %-14s %s\n", "ENGINE", "STATE", "PID", "LANE",
+                     "REPLIES", "KV FREE", "BACKEND", "MODEL");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *e = json_array_get(engines, i);
+        char kv[32];
+        const char *state = text(e, "state");
+        (void)snprintf(kv, sizeof kv, "%lld/%lld", number(e, "kv_blocks_free"),
+                       number(e, "kv_blocks"));
+        (void)printf("%-12s %s%-9s%s %8lld %6s %9lld %12s  %-14s %s\n", text(e, "name"),
+                     print_color(strcmp(state, "serving") == 0 ? COLOR_GOOD : COLOR_WARN), state,
+                     print_color(COLOR_OFF), number(e, "pid"),
+                     number(e, "lane") == 0 ? "/v1" : "/v2", number(e, "replies"), kv,
+                     text(e, "backend"), text(e, "model"));
+    }
+}
