@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Starts the real halo-gateway against fake_tokenizer in a temporary run directory, speaks HTTP to it,
 and prints the results of test functions as TAP. Nothing here sleeps: every wait is for an event."""
+import hashlib
 import http.client
 import inspect
 import json
@@ -22,6 +23,7 @@ GATEWAY = os.environ['HALO_GATEWAY']
 FAKE = os.environ['HALO_FAKE_TOKENIZER']
 PATIENCE_S = 20  # for anything that should take milliseconds; generous for busy machines
 MODEL = 'fake-model'
+SECRET = 'sk-halo-' + 'A' * 43
 
 
 class Process:
@@ -234,6 +236,32 @@ def text_of(chunks):
         for choice in c['choices'] if c != '[DONE]' else []:
             out += choice['text'] if 'text' in choice else choice['delta'].get('content', '')
     return out
+
+
+def entry(name, secret, **limits):
+    return {'name': name, 'sha256': hashlib.sha256(secret.encode()).hexdigest(), 'created': 1, **limits}
+
+
+class KeyFile:
+    def __init__(self, *entries):
+        self.dir = tempfile.TemporaryDirectory(prefix='halo-keys-')
+        self.path = self.dir.name + '/keys.json'
+        self.write(*entries)
+
+    def write(self, *entries, mode=0o600):
+        with open(self.path + '.new', 'w') as f:
+            json.dump({'version': 1, 'keys': entries}, f)
+        os.chmod(self.path + '.new', mode)
+        os.rename(self.path + '.new', self.path)
+
+
+def keyed_stack(*entries):
+    keys = KeyFile(*entries)
+    return keys, Stack('--keys', keys.path)
+
+
+def bearer(secret=SECRET):
+    return {'authorization': 'Bearer ' + secret}
 
 
 class H2:

@@ -1,43 +1,13 @@
 # SPDX-License-Identifier: MIT
 """API keys: who gets in, budgets, changes of the key file while the gateway runs."""
-import hashlib
 import json
 import os
 import subprocess
 import tempfile
 
-from harness import GATEWAY, PATHS, Stack, chat, run
+from harness import GATEWAY, PATHS, SECRET, KeyFile, Stack, bearer, chat, entry, keyed_stack, run
 
 CHAT = PATHS['chat']
-SECRET = 'sk-halo-' + 'A' * 43
-
-
-def entry(name, secret, **limits):
-    return {'name': name, 'sha256': hashlib.sha256(secret.encode()).hexdigest(), 'created': 1, **limits}
-
-
-class KeyFile:
-    def __init__(self, *entries):
-        self.dir = tempfile.TemporaryDirectory(prefix='halo-keys-')
-        self.path = self.dir.name + '/keys.json'
-        self.write(*entries)
-
-    def write(self, *entries, mode=0o600):
-        with open(self.path + '.new', 'w') as f:
-            json.dump({'version': 1, 'keys': entries}, f)
-        os.chmod(self.path + '.new', mode)
-        os.rename(self.path + '.new', self.path)
-
-
-def keyed_stack(*entries):
-    keys = KeyFile(*entries)
-    return keys, Stack('--keys', keys.path)
-
-
-def bearer(secret=SECRET):
-    return {'authorization': 'Bearer ' + secret}
-
-
 def the_api_needs_a_key_and_the_probes_do_not():
     _, stack = keyed_stack(entry('alice', SECRET))
     with stack as s:
