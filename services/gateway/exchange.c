@@ -45,6 +45,7 @@ struct exchange {
     struct loop_timer linger;
     uint64_t written_ms;
     void (*ping)(void *ctx);
+    void (*more)(void *ctx);
     void (*closed)(void *ctx, enum exchange_end why);
     void *ctx;
     const char *route;
@@ -239,10 +240,13 @@ static void on_proceed(h2o_generator_t *g, h2o_req_t *req)
     struct exchange *x = (struct exchange *)(void *)g;
     x->is_flying = false;
     loop_timer_cancel(x->host->loop, &x->stall);
-    if (x->state == DEAD)
+    if (x->state == DEAD) {
         cut(x);
-    else
-        pump(x);
+        return;
+    }
+    pump(x);
+    if (x->state == OPEN && !x->is_flying && x->more != NULL)
+        x->more(x->ctx);
 }
 
 void exchange_write(struct exchange *x, struct str bytes)
@@ -255,6 +259,16 @@ void exchange_write(struct exchange *x, struct str bytes)
     /* From the loop: `closed` frees the caller. */
     if (x->pending.len > x->host->max_pending)
         loop_timer_set(x->host->loop, &x->stall, 0);
+}
+
+void exchange_feed(struct exchange *x, void (*more)(void *ctx))
+{
+    x->more = more;
+}
+
+size_t exchange_n_pending(const struct exchange *x)
+{
+    return x->pending.len + (x->flying.len - x->flown);
 }
 
 void exchange_end(struct exchange *x)
@@ -305,6 +319,8 @@ static const char *reason_of(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 204:
+        return "No Content";
     case 400:
         return "Bad Request";
     case 403:
@@ -315,6 +331,8 @@ static const char *reason_of(int status)
         return "Method Not Allowed";
     case 409:
         return "Conflict";
+    case 410:
+        return "Gone";
     case 413:
         return "Payload Too Large";
     case 415:
@@ -342,10 +360,9 @@ static void add_cors(struct exchange *x)
     if (!is_any && !str_is(origin, allowed))
         return;
     exchange_add_header(x, "access-control-allow-origin", str_from(allowed));
-    exchange_add_header(
-        x, "access-control-expose-headers",
-        STR_LIT("x-request-id, x-halo-seed, retry-after, x-ratelimit-remaining-requests, "
-                "x-ratelimit-remaining-tokens"));
+    exchange_add_header(x, "access-control-expose-headers",
+                        STR_LIT("x-request-id, x-halo-seed, x-halo-stream, retry-after, "
+                                "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens"));
     if (!is_any)
         exchange_add_header(x, "vary", STR_LIT("origin"));
 }
@@ -365,7 +382,8 @@ void exchange_answer(struct exchange *x, int status, const char *content_type, s
     ASSERT(x->state == WAITING);
     x->closed = NULL;
     begin(x, status, content_type);
-    x->req->res.content_length = body.len;
+    if (status != 204) /* which has no body whose length could be told */
+        x->req->res.content_length = body.len;
     ensure_started(x);
     if (str_is(exchange_method(x), "HEAD") || body.len == 0) {
         finish(x);
@@ -425,6 +443,14 @@ struct str exchange_path(const struct exchange *x)
     return str_of(x->req->path_normalized);
 }
 
+struct str exchange_query(const struct exchange *x)
+{
+    const h2o_req_t *req = x->req;
+    if (req->query_at >= req->path.len)
+        return STR_LIT("");
+    return (struct str){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1};
+}
+
 struct str exchange_body(const struct exchange *x)
 {
     return str_of(x->req->entity);
@@ -467,7 +493,9 @@ void exchange_own(struct exchange *x, void (*closed)(void *ctx, enum exchange_en
 {
     x->closed = closed;
     x->ctx = ctx;
-    if (is_http1(x) && watch_start(&x->watch, x->host->loop, fd_of(x), on_left) != ERR_OK)
+    bool is_watched = x->watch.left != NULL;
+    if (!is_watched && is_http1(x) &&
+        watch_start(&x->watch, x->host->loop, fd_of(x), on_left) != ERR_OK)
         log_warn("no-watch", S("hint", "a client that leaves is noticed at the next write only"));
 }
 

@@ -45,6 +45,7 @@ struct exchange *exchange_new(struct st_h2o_req_t *req, struct exchange_host *ho
 /* The request. Valid as long as the exchange. */
 struct str exchange_method(const struct exchange *x);
 struct str exchange_path(const struct exchange *x); /* decoded, without the query */
+struct str exchange_query(const struct exchange *x); /* what follows the "?", as it was sent */
 struct str exchange_body(const struct exchange *x);
 struct str exchange_header(const struct exchange *x,
                            const char *name); /* lower case; "" if absent */
@@ -60,7 +61,7 @@ void exchange_set_route(struct exchange *x, const char *route);
 /* Adds a header to the answer; name is lower case and lives as long as the process. */
 void exchange_add_header(struct exchange *x, const char *name, struct str value);
 
-/* Who is told. Needed before anything is awaited. */
+/* Who is told. Needed before anything is awaited. Called again, it passes the exchange on. */
 void exchange_own(struct exchange *x, void (*closed)(void *ctx, enum exchange_end why), void *ctx);
 
 /* Answers with a whole body. */
@@ -78,6 +79,12 @@ void exchange_ping(struct exchange *x, void (*ping)(void *ctx));
 
 /* Copies the bytes. Never calls `closed` itself. */
 void exchange_write(struct exchange *x, struct str bytes);
+
+/* Calls `more` each time the client has taken all that was written, while the answer is open. */
+void exchange_feed(struct exchange *x, void (*more)(void *ctx));
+
+/* Bytes that were written and that the client has not taken. */
+size_t exchange_n_pending(const struct exchange *x);
 
 /* Completes the answer once all is written. */
 void exchange_end(struct exchange *x);

@@ -2,13 +2,18 @@
 #include "services/gateway/gateway.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/notify.h"
+#include "services/gateway/relay.h"
 #include "services/gateway/reply.h"
 #include "services/gateway/routes.h"
+#include "services/gateway/stream.h"
 
 enum {
     FLUSH_MS = 2000, /* after the last reply, for its last bytes to be taken */
@@ -81,10 +86,10 @@ static void on_upstream_changed(void *ctx)
 
 /* ---- the end ------------------------------------------------------------------------------------- */
 
-/* Replies end first, then h2o writes out what it holds. */
+/* Replies end first, then h2o writes out what it holds. A successor may be asked for streams of ours. */
 static bool is_drained(const struct gateway *g)
 {
-    return g->n_replies == 0 && server_n_live(g->server) == 0;
+    return g->n_replies == 0 && streams_n(g->streams) == 0 && server_n_live(g->server) == 0;
 }
 
 /* An idle connection may bring a request that its client has sent already: for that we stay a moment. */
@@ -97,6 +102,11 @@ static void on_live_changed(void *ctx)
         server_stop(g->server);
     else
         loop_timer_set(g->loop, &g->linger, LINGER_MS);
+}
+
+static void on_stream_gone(void *ctx)
+{
+    on_live_changed(ctx);
 }
 
 static void on_linger_over(struct loop_timer *t)
@@ -138,6 +148,7 @@ static void on_terminate(void *ctx)
     notify_stopping();
     handover_cancel(&g->handover);
     loop_timer_set(g->loop, &g->drain, g->options->drain_ms);
+    streams_close(g->streams);
     if (!g->is_draining)
         drain(g);
 }
@@ -148,9 +159,29 @@ static void on_handed_over(void *ctx)
     drain(ctx);
 }
 
+/* Where a successor asks for the streams that we hold. Without it they cannot be continued then. */
+static void listen_for_relays(struct gateway *g)
+{
+    struct buf path = {0};
+    if (g->relay_path != NULL)
+        return;
+    relay_path(g->options->run, str_from(streams_tag(g->streams)), &path);
+    int fd = listen_unix(path.ptr, S_IRUSR | S_IWUSR);
+    if (fd < 0) {
+        log_warn("no-relay", S("path", path.ptr),
+                 S("hint", "clients that left streams of this process cannot come back"));
+        buf_fini(&path);
+        return;
+    }
+    server_listen_privately(g->server, fd);
+    g->relay_path = buf_detach(&path);
+}
+
 static void on_hangup(void *ctx)
 {
     struct gateway *g = ctx;
+    if (!g->is_draining)
+        listen_for_relays(g);
     enum err e = g->is_draining ? ERR_CLOSED : handover_start(&g->handover, &g->listeners);
     if (e == ERR_OK)
         log_info("hand-over", U("pid", (uint64_t)g->handover.pid));
@@ -191,6 +222,11 @@ bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop,
         return false;
     }
     g->metrics = metrics_new();
+    g->streams = streams_new(&(struct streams_config){.loop = loop,
+                                                      .stream_bytes = o->keep_stream_bytes,
+                                                      .all_bytes = o->keep_bytes,
+                                                      .gone = on_stream_gone,
+                                                      .ctx = g});
     g->server = server_new(loop, o, &g->listeners, &events);
     hold(g);
     return true;
@@ -211,6 +247,11 @@ void gateway_fini(struct gateway *g)
     handover_fini(&g->handover);
     listen_fini(&g->listeners);
     server_close(g->server);
+    relay_free_all(g);
+    if (g->relay_path != NULL)
+        (void)unlink(g->relay_path);
+    free(g->relay_path);
+    streams_free(g->streams);
     upstream_free(g->upstream);
     metrics_free(g->metrics);
     keys_close(g->keys);

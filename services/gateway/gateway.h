@@ -15,7 +15,9 @@
 #include "services/gateway/server.h"
 #include "services/gateway/upstream.h"
 
+struct relay;
 struct reply;
+struct streams;
 
 struct gateway {
     const struct options *options;
@@ -28,6 +30,9 @@ struct gateway {
     struct keys *keys; /* NULL: none are needed */
     struct reply *replies; /* in flight */
     size_t n_replies;
+    struct streams *streams; /* whose clients may come back */
+    struct relay *relays;
+    char *relay_path; /* our socket for a successor's; NULL: none yet */
     uint64_t started_s; /* Unix time */
     bool is_draining; /* takes no new connections */
     bool is_ending; /* was told to stop, and has drain-ms left */

@@ -178,6 +178,16 @@ static bool open_unix(const char *path, const char *mode_text, struct listeners 
     return add(l, fd);
 }
 
+int listen_unix(const char *path, mode_t mode)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof un.sun_path)
+        return -1;
+    memcpy(un.sun_path, path, strlen(path) + 1);
+    (void)unlink(path);
+    return bind_unix(&un, mode);
+}
+
 bool listen_open(const struct options *o, struct listeners *ret_listeners)
 {
     *ret_listeners = (struct listeners){0};

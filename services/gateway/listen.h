@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "services/gateway/options.h"
 
@@ -20,6 +21,9 @@ struct listeners {
 
 /* Opens all. On failure prints one line that names the address and the remedy, and returns false. */
 bool listen_open(const struct options *o, struct listeners *ret_listeners);
+
+/* A Unix socket at `path` in place of what was there; -1 if there can be none. */
+int listen_unix(const char *path, mode_t mode);
 
 /* Removes the Unix socket's file, so that a client is refused at once. The descriptors belong to
  * whoever took them from `fds`. */

@@ -44,6 +44,16 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(
         struct options, ping_ms, "ping-ms", "10000", 10, 3600000, "MS",
         "a stream that is silent for this long gets an SSE comment, so that proxies keep it"),
+    OPT_U32_ROW(struct options, keep_s, "keep-s", "0", 0, 86400, "S",
+                "how long a streamed reply goes on and is kept after its client left, for GET "
+                "/v1/streams/ID, unless the request's header x-halo-resume says how long; 0: it "
+                "is cancelled at once"),
+    OPT_U32_ROW(struct options, keep_max_s, "keep-max-s", "300", 0, 86400, "S",
+                "the most that x-halo-resume may ask for; a larger one is refused with 400"),
+    OPT_U64_ROW(struct options, keep_stream_bytes, "keep-stream-bytes", "4M", 4096, 1 << 30,
+                "BYTES", "most bytes kept of a stream; beyond it its oldest events go"),
+    OPT_U64_ROW(struct options, keep_bytes, "keep-bytes", "64M", 4096, 1ULL << 36, "BYTES",
+                "most bytes kept of all streams; beyond it those that ended first go"),
     OPT_BOOL_ROW(struct options, print_fields, "print-fields", "false",
                  "print the table of request fields as JSON lines and exit"),
     OPT_COMMON_ROWS(struct options),

@@ -23,6 +23,10 @@ struct options {
     uint32_t idle_ms;
     uint32_t stall_ms;
     uint32_t ping_ms;
+    uint32_t keep_s;
+    uint32_t keep_max_s;
+    uint64_t keep_stream_bytes;
+    uint64_t keep_bytes;
     bool is_h2c;
     bool print_fields;
 };

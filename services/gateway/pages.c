@@ -2,6 +2,7 @@
 #include "services/gateway/pages.h"
 
 #include "common/opt.h"
+#include "services/gateway/stream.h"
 
 static void add_model(const struct gateway *g, const struct upstream_model *m, struct buf *out)
 {
@@ -122,6 +123,14 @@ static void add_own_gauges(const struct gateway *g, struct buf *out)
     metrics_write_one(out, "counter", "halo_resumes_total", "",
                       (double)upstream_n_resumes(g->upstream),
                       "choices sent again because the tokenizer was lost");
+    metrics_write_one(out, "gauge", "halo_streams_kept", "", (double)streams_n(g->streams),
+                      "streams whose clients may come back");
+    metrics_write_one(out, "gauge", "halo_streams_parked", "", (double)streams_n_parked(g->streams),
+                      "of them unfinished ones that nobody reads now");
+    metrics_write_one(out, "gauge", "halo_streams_bytes", "", (double)streams_bytes(g->streams),
+                      "bytes kept of all streams");
+    metrics_write_one(out, "counter", "halo_streams_continued_total", "",
+                      (double)streams_n_continued(g->streams), "clients that came back");
     buf_add_cstr(&labels, "version=");
     metrics_quote(&labels, opt_version());
     metrics_write_one(out, "gauge", "halo_build_info", buf_str(&labels).ptr, 1, "always 1");

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "services/gateway/shape.h"
+#include "services/gateway/stream.h"
 
 enum { DEADLINE_GRACE_MS = 1000 }; /* the processes behind us end a late reply themselves */
 
@@ -33,7 +34,9 @@ struct reply {
     struct gateway *gateway;
     struct reply *next;
     struct reply **link; /* what points to us */
-    struct exchange *exchange;
+    struct exchange *exchange; /* NULL: the stream has it, if a client reads at all */
+    struct stream *stream; /* NULL: the client cannot come back for more */
+    uint64_t n_events;
     struct request request;
     const struct shape *shape;
     struct metrics_model *metrics;
@@ -135,23 +138,48 @@ static void count_unfinished(const struct reply *r, enum metric_model_count whic
     metrics_add(r->metrics, which, r->n_choices - r->n_over);
 }
 
+/* Appends what an event begins with. Its number counts once it is written. */
+static void begin_event(struct reply *r)
+{
+    if (r->stream != NULL)
+        buf_printf(&r->out, "id: %llu\n", (unsigned long long)r->n_events + 1);
+}
+
+/* Sends the events in `out`. */
+static void emit(struct reply *r)
+{
+    if (r->stream != NULL)
+        stream_write(r->stream, buf_str(&r->out), r->n_events);
+    else
+        exchange_write(r->exchange, buf_str(&r->out));
+}
+
+static void fail_stream(struct reply *r, const struct api_error *e)
+{
+    metrics_count(r->gateway->metrics, COUNT_failed_stream);
+    buf_reset(&r->out);
+    begin_event(r);
+    r->n_events++;
+    buf_add_cstr(&r->out, "data: ");
+    error_write(e, &r->out);
+    buf_add_cstr(&r->out, "\n\n");
+    emit(r);
+    if (r->stream != NULL)
+        stream_fail(r->stream);
+    else
+        exchange_reset(r->exchange);
+}
+
 static void fail(struct reply *r, enum err why, struct str detail)
 {
     struct api_error e;
     error_from_err(&e, why, detail);
     count_unfinished(r, MODEL_COUNT_success_error);
     note_end(r, err_name(why));
-    if (r->is_open) {
-        metrics_count(r->gateway->metrics, COUNT_failed_stream);
-        buf_reset(&r->out);
-        buf_add_cstr(&r->out, "data: ");
-        error_write(&e, &r->out);
-        buf_add_cstr(&r->out, "\n\n");
-        exchange_write(r->exchange, buf_str(&r->out));
-        exchange_reset(r->exchange);
-    } else {
+    if (r->is_open)
+        fail_stream(r, &e);
+    else
         exchange_refuse(r->exchange, &e);
-    }
     reply_free(r);
 }
 
@@ -162,6 +190,17 @@ static void on_closed(void *ctx, enum exchange_end why)
     metrics_count(r->gateway->metrics, has_left ? COUNT_client_left : COUNT_client_stalled);
     count_unfinished(r, MODEL_COUNT_success_abort);
     note_end(r, has_left ? "client-left" : "client-stalled");
+    reply_free(r);
+}
+
+static void on_dropped(void *ctx, enum stream_drop why)
+{
+    struct reply *r = ctx;
+    bool has_left = why == STREAM_ABANDONED;
+    r->stream = NULL;
+    metrics_count(r->gateway->metrics, has_left ? COUNT_client_left : COUNT_cancelled);
+    count_unfinished(r, MODEL_COUNT_success_abort);
+    note_end(r, has_left ? "abandoned" : "cancelled");
     reply_free(r);
 }
 
@@ -215,13 +254,16 @@ static void add_chunk(struct reply *r, const struct shape_choice *c,
                       void (*write)(const struct shape_choice *c, struct buf *out))
 {
     size_t before = r->out.len;
+    begin_event(r);
     buf_add_str(&r->out, buf_str(&r->head));
     size_t head = r->out.len;
     write(c, &r->out);
-    if (r->out.len == head)
+    if (r->out.len == head) {
         r->out.len = before;
-    else
-        add_tail(r, &r->out);
+        return;
+    }
+    add_tail(r, &r->out);
+    r->n_events++;
 }
 
 static void add_headers(struct reply *r)
@@ -232,6 +274,24 @@ static void add_headers(struct reply *r)
     exchange_add_header(r->exchange, "x-halo-seed", str_from(seed));
     if (r->key != NULL)
         key_add_headers(r->key, r->exchange);
+}
+
+/* From now on a client that leaves may come back. */
+static void keep_stream(struct reply *r)
+{
+    struct exchange *x = r->exchange;
+    char seconds[16];
+    if (r->request.keep_s == 0) {
+        exchange_open(x, "text/event-stream");
+        return;
+    }
+    (void)snprintf(seconds, sizeof seconds, "%u", r->request.keep_s);
+    r->stream = stream_new(r->gateway->streams, r->key, r->request.keep_s, on_dropped, r);
+    r->exchange = NULL;
+    exchange_add_header(x, "x-halo-stream", str_from(stream_id(r->stream)));
+    exchange_add_header(x, "x-halo-resume", str_from(seconds));
+    exchange_open(x, "text/event-stream");
+    stream_attach(r->stream, x, 0);
 }
 
 /* Appends the chunks that stand before all others. */
@@ -245,7 +305,7 @@ static void open_stream(struct reply *r)
     add_headers(r);
     exchange_add_header(r->exchange, "cache-control", STR_LIT("no-cache"));
     exchange_add_header(r->exchange, "x-accel-buffering", STR_LIT("no"));
-    exchange_open(r->exchange, "text/event-stream");
+    keep_stream(r);
     for (size_t i = 0; i < r->n_choices; i++) {
         struct shape_choice c = shape_of(&r->choices[i], STR_LIT(""));
         add_chunk(r, &c, r->shape->write_opening);
@@ -257,21 +317,31 @@ static void on_ping(void *ctx)
     struct reply *r = ctx;
     buf_reset(&r->out);
     open_stream(r);
-    buf_add_cstr(&r->out, ": ping\n\n");
-    exchange_write(r->exchange, buf_str(&r->out));
+    if (r->stream == NULL)
+        buf_add_cstr(&r->out, ": ping\n\n");
+    emit(r);
+    if (r->stream != NULL)
+        stream_comment(r->stream, STR_LIT(": ping\n\n"));
 }
 
 static void end_stream(struct reply *r)
 {
     if (r->request.include_usage) {
+        begin_event(r);
+        r->n_events++;
         buf_add_str(&r->out, buf_str(&r->head));
         buf_add_cstr(&r->out, "],");
         add_usage(r, &r->out);
         buf_add_cstr(&r->out, "}\n\n");
     }
+    begin_event(r);
+    r->n_events++;
     buf_add_cstr(&r->out, "data: [DONE]\n\n");
-    exchange_write(r->exchange, buf_str(&r->out));
-    exchange_end(r->exchange);
+    emit(r);
+    if (r->stream != NULL)
+        stream_end(r->stream);
+    else
+        exchange_end(r->exchange);
 }
 
 static void answer_whole(struct reply *r)
@@ -413,7 +483,7 @@ static void on_piece(struct job *j, const struct rec_piece *p)
     if (r->n_over == r->n_choices)
         complete(r);
     else if (r->request.stream)
-        exchange_write(r->exchange, buf_str(&r->out));
+        emit(r);
 }
 
 /* ---- the beginning ------------------------------------------------------------------------------- */
@@ -521,6 +591,38 @@ static void set_model_unknown(const struct gateway *g, struct str name, struct a
     buf_fini(&served);
 }
 
+/* How long the stream is kept for a client that leaves: what it asks for, else what is usual here. */
+static bool settle_resume(const struct gateway *g, const struct exchange *x, struct request *q,
+                          struct api_error *e)
+{
+    struct str text = exchange_header(x, "x-halo-resume");
+    uint32_t max_s = g->options->keep_max_s;
+    uint64_t wanted_s = 0;
+    q->keep_s = q->stream ? g->options->keep_s : 0;
+    if (text.len == 0)
+        return true;
+    for (size_t i = 0; i < text.len; i++) {
+        bool is_digit = text.ptr[i] >= '0' && text.ptr[i] <= '9';
+        wanted_s = is_digit && wanted_s <= max_s ? wanted_s * 10 + (uint64_t)(text.ptr[i] - '0')
+                                                 : UINT64_MAX / 16;
+    }
+    if (wanted_s > max_s) {
+        error_set(e, PROBLEM_FIELD_VALUE, "x-halo-resume",
+                  "The header 'x-halo-resume' is not a whole number of seconds from 0 to %u, for "
+                  "which this server keeps a stream whose client left (option --keep-max-s of "
+                  "halo-gateway).",
+                  max_s);
+        return false;
+    }
+    if (wanted_s > 0 && !q->stream) {
+        error_set(e, PROBLEM_FIELD_CONFLICT, "x-halo-resume",
+                  "The header 'x-halo-resume' needs 'stream': true.");
+        return false;
+    }
+    q->keep_s = (uint32_t)wanted_s;
+    return true;
+}
+
 /* Whether the request can be begun; *ret_model is then its model. */
 static bool admit(struct gateway *g, struct exchange *x, struct request *q, enum endpoint endpoint,
                   const struct upstream_model **ret_model, struct api_error *e)
@@ -530,7 +632,8 @@ static bool admit(struct gateway *g, struct exchange *x, struct request *q, enum
         error_set(e, PROBLEM_MEDIA_TYPE, NULL, "Send the header 'content-type: application/json'.");
         return false;
     }
-    if (!request_parse(q, endpoint, exchange_body(x), g->options->max_body, e))
+    if (!request_parse(q, endpoint, exchange_body(x), g->options->max_body, e) ||
+        !settle_resume(g, x, q, e))
         return false;
     const char *why_not = upstream_why_not(g->upstream, true);
     if (why_not != NULL) {

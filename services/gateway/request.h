@@ -46,6 +46,7 @@ struct request {
     struct str id; /* request_id, or empty */
     uint64_t tenant;
     uint32_t lane;
+    uint32_t keep_s; /* how long a stream waits for a client that left; 0: it is cancelled */
     uint32_t n;
     uint32_t best_of; /* at least n */
     uint32_t max_tokens; /* 0: not given */

@@ -6,8 +6,9 @@
 #include "common/check.h"
 #include "services/gateway/pages.h"
 #include "services/gateway/reply.h"
+#include "services/gateway/resume.h"
 
-enum match { EXACT, LANE, LANE_PREFIX };
+enum match { EXACT, LANE, LANE_PREFIX, LANE_OWNED };
 
 /* A request on its way to a handler. */
 struct visit {
@@ -45,6 +46,16 @@ static void on_models(struct gateway *g, struct exchange *take_x, const struct v
 static void on_model(struct gateway *g, struct exchange *take_x, const struct visit *v)
 {
     pages_model(g, take_x, v->rest);
+}
+
+static void on_stream(struct gateway *g, struct exchange *take_x, const struct visit *v)
+{
+    resume_get(g, take_x, v->rest, v->key);
+}
+
+static void on_stream_delete(struct gateway *g, struct exchange *take_x, const struct visit *v)
+{
+    resume_delete(g, take_x, v->rest, v->key);
 }
 
 static void on_healthz(struct gateway *g, struct exchange *take_x, const struct visit *v)
@@ -106,26 +117,27 @@ static bool is_method(const struct route *route, struct str method)
 /* A browser asks before it lets a page of another origin call; the headers come with every answer. */
 static void answer_preflight(struct exchange *x)
 {
-    exchange_add_header(x, "access-control-allow-methods", STR_LIT("GET, POST"));
+    exchange_add_header(x, "access-control-allow-methods", STR_LIT("GET, POST, DELETE"));
     exchange_add_header(x, "access-control-allow-headers",
                         exchange_header(x, "access-control-request-headers"));
     exchange_add_header(x, "access-control-max-age", STR_LIT("600"));
     exchange_answer(x, 200, "text/plain", STR_LIT(""));
 }
 
-static void refuse(struct exchange *x, const char *wanted_method)
+/* `wanted` are the methods that the path takes; "" if there is no such path. */
+static void refuse(struct exchange *x, const char *wanted)
 {
     struct api_error e;
     struct str path = exchange_path(x);
     struct str method = exchange_method(x);
     int n = (int)(path.len < 200 ? path.len : 200);
     int m = (int)(method.len < 20 ? method.len : 20);
-    if (wanted_method == NULL) {
+    if (wanted[0] == '\0') {
         error_set(&e, PROBLEM_PATH_UNKNOWN, NULL, "There is nothing at %.*s.", n, path.ptr);
     } else {
-        error_set(&e, PROBLEM_METHOD, NULL, "%.*s takes %s, not %.*s.", n, path.ptr, wanted_method,
-                  m, method.ptr);
-        exchange_add_header(x, "allow", str_from(wanted_method));
+        error_set(&e, PROBLEM_METHOD, NULL, "%.*s takes %s, not %.*s.", n, path.ptr, wanted, m,
+                  method.ptr);
+        exchange_add_header(x, "allow", str_from(wanted));
     }
     exchange_refuse(x, &e);
 }
@@ -137,7 +149,7 @@ static void visit(struct gateway *g, struct exchange *take_x, const struct route
     struct api_error e;
     if (g->keys != NULL && route->match != EXACT) {
         v->key = keys_identify(g->keys, take_x, &e);
-        if (v->key == NULL) {
+        if (v->key == NULL && route->match != LANE_OWNED) {
             exchange_add_header(take_x, "www-authenticate", STR_LIT("Bearer"));
             exchange_refuse(take_x, &e);
             return;
@@ -150,20 +162,21 @@ void routes_dispatch(struct gateway *g, struct exchange *take_x)
 {
     struct str path = exchange_path(take_x);
     struct str method = exchange_method(take_x);
-    const char *wanted_method = NULL;
+    char wanted[32] = "";
     struct visit v;
     for (size_t i = 0; i < ARRAY_LEN(ROUTES); i++) {
         if (!is_match(&ROUTES[i], path, &v))
             continue;
-        wanted_method = ROUTES[i].method;
+        size_t n = strlen(wanted);
+        (void)snprintf(wanted + n, sizeof wanted - n, "%s%s", n > 0 ? ", " : "", ROUTES[i].method);
         if (is_method(&ROUTES[i], method)) {
             exchange_set_route(take_x, ROUTES[i].path);
             visit(g, take_x, &ROUTES[i], &v);
             return;
         }
     }
-    if (wanted_method != NULL && g->options->cors_origin != NULL && str_is(method, "OPTIONS"))
+    if (wanted[0] != '\0' && g->options->cors_origin != NULL && str_is(method, "OPTIONS"))
         answer_preflight(take_x);
     else
-        refuse(take_x, wanted_method);
+        refuse(take_x, wanted);
 }

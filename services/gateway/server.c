@@ -28,6 +28,7 @@ struct server {
     h2o_socket_t *nested;
     h2o_socket_t *listeners[LISTEN_MAX];
     size_t n_listeners;
+    h2o_socket_t *private_listener; /* NULL: none */
     size_t n_connections;
     size_t max_connections;
     uint64_t full_said_ms;
@@ -64,6 +65,8 @@ static void listen_again(struct server *s)
     s->is_full = false;
     for (size_t i = 0; i < s->n_listeners; i++)
         h2o_socket_read_start(s->listeners[i], on_accept);
+    if (s->private_listener != NULL)
+        h2o_socket_read_start(s->private_listener, on_accept);
 }
 
 /* Without descriptors accept fails at once, again and again: wait in the kernel's queue instead. */
@@ -77,6 +80,8 @@ static void listen_later(struct server *s)
     }
     for (size_t i = 0; i < s->n_listeners; i++)
         h2o_socket_read_stop(s->listeners[i]);
+    if (s->private_listener != NULL)
+        h2o_socket_read_stop(s->private_listener);
 }
 
 static void on_connection_closed(void *data)
@@ -175,6 +180,13 @@ struct server *server_new(struct loop *loop, const struct options *o,
     return s;
 }
 
+void server_listen_privately(struct server *s, int take_fd)
+{
+    s->private_listener = h2o_evloop_socket_create(s->evloop, take_fd, H2O_SOCKET_FLAG_DONT_READ);
+    s->private_listener->data = s;
+    h2o_socket_read_start(s->private_listener, on_accept);
+}
+
 void server_run(struct server *s)
 {
     /* -1 is an interrupted wait. */
@@ -226,5 +238,7 @@ void server_close(struct server *s)
     if (s == NULL)
         return;
     close_listeners(s);
+    if (s->private_listener != NULL)
+        h2o_socket_close(s->private_listener);
     h2o_socket_close(s->nested);
 }

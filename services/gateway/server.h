@@ -29,6 +29,9 @@ struct server *server_new(struct loop *loop, const struct options *o,
  * of h2o cannot close from outside; they and h2o's memory go with the process. NULL is allowed. */
 void server_close(struct server *s);
 
+/* Accepts on one more socket, to the end. */
+void server_listen_privately(struct server *s, int take_fd);
+
 /* Serves until server_stop. */
 void server_run(struct server *s);
 void server_stop(struct server *s);

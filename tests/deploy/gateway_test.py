@@ -208,6 +208,58 @@ def test_a_successor_takes_over_and_the_old_one_ends_its_replies():
     wait_for('its end', lambda: not os.path.exists(f'/proc/{new}/fd') or not os.listdir(f'/proc/{new}/fd'))
 
 
+def resumable(n_tokens, method='POST', path='/v1/chat/completions', events=None):
+    """The id of the stream and its first events, or all of them."""
+    with contextlib.closing(http.client.HTTPConnection(*STACK.tcp.getsockname(), timeout=PATIENCE)) as c:
+        body = json.dumps({**STORY, 'max_tokens': n_tokens}) if method == 'POST' else None
+        c.request(method, path, body, {'content-type': 'application/json', 'x-halo-resume': '60'})
+        r = c.getresponse()
+        assert r.status == 200, (r.status, r.read())
+        got = []
+        while (block := r.readline()) and len(got) != events:
+            if block.startswith(b'id: '):
+                got.append((int(block[4:]), r.readline()))
+        return r.getheader('x-halo-stream'), got
+
+
+def test_streams_that_were_left_go_on_after_the_hand_over():
+    old = STACK.start_gateway()
+    STACK.hear('^READY=1')
+    wait_for('an engine', lambda: STACK.ask('/readyz') == 200)
+    _, quiet = resumable(1500)
+    left, begun = resumable(1500, events=5)
+    ended, whole = resumable(20)
+    doomed, _ = resumable(1500, events=5)
+    old.send_signal(signal.SIGHUP)
+    new = int(STACK.hear('^MAINPID=([0-9]+)')[0].group(1))
+    for number, got in (5, begun), (9, None):
+        _, rest = resumable(0, 'GET', f'/v1/streams/{left}?from={number}')
+        told = [re.sub(rb'"(id|created)":("[^"]*"|[0-9]+)', b'', d) for _, d in (got or []) + rest]
+        wanted = [re.sub(rb'"(id|created)":("[^"]*"|[0-9]+)', b'', d) for _, d in quiet]
+        assert told == (wanted if got else wanted[9:]) and rest[-1][1] == b'data: [DONE]\n'
+    assert resumable(0, 'GET', f'/v1/streams/{ended}?from=3') == (ended, whole[3:])
+    assert STACK.ask(f'/v1/streams/{left}?from={len(quiet)}') == 204
+    assert STACK.ask(f'/v1/streams/{left}?from={len(quiet) + 1}') == 400
+    assert STACK.ask(f'/v1/streams/{left[:-1]}{"1" if left.endswith("0") else "0"}') == 404
+    with contextlib.closing(http.client.HTTPConnection(*STACK.tcp.getsockname(), timeout=PATIENCE)) as c:
+        for wanted in 200, 404:
+            c.request('DELETE', f'/v1/streams/{doomed}')
+            r = c.getresponse()
+            assert r.status == wanted, r.read()
+            r.read()
+    # A successor's successor finds them, too; and what the first one held goes with it.
+    os.kill(new, signal.SIGHUP)
+    newest = int(STACK.hear('^MAINPID=([0-9]+)')[0].group(1))
+    assert resumable(0, 'GET', f'/v1/streams/{ended}?from=3') == (ended, whole[3:])
+    old.kill()
+    assert old.wait(PATIENCE) == -signal.SIGKILL
+    assert STACK.ask(f'/v1/streams/{ended}?from=3') == 404
+    STACK.hush()
+    os.kill(newest, signal.SIGTERM)
+    assert STACK.hear('^STOPPING=1')[1] == newest
+    wait_for('no socket to be left', lambda: not [f for f in os.listdir(STACK.run) if re.match('gateway-.*http', f)])
+
+
 def test_a_successor_that_cannot_start_changes_nothing():
     p = STACK.start_gateway()
     STACK.hear('^READY=1')
