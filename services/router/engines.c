@@ -184,6 +184,19 @@ bool engines_have_room(const struct engines *s)
     return false;
 }
 
+bool engines_group_is_full(const struct engines *s, uint32_t group)
+{
+    bool is_full = false;
+    for (const struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
+        if (!e->is_ready || e->is_out || e->group != group)
+            continue;
+        if (has_room(e))
+            return false;
+        is_full = true;
+    }
+    return is_full;
+}
+
 /* ---- requests in flight ------------------------------------------------------------------------ */
 
 void engine_attach(struct engine *e, struct request *q)

@@ -100,4 +100,7 @@ void engines_release(struct engines *s);
 /* Whether any engine can take any request. */
 bool engines_have_room(const struct engines *s);
 
+/* Whether a group has engines and none of them has room. */
+bool engines_group_is_full(const struct engines *s, uint32_t group);
+
 #endif

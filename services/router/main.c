@@ -18,6 +18,7 @@ struct options {
     const char *run;
     const char *log_level;
     uint32_t queue_limit;
+    uint32_t queue_wait_ms;
     uint32_t engine_wait_ms;
     uint32_t dead_ms;
     uint32_t stall_ms;
@@ -30,6 +31,10 @@ static const struct opt OPTS[] = {
     OPT_COMMON_ROWS(struct options),
     OPT_U32_ROW(struct options, queue_limit, "queue-limit", "256", 1, 65536, "N",
                 "most new requests that wait for an engine; one more is refused (HTTP 429)"),
+    OPT_U32_ROW(
+        struct options, queue_wait_ms, "queue-wait-ms", "600000", 1000, 604800000, "MS",
+        "a request that would wait longer, at the rate at which the queue was seen to drain, "
+        "is refused (HTTP 429) and told when to come again; SDKs give up after ten minutes"),
     OPT_U32_ROW(struct options, engine_wait_ms, "engine-wait-ms", "60000", 0, 3600000, "MS",
                 "how long a request waits while no engine serves its model; long enough for an "
                 "engine to be restarted and load its model"),
@@ -69,6 +74,7 @@ static bool start(struct loop *loop, const struct options *o, struct router **re
         .loop = loop,
         .run = o->run,
         .queue_limit = o->queue_limit,
+        .queue_wait_ms = o->queue_wait_ms,
         .engine_wait_ms = o->engine_wait_ms,
         .dead_ms = o->dead_ms,
         .stall_ms = o->stall_ms,

@@ -11,6 +11,12 @@ void queue_init(struct queue *s, uint32_t limit)
     *s = (struct queue){.limit = limit};
     TAILQ_INIT(&s->tokenizers);
     TAILQ_INIT(&s->replays);
+    TAILQ_INIT(&s->waiting);
+}
+
+void queue_fini(struct queue *s)
+{
+    map_fini(&s->shares);
 }
 
 /* ---- tokenizers -------------------------------------------------------------------------------- */
@@ -21,7 +27,6 @@ struct tokenizer *queue_add_tokenizer(struct queue *s, struct link *l)
     t->peer.kind = PEER_TOKENIZER;
     t->peer.link = l;
     TAILQ_INIT(&t->owned);
-    TAILQ_INIT(&t->waiting);
     TAILQ_INSERT_TAIL(&s->tokenizers, t, entry);
     return t;
 }
@@ -29,7 +34,7 @@ struct tokenizer *queue_add_tokenizer(struct queue *s, struct link *l)
 void queue_remove_tokenizer(struct queue *s, struct tokenizer *take_tokenizer)
 {
     struct tokenizer *t = take_tokenizer;
-    ASSERT(TAILQ_EMPTY(&t->owned) && TAILQ_EMPTY(&t->waiting));
+    ASSERT(TAILQ_EMPTY(&t->owned));
     TAILQ_REMOVE(&s->tokenizers, t, entry);
     map_fini(&t->by_req);
     free(t->events);
@@ -59,11 +64,91 @@ void tokenizer_add_event(struct tokenizer *t, const struct rec_token *event)
     t->events[t->n_events++] = *event;
 }
 
+/* ---- shares ------------------------------------------------------------------------------------ */
+
+enum { PROMPT_TOKENS = 8 }; /* as dear as one of the reply: prefill is a batch */
+
+static struct share *share_of(struct queue *s, const struct request *q)
+{
+    uint64_t id = q->submit.share;
+    if (id == 0)
+        return &q->owner->share;
+    struct share *h = map_get(&s->shares, id);
+    if (h != NULL)
+        return h;
+    h = mem_zalloc(1, sizeof *h);
+    h->id = id;
+    map_put(&s->shares, id, h);
+    return h;
+}
+
+static uint64_t cost_of(const struct request *q, uint64_t reply_tokens)
+{
+    return (reply_tokens + 1) * QUEUE_COST_TOKEN +
+           q->submit.n_prompt * (QUEUE_COST_TOKEN / PROMPT_TOKENS);
+}
+
+void queue_join(struct queue *s, struct request *q, uint32_t reply_tokens)
+{
+    struct share *h = share_of(s, q);
+    q->share = h;
+    q->cost = cost_of(q, reply_tokens);
+    q->rank = h->n_requests++;
+    q->tag = h->finish > s->virtual_time ? h->finish : s->virtual_time;
+    if (h->n_waiting > 0 && q->tag < h->last_tag)
+        q->tag = h->last_tag; /* in the order in which they came */
+    h->finish = q->tag + q->cost;
+}
+
+/* Takes `from` and puts `to` on the share's account. */
+static void settle(struct share *h, uint64_t from, uint64_t to)
+{
+    h->finish += to;
+    h->finish = h->finish > from ? h->finish - from : 0;
+}
+
+void queue_quit(struct queue *s, struct request *q)
+{
+    struct share *h = q->share;
+    q->share = NULL;
+    settle(h, q->cost, q->placed_ns > 0 ? cost_of(q, q->n_ids) : 0);
+    if (--h->n_requests > 0)
+        return;
+    h->finish = 0;
+    if (h->id == 0)
+        return;
+    ASSERT(map_remove(&s->shares, h->id) == h);
+    free(h);
+}
+
+bool queue_has_room(const struct queue *s, const struct request *q)
+{
+    if (s->n_waiting >= s->limit)
+        return false;
+    if (q->submit.share == 0 || s->n_waiting < s->limit - s->limit / 4)
+        return true;
+    uint32_t n_shares = s->n_shares_waiting + (q->share->n_waiting == 0);
+    return q->share->n_waiting < s->limit / (n_shares + 1);
+}
+
 /* ---- waiting requests -------------------------------------------------------------------------- */
+
+bool queue_is_before(const struct request *a, const struct request *b)
+{
+    return a->tag != b->tag ? a->tag < b->tag : a->rank < b->rank;
+}
 
 void queue_add(struct queue *s, struct request *q)
 {
-    TAILQ_INSERT_TAIL(&q->owner->waiting, q, place);
+    struct request *at = TAILQ_LAST(&s->waiting, request_list);
+    while (at != NULL && queue_is_before(q, at))
+        at = TAILQ_PREV(at, request_list, place);
+    if (at != NULL)
+        TAILQ_INSERT_AFTER(&s->waiting, at, q, place);
+    else
+        TAILQ_INSERT_HEAD(&s->waiting, q, place);
+    q->share->last_tag = q->tag;
+    s->n_shares_waiting += q->share->n_waiting++ == 0;
     s->n_waiting++;
 }
 
@@ -83,9 +168,19 @@ void queue_remove(struct queue *s, struct request *q)
         s->n_replays--;
         q->is_replay = false;
     } else {
-        TAILQ_REMOVE(&q->owner->waiting, q, place);
+        TAILQ_REMOVE(&s->waiting, q, place);
         s->n_waiting--;
+        s->n_shares_waiting -= --q->share->n_waiting == 0;
     }
+}
+
+void queue_take(struct queue *s, struct request *q)
+{
+    if (!q->is_replay) {
+        s->virtual_time += q->cost / s->n_shares_waiting;
+        s->virtual_time = s->virtual_time > q->tag ? s->virtual_time : q->tag;
+    }
+    queue_remove(s, q);
 }
 
 void queue_each(struct queue *s, void (*f)(void *ctx, struct request *q), void *ctx)
@@ -95,11 +190,9 @@ void queue_each(struct queue *s, void (*f)(void *ctx, struct request *q), void *
         next = TAILQ_NEXT(q, place);
         f(ctx, q);
     }
-    for (struct tokenizer *t = TAILQ_FIRST(&s->tokenizers); t != NULL; t = TAILQ_NEXT(t, entry)) {
-        for (struct request *q = TAILQ_FIRST(&t->waiting); q != NULL; q = next) {
-            next = TAILQ_NEXT(q, place);
-            f(ctx, q);
-        }
+    for (struct request *q = TAILQ_FIRST(&s->waiting); q != NULL; q = next) {
+        next = TAILQ_NEXT(q, place);
+        f(ctx, q);
     }
 }
 
@@ -114,16 +207,11 @@ void queue_offer_replays(struct queue *s, queue_place_fn *place, void *ctx)
 
 bool queue_offer_next(struct queue *s, queue_place_fn *place, void *ctx)
 {
-    for (struct tokenizer *t = TAILQ_FIRST(&s->tokenizers); t != NULL; t = TAILQ_NEXT(t, entry)) {
-        struct request *next;
-        for (struct request *q = TAILQ_FIRST(&t->waiting); q != NULL; q = next) {
-            next = TAILQ_NEXT(q, place);
-            if (!place(ctx, q))
-                continue;
-            TAILQ_REMOVE(&s->tokenizers, t, entry);
-            TAILQ_INSERT_TAIL(&s->tokenizers, t, entry);
+    struct request *next;
+    for (struct request *q = TAILQ_FIRST(&s->waiting); q != NULL; q = next) {
+        next = TAILQ_NEXT(q, place);
+        if (place(ctx, q))
             return true;
-        }
     }
     return false;
 }

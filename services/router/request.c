@@ -105,6 +105,8 @@ struct frame_submit request_to_submit(const struct request *q)
     f.req = q->id;
     f.resume = q->ids;
     f.n_resume = q->n_ids;
+    f.share = 0;
+    f.again = false;
     f.deadline_ms = 0;
     if (q->deadline_ns > 0) {
         uint64_t now = clock_now_ns();

@@ -17,6 +17,7 @@
 #include "proto/frames.h"
 
 struct engine;
+struct share;
 struct tokenizer;
 struct router;
 
@@ -40,6 +41,12 @@ struct request {
     struct pair *pair; /* that it is a part of, as what: pair_lane; else NULL */
     uint32_t pair_lane;
     bool is_probe;
+    struct share *share; /* see queue.h; NULL before it joined the queue */
+    uint64_t tag; /* its claim: the least one is next */
+    uint64_t cost; /* what it was taken for when it joined, see queue.h */
+    uint32_t rank; /* requests of its share that were there before it */
+    uint32_t told_position; /* as its tokenizer knows it; 0 is not told */
+    uint64_t placed_ns; /* when it was first given to an engine */
     uint64_t req; /* the tokenizer's id */
     uint64_t id; /* ours, a new one for each placement: what an engine says of an old one is void */
     struct frame_submit submit; /* what was asked; its pointers lead into the arena */
@@ -54,6 +61,7 @@ struct request {
     bool is_replay; /* waits among the replays */
     bool was_placed; /* its model and max_tokens are fixed since */
     bool has_progress; /* it brought a token since it was placed */
+    bool is_whole; /* it has all its tokens */
     bool was_reported; /* the tokenizer has had a token of it from us */
 };
 

@@ -13,10 +13,12 @@
 #include "common/notify.h"
 #include "proto/link.h"
 #include "services/router/control.h"
+#include "services/router/places.h"
 #include "services/router/router_internal.h"
 
 enum {
     STATUS_MS = 500, /* least time between two reports of load */
+    PLACES_MS = 1000, /* between two reports of places in the queue */
     LEAVE_MS = 700,
     DETAIL_CAP = 200,
 };
@@ -89,6 +91,7 @@ static void drop(struct router *r, struct request *q)
     if (q->pair != NULL)
         leave_pair(r, q);
     if (q->engine != NULL) {
+        admission_note_end(&r->admission, q, clock_now_ns());
         engine_detach(q->engine, q);
         (void)map_remove(&r->by_id, q->id);
         drain_touch(r);
@@ -98,6 +101,7 @@ static void drop(struct router *r, struct request *q)
     loop_timer_cancel(r->config.loop, &q->deadline);
     loop_timer_cancel(r->config.loop, &q->engine_wait);
     if (q->owner != NULL) {
+        queue_quit(&r->queue, q);
         tokenizer_disown(q);
         r->n_ended++;
     }
@@ -105,10 +109,16 @@ static void drop(struct router *r, struct request *q)
     router_touch_status(r);
 }
 
-static void send_error(struct tokenizer *t, uint64_t req, enum err code, const char *detail)
+static void send_error(struct tokenizer *t, uint64_t req, enum err code, uint32_t retry_ms,
+                       const char *detail)
 {
     struct rec_token item = {
-        .req = req, .finish = FINISH_ERROR, .code = (uint32_t)code, .detail = str_from(detail)};
+        .req = req,
+        .finish = FINISH_ERROR,
+        .code = (uint32_t)code,
+        .detail = str_from(detail),
+        .retry_ms = retry_ms,
+    };
     struct frame_tokens f = {.items = &item, .n_items = 1};
     enum err e = link_send(t->peer.link, FRAME_tokens, &f);
     if (e != ERR_OK) /* its link is going down, and all its requests with it */
@@ -121,7 +131,7 @@ static void end_with_error(struct router *r, struct request *q, enum err code, c
 {
     cancel_at_engine(r, q);
     if (q->owner != NULL)
-        send_error(q->owner, q->req, code, detail);
+        send_error(q->owner, q->req, code, 0, detail);
     end_side(r, q, FINISH_ERROR, (uint32_t)code);
     drop(r, q);
 }
@@ -157,9 +167,11 @@ static bool place(void *ctx, struct request *q)
             engines_reserve(&r->engines, q);
         return false;
     }
-    queue_remove(&r->queue, q);
+    queue_take(&r->queue, q);
     loop_timer_cancel(r->config.loop, &q->engine_wait);
     bool is_new = !q->was_placed && q->n_ids == 0;
+    if (q->placed_ns == 0)
+        q->placed_ns = clock_now_ns();
     request_fix(q, e->model_hash, engines_least_context(&r->engines, q));
     enum err err = send_to(r, q, e);
     if (err != ERR_OK)
@@ -169,7 +181,14 @@ static bool place(void *ctx, struct request *q)
     return true;
 }
 
-void router_dispatch(struct router *r)
+static void note_full(struct router *r)
+{
+    uint64_t now = clock_now_ns();
+    for (uint32_t group = 0; group < LANES; group++)
+        admission_note_full(&r->admission, group, engines_group_is_full(&r->engines, group), now);
+}
+
+static void offer(struct router *r)
 {
     if (r->is_leaving || queue_is_empty(&r->queue) || !engines_have_room(&r->engines))
         return;
@@ -180,6 +199,24 @@ void router_dispatch(struct router *r)
     if (r->queue.n_waiting < r->queue.limit / 2)
         r->is_full_logged = false;
     router_touch_status(r);
+}
+
+/* Gives engines what waits and has room there. Afterwards who still waits gets to know where. */
+void router_dispatch(struct router *r)
+{
+    offer(r);
+    note_full(r);
+    if (r->queue.n_waiting > 0 && r->places_timer.slot == 0)
+        loop_timer_set(r->config.loop, &r->places_timer, PLACES_MS);
+}
+
+static void on_places_timer(struct loop_timer *timer)
+{
+    struct router *r =
+        (struct router *)(void *)((char *)timer - offsetof(struct router, places_timer));
+    places_tell(&r->queue, &r->admission, clock_now_ns());
+    if (r->queue.n_waiting > 0)
+        loop_timer_set(r->config.loop, timer, PLACES_MS);
 }
 
 /* Looks whether a waiting request has an engine to wait for: if none, only for so long. */
@@ -337,20 +374,56 @@ static bool is_sound(struct tokenizer *t, const struct frame_submit *f)
     else if (f->lane >= LANES)
         detail = "no such lane; 0 is stable, 1 is the candidate";
     if (detail != NULL)
-        send_error(t, f->req, ERR_INVALID, detail);
+        send_error(t, f->req, ERR_INVALID, 0, detail);
     return detail == NULL;
 }
 
-static void refuse_full(struct router *r, struct tokenizer *t, const struct frame_submit *f)
+static void say_why(const struct router *r, const struct request *q, const struct answer *a,
+                    char *detail)
+{
+    double wait_s = (double)a->wait_ns / 1e9;
+    switch (a->admit) {
+    case ADMIT_FULL:
+        if (r->queue.n_waiting >= r->queue.limit)
+            (void)snprintf(detail, DETAIL_CAP, "%u requests wait already (--queue-limit %u)",
+                           r->queue.n_waiting, r->queue.limit);
+        else
+            (void)snprintf(detail, DETAIL_CAP,
+                           "%u requests of this key wait already; the rest of the queue is for "
+                           "others",
+                           q->share->n_waiting);
+        break;
+    case ADMIT_TOO_SLOW:
+        (void)snprintf(detail, DETAIL_CAP, "it would wait about %.0f s (--queue-wait-ms %u)",
+                       wait_s, r->config.queue_wait_ms);
+        break;
+    case ADMIT_TOO_LATE:
+        (void)snprintf(detail, DETAIL_CAP,
+                       "it would wait about %.1f s and not be finished before its deadline",
+                       wait_s);
+        break;
+    case ADMIT_OTHERS_LATE:
+        (void)snprintf(detail, DETAIL_CAP, "others that wait would miss their deadlines for it");
+        break;
+    case ADMIT_YES:
+        ASSERT(false);
+    }
+}
+
+/* Refuses a request that has joined and may not wait. */
+static void refuse(struct router *r, struct request *q, const struct answer *a)
 {
     char detail[DETAIL_CAP];
-    (void)snprintf(detail, sizeof detail, "%u requests wait already (--queue-limit %u)",
-                   r->queue.n_waiting, r->queue.limit);
+    say_why(r, q, a, detail);
     if (!r->is_full_logged)
-        log_warn("queue-full", U("limit", r->queue.limit), U("refused", r->n_refused + 1));
+        log_warn("queue-full", U("waiting", r->queue.n_waiting), U("limit", r->queue.limit),
+                 U("retry_ms", a->retry_ms), U("refused", r->n_refused + 1), S("why", detail));
     r->is_full_logged = true;
     r->n_refused++;
-    send_error(t, f->req, ERR_FULL, detail);
+    send_error(q->owner, q->req, ERR_FULL, a->retry_ms, detail);
+    queue_quit(&r->queue, q);
+    tokenizer_disown(q);
+    request_free(q);
 }
 
 static enum err on_submit(struct router *r, struct tokenizer *t, const struct frame_submit *f)
@@ -361,20 +434,23 @@ static enum err on_submit(struct router *r, struct tokenizer *t, const struct fr
     if (!is_sound(t, f))
         return ERR_OK;
     if (request_new(f, &q) != ERR_OK) {
-        send_error(t, f->req, ERR_NOMEM, "the router is out of memory");
-        return ERR_OK;
-    }
-    q->group = r->lanes.group_of[f->lane];
-    /* What can be placed at once does not wait, so no limit applies. */
-    if (r->queue.n_waiting >= r->queue.limit && engines_pick(&r->engines, q) == NULL) {
-        request_free(q);
-        refuse_full(r, t, f);
+        send_error(t, f->req, ERR_NOMEM, 0, "the router is out of memory");
         return ERR_OK;
     }
     q->router = r;
+    q->group = r->lanes.group_of[f->lane];
     q->deadline.fire = on_deadline;
     q->engine_wait.fire = on_engine_wait;
     tokenizer_own(t, q);
+    queue_join(&r->queue, q, admission_guess_tokens(&r->admission, q));
+    /* What can be placed at once does not wait, so no limit applies. */
+    if (!f->again && engines_pick(&r->engines, q) == NULL) {
+        struct answer a = admission_ask(&r->admission, &r->queue, q, clock_now_ns());
+        if (a.admit != ADMIT_YES) {
+            refuse(r, q, &a);
+            return ERR_OK;
+        }
+    }
     queue_add(&r->queue, q);
     router_touch_status(r);
     if (f->deadline_ms > 0)
@@ -443,6 +519,7 @@ static enum err apply(struct router *r, struct request *q, const struct rec_toke
     tokenizer_add_event(t, &event);
     if (item->finish == FINISH_NONE)
         return ERR_OK;
+    q->is_whole = item->finish == FINISH_STOP || item->finish == FINISH_LENGTH;
     end_side(r, q, item->finish, item->code);
     drop(r, q);
     return ERR_OK;
@@ -669,6 +746,8 @@ enum err router_new(const struct router_config *config, char *why, size_t cap_wh
     engines_init(&r->engines);
     queue_init(&r->queue, config->queue_limit);
     drain_init(r);
+    admission_init(&r->admission, config->queue_wait_ms);
+    r->places_timer.fire = on_places_timer;
     TAILQ_INIT(&r->peers);
     SLIST_INIT(&r->to_flush);
     /* Not from 1: an engine that outlives us must not take our ids for our predecessor's. */
@@ -735,7 +814,9 @@ void router_free(struct router *r)
     r->is_leaving = true;
     link_server_close(r->server);
     drain_fini(r);
+    queue_fini(&r->queue);
     loop_timer_cancel(r->config.loop, &r->status_timer);
+    loop_timer_cancel(r->config.loop, &r->places_timer);
     loop_timer_cancel(r->config.loop, &r->leave_timer);
     map_fini(&r->by_id);
     lanes_fini(&r->lanes);

@@ -24,6 +24,7 @@ struct router_config {
     struct loop *loop;
     const char *run; /* run directory; borrowed */
     uint32_t queue_limit; /* most new requests that wait */
+    uint32_t queue_wait_ms; /* and for how long, as far as can be seen when they come */
     uint32_t engine_wait_ms; /* how long a request waits while no engine serves it */
     uint32_t dead_ms; /* a peer that is silent this long is dropped */
     uint32_t stall_ms; /* an engine that is busy without progress this long is dropped */

@@ -12,6 +12,7 @@
 #include "common/loop.h"
 #include "common/map.h"
 #include "proto/link.h"
+#include "services/router/admission.h"
 #include "services/router/burnin.h"
 #include "services/router/drain.h"
 #include "services/router/engines.h"
@@ -25,6 +26,8 @@ struct router {
     struct link_server *server;
     struct engines engines;
     struct queue queue;
+    struct admission admission;
+    struct loop_timer places_timer;
     struct lanes lanes;
     struct burnin burnin;
     struct map by_id; /* requests in flight */
@@ -41,7 +44,7 @@ struct router {
 
     uint64_t n_ended;
     uint64_t n_stale; /* events of requests that were not in flight there */
-    uint64_t n_refused; /* for want of room in the queue */
+    uint64_t n_refused; /* instead of waiting */
     bool is_full_logged;
     bool is_leaving;
     struct loop_timer leave_timer;

@@ -452,6 +452,7 @@ static void on_token(struct fake_tokenizer *t, const struct rec_token *item)
     if (item->finish == FINISH_NONE)
         return;
     r->finish = item->finish;
+    r->retry_ms = item->retry_ms;
     r->code = item->code;
     assert_true(item->detail.len < sizeof r->detail);
     if (item->detail.len > 0)
@@ -474,12 +475,27 @@ static void on_status(struct fake_tokenizer *t, const struct frame_status *f)
     t->model_context = m->context;
 }
 
+static void on_queued(struct fake_tokenizer *t, const struct frame_queued *f)
+{
+    assert_true(f->n_items > 0);
+    t->n_queued++;
+    for (size_t i = 0; i < f->n_items; i++) {
+        struct fake_reply *r = reply(t, f->items[i].req);
+        assert_int_not_equal(r->position, f->items[i].position); /* only news */
+        r->position = f->items[i].position;
+    }
+}
+
 static void tokenizer_frame(void *ctx, struct link *l, const struct frame *f)
 {
     struct fake_tokenizer *t = ctx;
     (void)l;
     if (f->type == FRAME_status) {
         on_status(t, f->body);
+        return;
+    }
+    if (f->type == FRAME_queued) {
+        on_queued(t, f->body);
         return;
     }
     assert_int_equal(f->type, FRAME_tokens);

@@ -131,6 +131,8 @@ struct fake_reply {
     uint32_t finish;
     uint32_t code;
     uint32_t cached_tokens;
+    uint32_t retry_ms;
+    uint32_t position; /* in the queue, as last told */
     char detail[256];
 };
 
@@ -144,6 +146,7 @@ struct fake_tokenizer {
     size_t n_ended;
     size_t n_ok; /* of them without an error */
     size_t n_frames; /* of tokens */
+    size_t n_queued; /* frames of places */
     size_t n_downs;
     enum err why;
     size_t n_status;

@@ -182,6 +182,75 @@ static void one_tokenizers_requests_keep_their_order(void **state)
     world_free(w);
 }
 
+/* A request of one share for a reply of a token. */
+static void ask_for(struct fake_tokenizer *t, uint64_t req, uint64_t share, bool again)
+{
+    uint32_t prompt[] = {(uint32_t)share, 1};
+    struct frame_submit f = {.req = req,
+                             .prompt = prompt,
+                             .n_prompt = 2,
+                             .sampling = {.max_tokens = 1, .seed = req},
+                             .share = share,
+                             .again = again};
+    ask_as(t, &f);
+}
+
+static void a_share_with_one_request_is_next_whichever_tokenizer_brings_it(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_tokenizer *a = tokenizer_new(w, "a");
+    struct fake_tokenizer *b = tokenizer_new(w, "b");
+    for (uint64_t req = 1; req <= 20; req++)
+        ask_for(req % 2 ? a : b, req, 100, false); /* one flood by way of both */
+    UNTIL(w, a->load.waiting == 20);
+    struct fake_engine *e = engine_new(w, "1", 1);
+    UNTIL(w, e->n_seqs == 2 && a->load.waiting == 18);
+    ask_for(b, 21, 200, false);
+    UNTIL(w, a->load.waiting == 19);
+    engine_step(e);
+    UNTIL(w, e->n_submits == 3);
+    assert_int_equal(e->seqs[e->n_seqs - 1].first, 200);
+    world_free(w);
+}
+
+static void what_was_accepted_before_is_not_refused(void **state)
+{
+    (void)state;
+    struct world *w = world_new((const char *const[]){"--queue-limit", "1", NULL});
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask_for(t, 1, 7, false);
+    ask_for(t, 2, 7, true);
+    ask_for(t, 3, 7, true);
+    ask_for(t, 4, 7, false);
+    UNTIL(w, t->n_ended == 1);
+    assert_failed(t, 4, ERR_FULL, "--queue-limit 1");
+    assert_true(reply(t, 4)->retry_ms > 0);
+    UNTIL(w, t->load.waiting == 3);
+    world_free(w);
+}
+
+static void who_waits_is_told_where_and_again_when_it_changes(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    for (uint64_t req = 1; req <= 5; req++)
+        ask_for(t, req, 100, false);
+    ask_for(t, 6, 200, false);
+    UNTIL(w, t->n_queued == 1);
+    /* The second share comes after the first one's first request. */
+    static const uint32_t PLACES[] = {1, 3, 4, 5, 6, 2};
+    for (uint64_t req = 1; req <= 6; req++)
+        assert_int_equal(reply(t, req)->position, PLACES[req - 1]);
+    struct fake_engine *e = engine_new(w, "1", 1);
+    UNTIL(w, e->n_seqs == 2);
+    UNTIL(w, t->n_queued == 2);
+    for (uint64_t req = 2; req <= 5; req++)
+        assert_int_equal(reply(t, req)->position, PLACES[req - 1] - 2);
+    world_free(w);
+}
+
 static void a_full_queue_refuses_in_words(void **state)
 {
     (void)state;
@@ -791,6 +860,9 @@ int main(void)
         cmocka_unit_test(an_engine_gets_little_more_than_it_can_run),
         cmocka_unit_test(tokenizers_take_turns),
         cmocka_unit_test(one_tokenizers_requests_keep_their_order),
+        cmocka_unit_test(a_share_with_one_request_is_next_whichever_tokenizer_brings_it),
+        cmocka_unit_test(what_was_accepted_before_is_not_refused),
+        cmocka_unit_test(who_waits_is_told_where_and_again_when_it_changes),
         cmocka_unit_test(a_full_queue_refuses_in_words),
         cmocka_unit_test(a_full_queue_does_not_stop_what_needs_no_waiting),
         cmocka_unit_test(a_cancelled_request_is_stopped_wherever_it_is),
