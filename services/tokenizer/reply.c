@@ -65,6 +65,8 @@ static enum err copy_request(struct reply *r, const struct frame_generate *f)
     r->gateway_req = f->req;
     r->deadline_ms = f->deadline_ms > 0 ? clock_now_ms() + f->deadline_ms : 0;
     r->tenant = f->tenant;
+    r->share = f->share;
+    r->was_sent = f->again;
     r->lane = f->lane;
     r->sampling = f->sampling;
     r->sampling.stop_ids =

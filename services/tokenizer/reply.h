@@ -31,7 +31,9 @@ struct reply {
     struct rec_sampling sampling; /* its lists are owned */
     uint64_t deadline_ms; /* on clock_now_ms; 0 is none */
     uint64_t tenant;
+    uint64_t share;
     uint32_t lane;
+    bool was_sent; /* a router has had it, perhaps another one than now */
     struct loop_timer timer; /* fires when the deadline has passed */
     struct reply_table *table;
     struct reply *next_of_gateway; /* in the same bucket */

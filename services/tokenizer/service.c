@@ -69,7 +69,7 @@ static void send_cancel(const struct service *s, const struct reply *r)
         send_frame(s->router, FRAME_cancel, &(struct frame_cancel){.req = r->id});
 }
 
-static void send_submit(const struct service *s, const struct reply *r)
+static void send_submit(const struct service *s, struct reply *r)
 {
     uint64_t now = clock_now_ms();
     struct frame_submit f = {
@@ -82,7 +82,10 @@ static void send_submit(const struct service *s, const struct reply *r)
         .tenant = r->tenant,
         .model_hash = str_from(h1b_hash(s->model->file)),
         .lane = r->lane,
+        .share = r->share,
+        .again = r->was_sent,
     };
+    r->was_sent = true;
     if (r->deadline_ms > 0)
         f.deadline_ms = r->deadline_ms > now ? (uint32_t)(r->deadline_ms - now) : 1;
     send_frame(s->router, FRAME_submit, &f);
@@ -354,6 +357,7 @@ static void on_token(struct service *s, const struct rec_token *t)
         .code = t->code,
         .detail = t->detail,
         .cached_tokens = t->cached_tokens,
+        .retry_ms = t->retry_ms,
     };
     if (e != ERR_OK) {
         p->finish = FINISH_ERROR;
@@ -404,6 +408,27 @@ static void on_tokens(struct service *s, const struct frame_tokens *f)
     }
 }
 
+/* Where replies wait, told to the gateways under their own numbers. */
+static void on_queued(struct service *s, const struct frame_queued *f)
+{
+    arena_reset(&s->arena);
+    struct rec_place *items = arena_zalloc(&s->arena, f->n_items, sizeof *items);
+    if (!items)
+        return; /* nobody fails for want of a position */
+    for (const struct peer *p = s->gateways; p; p = p->next) {
+        size_t n = 0;
+        for (size_t i = 0; i < f->n_items; i++) {
+            const struct reply *r = reply_find(s->replies, f->items[i].req);
+            if (!r || r->gateway != p)
+                continue;
+            items[n] = f->items[i];
+            items[n++].req = r->gateway_req;
+        }
+        if (n > 0)
+            send_frame(p->link, FRAME_queued, &(struct frame_queued){.items = items, .n_items = n});
+    }
+}
+
 /* ---- from the router: status, life -------------------------------------------------------------- */
 
 static void on_status(struct service *s, const struct frame_status *f)
@@ -429,7 +454,7 @@ static void on_router_up(void *ctx, struct link *l)
     size_t n = reply_table_count(s->replies);
     log_info("router-up", U("pid", link_peer_pid(l)), U("submitted_again", n));
     size_t at = 0;
-    for (const struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++) {
+    for (struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++) {
         if (!r->job)
             send_submit(s, r);
     }
@@ -442,6 +467,8 @@ static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
         on_tokens(s, f->body);
     } else if (f->type == FRAME_status) {
         on_status(s, f->body);
+    } else if (f->type == FRAME_queued) {
+        on_queued(s, f->body);
     } else {
         log_warn("unexpected-frame", S("frame", frame_name(f->type)));
         link_break(l, ERR_PROTOCOL);

@@ -159,11 +159,31 @@ static void errors_of_the_router_reach_the_gateway(void **state)
     const struct rec_token t = {.req = w->submits[0].req,
                                 .finish = FINISH_ERROR,
                                 .code = ERR_FULL,
-                                .detail = STR_LIT("full up")};
+                                .detail = STR_LIT("full up"),
+                                .retry_ms = 1234};
     world_send_tokens(w, &t, 1);
     UNTIL(w, g->seen[1].finish == FINISH_ERROR);
     assert_int_equal(g->seen[1].code, ERR_FULL);
     assert_string_equal(g->seen[1].detail, "full up");
+    assert_int_equal(g->seen[1].retry_ms, 1234);
+}
+
+static void a_place_in_the_queue_reaches_the_gateway_that_waits(void **state)
+{
+    struct world *w = *state;
+    world_dial(w, 1);
+    world_generate(w, 0, 1, "a", (struct frame_generate){.share = 77});
+    world_generate(w, 1, 1, "b", (struct frame_generate){.share = 78, .again = true});
+    UNTIL(w, w->n_submits == 2);
+    size_t a = w->submits[0].share == 77 ? 0 : 1;
+    assert_int_equal(w->submits[1 - a].share, 78);
+    assert_true(w->submits[1 - a].again && !w->submits[a].again);
+    const struct rec_place items[] = {{.req = w->submits[a].req, .position = 5},
+                                      {.req = 99999, .position = 6}, /* nobody's */
+                                      {.req = w->submits[1 - a].req, .position = 7}};
+    const struct frame_queued f = {.items = items, .n_items = 3};
+    assert_int_equal(link_send(w->tokenizer, FRAME_queued, &f), ERR_OK);
+    UNTIL(w, w->gateways[0].seen[1].position == 5 && w->gateways[1].seen[1].position == 7);
 }
 
 static void refused(struct world *w, uint64_t req, uint32_t code, const char *detail)
@@ -243,6 +263,7 @@ static void a_new_router_is_asked_again_with_the_tokens_so_far(void **state)
     UNTIL(w, g->seen[2].prompt_tokens > 0);
     world_start_router(w);
     UNTIL(w, w->n_submits == 3);
+    assert_true(!w->submits[0].again && w->submits[1].again != w->submits[2].again);
     const struct submit *again = w->submits[1].n_resume > 0 ? &w->submits[1] : &w->submits[2];
     assert_int_equal(again->n_resume, 2);
     assert_int_equal(again->resume[0], HELLO);
@@ -498,6 +519,7 @@ int main(void)
         CASE(what_a_stop_string_held_back_comes_with_the_end),
         CASE(log_probabilities_come_with_the_bytes_of_tokens),
         CASE(errors_of_the_router_reach_the_gateway),
+        CASE(a_place_in_the_queue_reaches_the_gateway_that_waits),
         CASE(what_cannot_be_served_is_refused_with_the_reason),
         CASE(a_cancelled_reply_is_cancelled_upstream),
         CASE(a_new_router_is_asked_again_with_the_tokens_so_far),

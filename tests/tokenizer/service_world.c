@@ -40,6 +40,7 @@ static void on_piece(struct gateway *g, const struct rec_piece *p)
         s->ids[s->n_ids++] = p->id;
     s->finish = p->finish;
     s->code = p->code;
+    s->retry_ms = p->retry_ms;
     copy_text(s->detail, sizeof s->detail, p->detail);
     copy_text(s->token_text, sizeof s->token_text, p->token_text);
     if (p->n_top > 0)
@@ -59,6 +60,10 @@ static void on_gateway_frame(void *ctx, struct link *l, const struct frame *f)
         g->n_frames++;
         for (size_t i = 0; i < p->n_items; i++)
             on_piece(g, &p->items[i]);
+    } else if (f->type == FRAME_queued) {
+        const struct frame_queued *q = f->body;
+        for (size_t i = 0; i < q->n_items; i++)
+            g->seen[q->items[i].req].position = q->items[i].position;
     } else {
         assert_int_equal(f->type, FRAME_status);
         const struct frame_status *s = f->body;
@@ -148,6 +153,8 @@ static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
     to->n_resume = copy_ids(to->resume, s->resume, s->n_resume);
     to->deadline_ms = s->deadline_ms;
     to->seed = s->sampling.seed;
+    to->share = s->share;
+    to->again = s->again;
     to->stop_id = s->sampling.n_stop_ids > 0 ? s->sampling.stop_ids[0] : 0;
     assert_int_equal(s->model_hash.len, 64);
 }

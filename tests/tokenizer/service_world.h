@@ -27,6 +27,8 @@ struct seen {
     size_t n_ids;
     uint32_t finish;
     uint32_t code;
+    uint32_t retry_ms;
+    uint32_t position; /* in the router's queue */
     char detail[200];
     char token_text[16];
     char top_text[16];
@@ -53,6 +55,8 @@ struct submit {
     uint32_t deadline_ms;
     uint64_t seed;
     uint32_t stop_id; /* the first */
+    uint64_t share;
+    bool again;
 };
 
 struct world {
