@@ -6,7 +6,7 @@
 
 #include "common/check.h"
 
-enum { RETRY_AFTER_S = 1 };
+enum { RETRY_MS = 1000 }; /* where nobody knows better */
 
 struct problem_row {
     int status;
@@ -26,7 +26,7 @@ void error_set(struct api_error *e, enum problem p, const char *param, const cha
     va_list ap;
     *e = (struct api_error){.status = row->status, .type = row->type};
     if (row->status == 429 || row->status == 503)
-        e->retry_after_s = RETRY_AFTER_S;
+        e->retry_ms = RETRY_MS;
     (void)snprintf(e->code, sizeof e->code, "%s", row->code);
     (void)snprintf(e->param, sizeof e->param, "%s", param != NULL ? param : "");
     va_start(ap, fmt);
@@ -62,7 +62,7 @@ void error_from_err(struct api_error *e, enum err code, struct str detail)
               : e->status == 429 ? "rate_limit_error"
                                  : "invalid_request_error";
     if (err_is_retryable(code) || e->status == 503)
-        e->retry_after_s = RETRY_AFTER_S;
+        e->retry_ms = RETRY_MS;
     name_code(e, code);
     (void)snprintf(e->message, sizeof e->message, "%s%s%.*s", err_text(code),
                    detail.len > 0 ? ": " : "", (int)(detail.len < 500 ? detail.len : 500),

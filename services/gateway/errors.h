@@ -18,7 +18,7 @@ enum problem {
 
 struct api_error {
     int status; /* 0: no error */
-    uint32_t retry_after_s; /* 0: no Retry-After header */
+    uint32_t retry_ms; /* for Retry-After and retry-after-ms; 0: neither */
     const char *type;
     char code[40];
     char param[120]; /* "" is null */

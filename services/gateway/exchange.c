@@ -362,7 +362,8 @@ static void add_cors(struct exchange *x)
     exchange_add_header(x, "access-control-allow-origin", str_from(allowed));
     exchange_add_header(x, "access-control-expose-headers",
                         STR_LIT("x-request-id, x-halo-seed, x-halo-stream, retry-after, "
-                                "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens"));
+                                "retry-after-ms, x-ratelimit-remaining-requests, "
+                                "x-ratelimit-remaining-tokens"));
     if (!is_any)
         exchange_add_header(x, "vary", STR_LIT("origin"));
 }
@@ -405,12 +406,14 @@ void exchange_answer(struct exchange *x, int status, const char *content_type, s
 void exchange_refuse(struct exchange *x, const struct api_error *e)
 {
     struct buf body = {0};
-    char seconds[16];
+    char text[16];
     error_write(e, &body);
     buf_add_char(&body, '\n');
-    if (e->retry_after_s > 0) {
-        (void)snprintf(seconds, sizeof seconds, "%u", e->retry_after_s);
-        exchange_add_header(x, "retry-after", str_from(seconds));
+    if (e->retry_ms > 0) {
+        (void)snprintf(text, sizeof text, "%u", (e->retry_ms - 1) / 1000 + 1);
+        exchange_add_header(x, "retry-after", str_from(text));
+        (void)snprintf(text, sizeof text, "%u", e->retry_ms);
+        exchange_add_header(x, "retry-after-ms", str_from(text));
     }
     exchange_answer(x, e->status, "application/json", buf_str(&body));
     buf_fini(&body);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "common/loop.h"
+#include "common/outflow.h"
 #include "services/gateway/handover.h"
 #include "services/gateway/keys.h"
 #include "services/gateway/listen.h"
@@ -30,6 +31,7 @@ struct gateway {
     struct keys *keys; /* NULL: none are needed */
     struct reply *replies; /* in flight */
     size_t n_replies;
+    struct outflow outflow; /* how fast replies end while there are max-streams */
     struct streams *streams; /* whose clients may come back */
     struct relay *relays;
     char *relay_path; /* our socket for a successor's; NULL: none yet */

@@ -235,11 +235,20 @@ static void fill(struct bucket *b)
     b->filled_ns = now;
 }
 
-/* Seconds until so much is left, at least 1. */
+/* Until so much is left, rounded up. */
+static uint32_t ms_until(const struct bucket *b, double wanted)
+{
+    double ms = (wanted - b->left) * MINUTE_S * 1000 / b->limit;
+    if (ms <= 0 || ms >= UINT32_MAX)
+        return ms <= 0 ? 0 : UINT32_MAX;
+    return (uint32_t)ms + ((double)(uint32_t)ms < ms);
+}
+
+/* At least 1. */
 static uint32_t seconds_until(const struct bucket *b, double wanted)
 {
-    double s = (wanted - b->left) * MINUTE_S / b->limit;
-    return s > 1 ? (uint32_t)s + ((double)(uint32_t)s < s) : 1;
+    uint32_t ms = ms_until(b, wanted);
+    return ms > 1000 ? (ms - 1) / 1000 + 1 : 1;
 }
 
 static bool refuse(struct api_error *e, const struct key *key, const struct bucket *b,
@@ -249,7 +258,7 @@ static bool refuse(struct api_error *e, const struct key *key, const struct buck
     error_set(e, PROBLEM_KEY_BUDGET, NULL,
               "The key '%s' may use %u %s a minute, and they are used up. Try again in %u s.",
               key->facts.name, b->limit, what, wait_s);
-    e->retry_after_s = wait_s;
+    e->retry_ms = ms_until(b, wanted);
     return false;
 }
 

@@ -41,7 +41,8 @@ void key_spend(struct key *key, uint64_t n_tokens);
 /* Adds x-ratelimit-* headers for the limits that the key has. */
 void key_add_headers(const struct key *key, struct exchange *x);
 
-/* Mixed into the tenant of cached prefixes: keys do not share them, so none can probe another's prompts. */
+/* Mixed into the tenant of cached prefixes: keys do not share them, so none can probe another's prompts.
+ * Also whose share of the engines a request counts towards. */
 uint64_t key_salt(const struct key *key);
 
 const char *key_name(const struct key *key);

@@ -12,7 +12,10 @@
 #include "services/gateway/shape.h"
 #include "services/gateway/stream.h"
 
-enum { DEADLINE_GRACE_MS = 1000 }; /* the processes behind us end a late reply themselves */
+enum {
+    DEADLINE_GRACE_MS = 1000, /* the processes behind us end a late reply themselves */
+    COMMENT_CAP = 64,
+};
 
 /* One candidate: a prompt continued with one seed. */
 struct choice {
@@ -26,6 +29,7 @@ struct choice {
     enum finish finish;
     double sum_logprob;
     uint64_t token_ns; /* when the last token came */
+    uint32_t position; /* in the router's queue, as last told; 0 is not known */
     struct buf text;
     struct logprobs logprobs;
 };
@@ -49,6 +53,7 @@ struct reply {
     uint64_t first_ns; /* of the first token; 0 before */
     struct loop_timer deadline;
     bool is_open; /* the stream has begun */
+    uint32_t position; /* as last told to the client */
     struct buf head; /* chunks up to the choice */
     struct buf out; /* scratch */
     struct choice *choices;
@@ -129,6 +134,8 @@ static void reply_free(struct reply *r)
     if (r->next != NULL)
         r->next->link = r->link;
     g->n_replies--;
+    outflow_count(&g->outflow, clock_now_ns());
+    outflow_set_full(&g->outflow, false, 0);
     free(r);
     gateway_reply_ended(g);
 }
@@ -170,16 +177,23 @@ static void fail_stream(struct reply *r, const struct api_error *e)
         exchange_reset(r->exchange);
 }
 
-static void fail(struct reply *r, enum err why, struct str detail)
+static void fail(struct reply *r, enum err why, struct str detail, uint32_t retry_ms)
 {
     struct api_error e;
     error_from_err(&e, why, detail);
+    if (e.retry_ms > 0 && retry_ms > 0)
+        e.retry_ms = retry_ms;
+    if (why == ERR_FULL)
+        metrics_count(r->gateway->metrics, COUNT_refused_queue);
     count_unfinished(r, MODEL_COUNT_success_error);
     note_end(r, err_name(why));
-    if (r->is_open)
+    if (r->is_open) {
         fail_stream(r, &e);
-    else
+    } else {
+        if (r->key != NULL)
+            key_add_headers(r->key, r->exchange);
         exchange_refuse(r->exchange, &e);
+    }
     reply_free(r);
 }
 
@@ -206,7 +220,7 @@ static void on_dropped(void *ctx, enum stream_drop why)
 
 static void on_deadline(struct loop_timer *t)
 {
-    fail(REPLY_OF(t), ERR_TIMEOUT, STR_LIT("see option --request-timeout-ms of halo-gateway"));
+    fail(REPLY_OF(t), ERR_TIMEOUT, STR_LIT("see option --request-timeout-ms of halo-gateway"), 0);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -312,16 +326,24 @@ static void open_stream(struct reply *r)
     }
 }
 
-static void on_ping(void *ctx)
+/* What no client takes for data. */
+static void comment(struct reply *r, const char *text)
 {
-    struct reply *r = ctx;
     buf_reset(&r->out);
     open_stream(r);
     if (r->stream == NULL)
-        buf_add_cstr(&r->out, ": ping\n\n");
+        buf_printf(&r->out, ": %s\n\n", text);
     emit(r);
-    if (r->stream != NULL)
-        stream_comment(r->stream, STR_LIT(": ping\n\n"));
+    if (r->stream == NULL)
+        return;
+    char line[COMMENT_CAP];
+    (void)snprintf(line, sizeof line, ": %s\n\n", text);
+    stream_comment(r->stream, str_from(line));
+}
+
+static void on_ping(void *ctx)
+{
+    comment(ctx, "ping");
 }
 
 static void end_stream(struct reply *r)
@@ -422,9 +444,29 @@ static void on_accepted(struct job *j, uint32_t n_prompt_tokens)
     CHOICE_OF(j)->n_prompt_tokens = n_prompt_tokens;
 }
 
-static void on_failed(struct job *j, enum err why, struct str detail)
+static void on_failed(struct job *j, enum err why, struct str detail, uint32_t retry_ms)
 {
-    fail(CHOICE_OF(j)->reply, why, detail);
+    fail(CHOICE_OF(j)->reply, why, detail, retry_ms);
+}
+
+/* The client hears of the choice that is nearest to its turn. The router bounds the pace. */
+static void on_queued(struct job *j, uint32_t position)
+{
+    struct reply *r = CHOICE_OF(j)->reply;
+    uint32_t least = UINT32_MAX;
+    char text[40];
+    CHOICE_OF(j)->position = position;
+    if (!r->request.stream || r->first_ns > 0)
+        return;
+    for (size_t i = 0; i < r->n_choices; i++) {
+        uint32_t other = r->choices[i].position;
+        least = other > 0 && other < least ? other : least;
+    }
+    if (least == r->position)
+        return;
+    r->position = least;
+    (void)snprintf(text, sizeof text, "queue position %u", least);
+    comment(r, text);
 }
 
 static void note_token(struct choice *c, const struct rec_piece *p)
@@ -488,7 +530,7 @@ static void on_piece(struct job *j, const struct rec_piece *p)
 
 /* ---- the beginning ------------------------------------------------------------------------------- */
 
-static const struct job_events JOB_EVENTS = {on_accepted, on_piece, on_failed};
+static const struct job_events JOB_EVENTS = {on_accepted, on_piece, on_failed, on_queued};
 
 static void start_choice(struct reply *r, size_t number)
 {
@@ -518,6 +560,7 @@ static void start_choice(struct reply *r, size_t number)
         .continue_final = q->continue_final,
         .include_stop = q->include_stop,
         .lane = q->lane,
+        .share = r->key != NULL ? key_salt(r->key) : 0,
     };
     c->job.generate.sampling.seed += number % q->best_of;
     upstream_start(r->gateway->upstream, &c->job);
@@ -554,6 +597,7 @@ static void begin(struct gateway *g, struct exchange *x, const struct request *t
         r->next->link = &r->next;
     g->replies = r;
     g->n_replies++;
+    outflow_set_full(&g->outflow, g->n_replies >= g->options->max_streams, r->start_ns);
     if (r->request.id.len > 0)
         exchange_set_id(x, r->request.id);
     identify(r, m);
@@ -661,6 +705,7 @@ void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpo
                   "%u replies are in flight, which is the most (option --max-streams of "
                   "halo-gateway). Try again.",
                   g->options->max_streams);
+        e.retry_ms = outflow_retry_ms(&g->outflow, 1, clock_now_ns());
         exchange_refuse(take_x, &e);
         return;
     }
@@ -680,6 +725,6 @@ void reply_fail_all(struct gateway *g, enum err why, const char *detail)
     struct reply *next;
     for (struct reply *r = g->replies; r != NULL; r = next) {
         next = r->next;
-        fail(r, why, str_from(detail));
+        fail(r, why, str_from(detail), 0);
     }
 }

@@ -95,13 +95,14 @@ static void release(struct upstream *u, struct job *j)
 static void fail(struct upstream *u, struct job *j, enum err why, struct str detail)
 {
     release(u, j);
-    j->events->failed(j, why, detail);
+    j->events->failed(j, why, detail, 0);
 }
 
 static void send_job(struct upstream *u, struct job *j)
 {
     j->generate.resume = j->ids;
     j->generate.n_resume = j->n_ids;
+    j->generate.again = j->was_sent;
     j->generate.deadline_ms = 0;
     if (j->due_ms > 0) {
         uint64_t now = clock_now_ms();
@@ -178,7 +179,8 @@ static void on_piece(struct upstream *u, const struct rec_piece *p)
         return;
     if (p->finish == FINISH_ERROR) {
         enum err why = err_from_number(p->code);
-        fail(u, j, why != ERR_OK ? why : ERR_INTERNAL, p->detail);
+        release(u, j);
+        j->events->failed(j, why != ERR_OK ? why : ERR_INTERNAL, p->detail, p->retry_ms);
         return;
     }
     if (p->finish == FINISH_CANCELLED) {
@@ -247,6 +249,15 @@ static void on_accepted(struct upstream *u, const struct frame_accepted *f)
         j->events->accepted(j, f->prompt_tokens);
 }
 
+static void on_queued(struct upstream *u, const struct frame_queued *f)
+{
+    for (size_t i = 0; i < f->n_items; i++) {
+        struct job *j = find_job(u, f->items[i].req);
+        if (j != NULL)
+            j->events->queued(j, f->items[i].position);
+    }
+}
+
 static void on_frame(void *ctx, struct link *l, const struct frame *f)
 {
     struct upstream *u = ctx;
@@ -259,6 +270,8 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         on_accepted(u, f->body);
     } else if (f->type == FRAME_status) {
         on_status(u, f->body);
+    } else if (f->type == FRAME_queued) {
+        on_queued(u, f->body);
     } else {
         log_warn("unexpected-frame", S("type", frame_name(f->type)));
         link_break(l, ERR_PROTOCOL);

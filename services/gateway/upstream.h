@@ -22,8 +22,10 @@ struct job_events {
     void (*accepted)(struct job *j, uint32_t n_prompt_tokens);
     /* A token, an end, or both; never FINISH_ERROR. A job with an end is over. */
     void (*piece)(struct job *j, const struct rec_piece *p);
-    /* The job is over without an end. */
-    void (*failed)(struct job *j, enum err why, struct str detail);
+    /* The job is over without an end. retry_ms is when to ask again, if somebody knows; else 0. */
+    void (*failed)(struct job *j, enum err why, struct str detail, uint32_t retry_ms);
+    /* It waits for an engine, at this place: 1 is next. */
+    void (*queued)(struct job *j, uint32_t position);
 };
 
 /* Embedded in what it is about; zeros are an idle job. The events may cancel any job. */

@@ -24,7 +24,7 @@ static void a_problem_has_its_row(void **state)
     struct api_error e;
     error_set(&e, PROBLEM_FIELD_VALUE, "top_p", "'%s' is %d.", "top_p", 2);
     assert_int_equal(e.status, 400);
-    assert_int_equal(e.retry_after_s, 0);
+    assert_int_equal(e.retry_ms, 0);
     check_json(&e, "{\"error\":{\"message\":\"'top_p' is 2.\",\"type\":\"invalid_request_error\","
                    "\"param\":\"top_p\",\"code\":\"invalid_value\"}}");
 }
@@ -34,7 +34,7 @@ static void without_a_parameter_it_is_null(void **state)
     (void)state;
     struct api_error e;
     error_set(&e, PROBLEM_OVERLOADED, NULL, "x");
-    assert_true(e.retry_after_s > 0);
+    assert_true(e.retry_ms > 0);
     check_json(&e, "{\"error\":{\"message\":\"x\",\"type\":\"rate_limit_error\",\"param\":null,"
                    "\"code\":\"too_many_streams\"}}");
 }
@@ -67,8 +67,8 @@ static void every_code_of_the_wire_becomes_an_http_error(void **state)
         assert_int_not_equal(e.status, 499);
         assert_true(e.code[0] >= 'a' && e.code[0] <= 'z');
         assert_non_null(strstr(e.message, ": d"));
-        assert_true(e.status != 429 || e.retry_after_s > 0);
-        assert_true(e.status != 503 || e.retry_after_s > 0);
+        assert_true(e.status != 429 || e.retry_ms > 0);
+        assert_true(e.status != 503 || e.retry_ms > 0);
     }
 }
 

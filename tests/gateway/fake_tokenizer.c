@@ -10,8 +10,10 @@
  *   @big N            N pieces of 1000 bytes
  *   @hang             nothing ever
  *   @fail CODE TEXT   an error at once; @midfail: after the first word
+ *   @busy MS          refused: come again after so long
  *   @pieces           a chosen list: a token without text, a token that is half a character, ...
- * Commands on standard input: "models 0", "models 1", "delay MS" (between pieces).
+ * Commands on standard input: "models 0", "models 1", "delay MS" (between pieces), "place REQ N" (tells
+ * that a reply is the Nth in the queue).
  * Lines on standard output: "up", "down", "generate REQ RESUMED", "cancel REQ". */
 #include <jansson.h>
 #include <stdio.h>
@@ -200,6 +202,12 @@ static void fill_logprobs(const struct reply *r, struct rec_piece *p, struct rec
 
 static void fail_piece(const struct reply *r, struct rec_piece *p, char detail[64])
 {
+    if (starts(r->script, "@busy")) {
+        p->finish = FINISH_ERROR;
+        p->code = ERR_FULL;
+        p->retry_ms = number_after(r->script);
+        return;
+    }
     const char *text = strchr(strchr(r->script, ' ') + 1, ' ');
     (void)snprintf(detail, 64, "%s", text != NULL ? text + 1 : "");
     p->finish = FINISH_ERROR;
@@ -219,7 +227,8 @@ static bool step(struct reply *r, struct batch *b)
     struct rec_piece after = {0};
     struct buf ahead = {0};
     *p = (struct rec_piece){.req = r->req};
-    if (starts(r->script, "@fail") || (starts(r->script, "@midfail") && r->position == 1)) {
+    if (starts(r->script, "@fail") || starts(r->script, "@busy") ||
+        (starts(r->script, "@midfail") && r->position == 1)) {
         fail_piece(r, p, b->details[i]);
     } else if (piece_at(r, r->position, &b->texts[i], p)) {
         p->has_id = true;
@@ -296,12 +305,14 @@ static json_t *sampling_as_json(const struct rec_sampling *s)
 static char *dump(const struct frame_generate *g)
 {
     char tenant[24];
+    char share[24];
+    (void)snprintf(share, sizeof share, "%llx", (unsigned long long)g->share);
     (void)snprintf(tenant, sizeof tenant, "%llx", (unsigned long long)g->tenant);
     json_t *stops = json_array();
     for (size_t i = 0; i < g->n_stops; i++)
         (void)json_array_append_new(stops, json_stringn(g->stops[i].ptr, g->stops[i].len));
     json_t *root = json_pack(
-        "{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:b,s:s,s:o,s:o,s:b,s:b,s:b,s:I}", "kind",
+        "{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:b,s:s,s:o,s:o,s:b,s:b,s:b,s:I,s:s,s:b}", "kind",
         (json_int_t)g->kind, "messages",
         json_loadb(g->messages.ptr != NULL ? g->messages.ptr : "", g->messages.len, 0, NULL) != NULL
             ? json_loadb(g->messages.ptr, g->messages.len, 0, NULL)
@@ -312,7 +323,7 @@ static char *dump(const struct frame_generate *g)
         "tenant", tenant, "model", text_or_null(g->model), "template_args",
         text_or_null(g->template_args), "no_generation_prompt", g->no_generation_prompt,
         "continue_final", g->continue_final, "include_stop", g->include_stop, "lane",
-        (json_int_t)g->lane);
+        (json_int_t)g->lane, "share", share, "again", g->again);
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;
@@ -393,6 +404,14 @@ static void on_down(void *ctx, struct link *l, enum err why)
 
 /* ---- commands ------------------------------------------------------------------------------------ */
 
+static void send_place(const char *line)
+{
+    char *end;
+    uint64_t req = strtoull(line + strlen("place "), &end, 10);
+    const struct rec_place p = {.req = req, .position = (uint32_t)strtoul(end, NULL, 10)};
+    send_frame(fake.link, FRAME_queued, &(struct frame_queued){.items = &p, .n_items = 1});
+}
+
 static void on_command(const char *line)
 {
     if (starts(line, "models")) {
@@ -400,6 +419,8 @@ static void on_command(const char *line)
         send_status();
     } else if (starts(line, "delay")) {
         fake.delay_ms = number_after(line);
+    } else if (starts(line, "place")) {
+        send_place(line);
     }
     say("ok", 0, 0);
 }

@@ -141,6 +141,15 @@ def errors_of_the_processes_behind_have_their_status():
             assert ('retry-after' in headers) == retry and answer['error']['message'].endswith(': because'), (code, headers)
 
 
+def a_full_queue_says_when_to_come_again():
+    for ms, seconds in (1, '1'), (1000, '1'), (1001, '2'), (59500, '60'):
+        status, headers, answer = stack.post(CHAT, chat(f'@busy {ms}', stream=True))
+        assert (status, answer['error']['code']) == (429, 'full'), answer
+        assert (headers['retry-after'], headers['retry-after-ms']) == (seconds, str(ms)), headers
+    text = stack.request('GET', '/metrics')[2].decode()
+    assert 'halo_refused_total{why="queue"} ' in text
+
+
 def an_error_behind_ends_the_whole_answer_of_several_choices():
     status, _, answer = stack.post(CHAT, chat('@midfail 28 x', n=3))
     assert status == 500 and answer['error']['code'] == 'internal'

@@ -38,6 +38,7 @@ def a_budget_of_requests_ends_in_429_with_the_time_to_wait():
         status, headers, body = s.post(CHAT, chat(), **bearer())
         assert status == 429 and body['error']['code'] == 'rate_limit_exceeded', body
         assert 1 <= int(headers['retry-after']) <= 30 and headers['x-ratelimit-remaining-requests'] == '0'
+        assert 20000 <= int(headers['retry-after-ms']) <= 30000 and headers['x-ratelimit-reset-requests'] in ('59s', '60s')
         status, headers, _ = s.post(CHAT, chat(), **bearer('b' * 20))
         assert status == 200 and 'x-ratelimit-limit-requests' not in headers
         # A request that is refused for itself costs nothing.
@@ -89,15 +90,32 @@ def keys_do_not_share_cached_prefixes():
     _, stack = keyed_stack(entry('alice', SECRET), entry('bob', 'b' * 20))
     with stack as s:
         for more in {}, {'cache_salt': 'same'}:
-            tenants = [tenant_of(s, secret, **more) for secret in (SECRET, 'b' * 20, SECRET)]
+            tenants = [frame_of(s, secret, **more)['tenant'] for secret in (SECRET, 'b' * 20, SECRET)]
             assert tenants[0] != tenants[1] and tenants[0] == tenants[2] and '0' not in tenants
 
 
-def tenant_of(s, secret, **more):
+def a_request_counts_towards_its_keys_share_whatever_its_salt():
+    _, stack = keyed_stack(entry('alice', SECRET), entry('bob', 'b' * 20))
+    with stack as s:
+        shares = {frame_of(s, SECRET, **more)['share'] for more in ({}, {'cache_salt': 'x'}, {'cache_salt': 'y'})}
+        assert len(shares) == 1 and '0' not in shares
+        assert frame_of(s, 'b' * 20)['share'] not in shares
+    with Stack() as s:
+        assert frame_of(s, '', cache_salt='x')['share'] == '0'
+
+
+def frame_of(s, secret, **more):
     status, _, text = s.request('POST', CHAT, json.dumps(chat('@dump', **more)),
                                 {'authorization': 'Bearer ' + secret})
     assert status == 200, text
-    return json.loads(json.loads(text)['choices'][0]['message']['content'])['tenant']
+    return json.loads(json.loads(text)['choices'][0]['message']['content'])
+
+
+def a_refusal_of_the_queue_says_what_is_left_too():
+    _, stack = keyed_stack(entry('alice', SECRET, requests_per_minute=5))
+    with stack as s:
+        status, headers, _ = s.post(CHAT, chat('@busy 70'), **bearer())
+        assert status == 429 and headers['x-ratelimit-remaining-requests'] == '4', headers
 
 
 def a_gateway_without_its_keys_does_not_start():

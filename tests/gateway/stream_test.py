@@ -381,4 +381,48 @@ def a_deadline_ends_a_reply():
         assert status == 504 and answer['error']['code'] == 'timeout', answer
 
 
+# ---- waiting -----------------------------------------------------------------------------------------
+
+
+def place(s, req, position):
+    s.fake.command(f'place {req} {position}')
+
+
+def a_waiting_stream_hears_its_place_in_the_queue_once_per_change():
+    with Stack() as s:
+        st = Stream(s.connect(), CHAT, chat('@hang', stream=True))
+        req = s.fake.wait_line(r'^generate (\d+)').group(1)
+        place(s, req, 7)
+        assert '200' in st.read_head()
+        st.read_until(b': queue position 7\n\n')
+        for position in 7, 7, 3:
+            place(s, req, position)
+        assert b'queue position 7' not in st.read_until(b': queue position 3\n\n')
+        st.close()
+        s.fake.wait_line('^cancel')
+
+
+def a_place_is_told_to_no_client_that_waits_for_a_whole_answer():
+    with Stack('--request-timeout-ms', '1000') as s:
+        held = Stream(s.connect(), CHAT, chat('@hang'))
+        req = s.fake.wait_line(r'^generate (\d+)').group(1)
+        place(s, req, 7)
+        head = held.read_head()
+        assert '504' in head and b'queue' not in held.read_until(b'}}'), head
+        held.close()
+
+
+def several_choices_tell_the_place_of_the_first():
+    with Stack() as s:
+        st = Stream(s.connect(), CHAT, chat('@hang', stream=True, n=2))
+        reqs = [s.fake.wait_line(r'^generate (\d+)').group(1) for _ in range(2)]
+        place(s, reqs[0], 4)
+        place(s, reqs[1], 5)
+        place(s, reqs[0], 2)
+        text = st.read_until(b': queue position 2\n\n')
+        assert b'queue position 4' in text and b'queue position 5' not in text, text
+        st.close()
+        s.fake.wait_line('^cancel')
+
+
 run(globals())
