@@ -424,7 +424,7 @@ static void on_queued(struct service *s, const struct frame_queued *f)
             items[n] = f->items[i];
             items[n++].req = r->gateway_req;
         }
-        if (n > 0)
+        if (n > 0 && link_peer_protocol(p->link) >= 2)
             send_frame(p->link, FRAME_queued, &(struct frame_queued){.items = items, .n_items = n});
     }
 }
