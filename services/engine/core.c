@@ -46,15 +46,14 @@ static bool load_model(struct core *c, const struct options *o)
 static bool check_self(struct core *c, const struct options *o)
 {
     uint64_t t0 = clock_now_ms();
-    uint64_t hash = 0;
     const struct selfcheck how = {.n_threads = c->sizes.n_threads,
                                   .kv_type = kv_type_of(o->kv_type),
                                   .has_fast_head = has_fast_head(o)};
-    enum err err = selfcheck_run(c->model, c->kernels, &how, &hash);
+    enum err err = selfcheck_run(c->model, c->kernels, &how, &c->known_answer);
     if (err)
         log_error("self-check-failed", S("isa", c->kernels->isa_name), S("err", err_name(err)));
     else
-        log_info("self-check", S("isa", c->kernels->isa_name), X("logits", hash),
+        log_info("self-check", S("isa", c->kernels->isa_name), X("logits", c->known_answer),
                  U("ms", clock_now_ms() - t0));
     return err == ERR_OK;
 }
@@ -103,6 +102,15 @@ bool core_open(struct core *c, const struct options *o)
         return false;
     c->sizes = options_sizes(o, c->model);
     return check_self(c, o) && open_backend(c, o);
+}
+
+struct kv_file_cache core_kv_cache(const struct core *c, const struct options *o)
+{
+    return (struct kv_file_cache){
+        .kv = scheduler_kv(c->scheduler),
+        .backend = c->backend,
+        .key = {h1b_hash(c->model->file), kv_type_of(o->kv_type), c->known_answer},
+    };
 }
 
 void core_close(struct core *c)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "services/engine/backend.h"
+#include "services/engine/kv_file.h"
 #include "services/engine/model.h"
 #include "services/engine/options.h"
 #include "services/engine/scheduler.h"
@@ -17,11 +18,15 @@ struct core {
     struct sizes sizes;
     struct backend *backend;
     struct scheduler *scheduler;
+    uint64_t known_answer; /* of the self-check */
 };
 
 /* Opens all parts of a zeroed core. False, and the reason logged, if one refuses; core_close is due
  * either way. */
 bool core_open(struct core *c, const struct options *o);
+
+/* The KV blocks, for carry.h. */
+struct kv_file_cache core_kv_cache(const struct core *c, const struct options *o);
 
 /* The worker must have stopped. */
 void core_close(struct core *c);

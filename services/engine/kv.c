@@ -16,6 +16,7 @@ struct block {
     uint32_t n_children;
     uint64_t tenant;
     uint64_t hash;
+    uint64_t stamp;
     uint32_t bucket_next; /* next in the hash bucket or in the free list */
     uint32_t lru_prev; /* towards the oldest; only when published and not held */
     uint32_t lru_next;
@@ -121,6 +122,19 @@ static void lru_add_newest(struct kv *kv, uint32_t id)
     else
         kv->lru_oldest = id;
     kv->lru_newest = id;
+    kv->n_lru++;
+}
+
+static void lru_add_oldest(struct kv *kv, uint32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    b->lru_prev = KV_NONE;
+    b->lru_next = kv->lru_oldest;
+    if (kv->lru_oldest != KV_NONE)
+        kv->blocks[kv->lru_oldest].lru_prev = id;
+    else
+        kv->lru_newest = id;
+    kv->lru_oldest = id;
     kv->n_lru++;
 }
 
@@ -255,25 +269,29 @@ static bool adopt_one(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens)
     return true;
 }
 
+static void publish_as(struct kv *kv, uint32_t id, uint64_t tenant, uint32_t parent,
+                       const uint32_t *tokens)
+{
+    struct block *b = &kv->blocks[id];
+    b->state = BLOCK_PUBLISHED;
+    b->parent = parent;
+    b->tenant = tenant;
+    b->hash = hash_of(kv, tenant, parent, tokens);
+    b->stamp = ++kv->stats.mark;
+    memcpy(b->tokens, tokens, sizeof b->tokens);
+    if (parent != KV_NONE)
+        kv->blocks[parent].n_children++;
+    index_add(kv, id);
+    kv->stats.n_published++;
+}
+
 static void publish_one(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens)
 {
     uint32_t at = seq->n_published;
-    uint32_t mine = seq->blocks[at];
-    uint32_t parent = at > 0 ? seq->blocks[at - 1] : KV_NONE;
-    uint64_t hash = hash_of(kv, seq->tenant, parent, tokens);
-    if (!adopt_one(kv, seq, tokens)) {
-        struct block *b = &kv->blocks[mine];
-        b->state = BLOCK_PUBLISHED;
-        b->parent = parent;
-        b->tenant = seq->tenant;
-        b->hash = hash;
-        memcpy(b->tokens, tokens, sizeof b->tokens);
-        if (parent != KV_NONE)
-            kv->blocks[parent].n_children++;
-        index_add(kv, mine);
-        kv->stats.n_published++;
-        seq->n_published++;
-    }
+    if (adopt_one(kv, seq, tokens))
+        return;
+    publish_as(kv, seq->blocks[at], seq->tenant, at > 0 ? seq->blocks[at - 1] : KV_NONE, tokens);
+    seq->n_published++;
 }
 
 void kv_publish(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uint32_t n_computed)
@@ -300,6 +318,95 @@ void kv_release(struct kv *kv, struct kv_seq *seq)
         let_go(kv, seq->blocks[i - 1]);
     free(seq->blocks);
     *seq = (struct kv_seq){0};
+}
+
+/* ---- carrying blocks ---- */
+
+struct listing {
+    const struct kv *kv;
+    bool *is_listed; /* [n_blocks] */
+    uint32_t *path; /* [n_blocks], from a block back to the first that is not listed */
+    uint32_t *ids;
+    uint32_t n;
+    uint32_t cap;
+};
+
+/* Lists the block and, before it, those that it follows. */
+static void list_chain(struct listing *l, uint32_t id)
+{
+    uint32_t n = 0;
+    for (; id != KV_NONE && !l->is_listed[id]; id = l->kv->blocks[id].parent)
+        l->path[n++] = id;
+    for (; n > 0 && l->n < l->cap; n--) {
+        l->ids[l->n++] = l->path[n - 1];
+        l->is_listed[l->path[n - 1]] = true;
+    }
+}
+
+uint32_t kv_list(const struct kv *kv, uint32_t *ids, uint32_t cap)
+{
+    uint32_t n_blocks = kv->stats.n_blocks;
+    struct listing l = {.kv = kv, .ids = ids, .cap = cap};
+    l.is_listed = mem_zalloc(n_blocks, sizeof *l.is_listed);
+    l.path = mem_zalloc(n_blocks, sizeof *l.path);
+    for (uint32_t id = 0; id < n_blocks; id++) {
+        if (kv->blocks[id].state == BLOCK_PUBLISHED && kv->blocks[id].n_refs > 0)
+            list_chain(&l, id);
+    }
+    for (uint32_t id = kv->lru_newest; id != KV_NONE; id = kv->blocks[id].lru_prev)
+        list_chain(&l, id);
+    free(l.is_listed);
+    free(l.path);
+    return l.n;
+}
+
+uint32_t kv_list_prefix(const struct kv *kv, uint64_t tenant, const uint32_t *tokens,
+                        uint32_t n_tokens, uint32_t *ids, uint32_t cap)
+{
+    uint32_t n = 0;
+    uint32_t most = n_tokens / KV_BLOCK < cap ? n_tokens / KV_BLOCK : cap;
+    while (n < most) {
+        const struct kv_block b = {.parent = n > 0 ? ids[n - 1] : KV_NONE,
+                                   .tenant = tenant,
+                                   .tokens = tokens + (size_t)n * KV_BLOCK};
+        uint32_t id = kv_find(kv, &b);
+        if (id == KV_NONE)
+            break;
+        ids[n++] = id;
+    }
+    return n;
+}
+
+struct kv_block kv_describe(const struct kv *kv, uint32_t id)
+{
+    const struct block *b = &kv->blocks[id];
+    ASSERT(b->state == BLOCK_PUBLISHED);
+    return (struct kv_block){
+        .parent = b->parent, .tenant = b->tenant, .stamp = b->stamp, .tokens = b->tokens};
+}
+
+uint32_t kv_find(const struct kv *kv, const struct kv_block *b)
+{
+    uint64_t hash = hash_of(kv, b->tenant, b->parent, b->tokens);
+    return index_find(kv, hash, b->tenant, b->parent, b->tokens);
+}
+
+uint32_t kv_take(struct kv *kv)
+{
+    return kv->n_free > 0 ? take_private(kv) : KV_NONE;
+}
+
+void kv_put_in(struct kv *kv, uint32_t id, const struct kv_block *b)
+{
+    ASSERT(kv->blocks[id].state == BLOCK_PRIVATE);
+    kv->blocks[id].n_refs = 0;
+    publish_as(kv, id, b->tenant, b->parent, b->tokens);
+    lru_add_oldest(kv, id);
+}
+
+void kv_put_back(struct kv *kv, uint32_t id)
+{
+    let_go(kv, id);
 }
 
 uint32_t kv_n_available(const struct kv *kv)

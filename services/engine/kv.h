@@ -62,6 +62,15 @@ struct kv_stats {
     uint32_t n_held; /* by sequences */
     uint32_t n_published; /* held or not */
     uint64_t n_evictions; /* since kv_new */
+    uint64_t mark; /* the stamp of the block that was published last */
+};
+
+/* A published block, for those who carry blocks from one process to another. */
+struct kv_block {
+    uint32_t parent; /* the published block before it, or KV_NONE */
+    uint64_t tenant;
+    uint64_t stamp; /* counts publications from 1 */
+    const uint32_t *tokens; /* [KV_BLOCK], lent until the next change */
 };
 
 /* At least one block; aborts when memory runs out. */
@@ -89,6 +98,27 @@ uint32_t kv_adopt(struct kv *kv, struct kv_seq *seq, const uint32_t *tokens, uin
 
 /* Lets go of all blocks and of the list; `seq` is empty afterwards. */
 void kv_release(struct kv *kv, struct kv_seq *seq);
+
+/* ---- carrying blocks away, and in ---- */
+
+/* The ids of at most `cap` published blocks: those that sequences hold, then the most recently used; each
+ * after its parent. Returns how many. */
+uint32_t kv_list(const struct kv *kv, uint32_t *ids, uint32_t cap);
+
+/* The published blocks that tokens[0..n_tokens) begin with, in order, at most `cap`. */
+uint32_t kv_list_prefix(const struct kv *kv, uint64_t tenant, const uint32_t *tokens,
+                        uint32_t n_tokens, uint32_t *ids, uint32_t cap);
+
+struct kv_block kv_describe(const struct kv *kv, uint32_t id);
+
+/* The published block of these tokens behind `parent`, or KV_NONE. */
+uint32_t kv_find(const struct kv *kv, const struct kv_block *b);
+
+/* A free block to fill, or KV_NONE; nothing is evicted. Then kv_put_in publishes it, the first to be
+ * evicted of all, or kv_put_back gives it back. kv_find has found no such block. */
+uint32_t kv_take(struct kv *kv);
+void kv_put_in(struct kv *kv, uint32_t id, const struct kv_block *b);
+void kv_put_back(struct kv *kv, uint32_t id);
 
 /* Blocks that kv_grow could hand out now. */
 uint32_t kv_n_available(const struct kv *kv);

@@ -15,6 +15,7 @@ struct engine {
     struct options options;
     struct loop *loop;
     struct core core;
+    struct carry carry;
     struct service *service;
 };
 
@@ -34,10 +35,16 @@ static bool start(struct engine *e)
     }
     if (!core_open(&e->core, &e->options))
         return false;
+    e->carry = (struct carry){.run = e->options.run,
+                              .name = e->options.name,
+                              .cache = core_kv_cache(&e->core, &e->options),
+                              .cap_bytes = (uint64_t)e->options.keep_kv_mb << 20};
+    carry_in(&e->carry);
     const struct model *m = e->core.model;
     const struct service_config config = {
         .loop = e->loop,
         .scheduler = e->core.scheduler,
+        .carry = &e->carry,
         .run = e->options.run,
         .name = e->options.name,
         .limits = {&m->config, h1b_hash(m->file), e->core.sizes.n_ctx},
@@ -80,6 +87,8 @@ int main(int argc, char **argv)
         log_info("stopped");
     }
     service_stop(e.service);
+    if (status == EXIT_SUCCESS)
+        carry_out(&e.carry);
     core_close(&e.core);
     loop_free(e.loop);
     (void)link_drain(1000);

@@ -56,6 +56,11 @@ static const struct opt TABLE[] = {
                 "tokens of a reply that one step may guess from its own text and check; 0: none. "
                 "The replies are the same, those that repeat themselves or the prompt come faster"),
     OPT_U32_ROW(struct options, lane, "lane", "0", 0, 1, "N", "0 is stable, 1 is the candidate"),
+    OPT_U32_ROW(
+        struct options, keep_kv_mb, "keep-kv-mb", "1024", 0, 1U << 24, "MB",
+        "most of the KV cache that is kept over a restart or handed to a successor, as a "
+        "file in the run directory; at most half of what is free there. 0: nothing, what is "
+        "needed again is computed again"),
     OPT_BOOL_ROW(struct options, is_standby, "standby", "false",
                  "start out of service: the router places nothing there until `halo undrain`"),
 };

@@ -27,6 +27,7 @@ struct options {
     uint32_t stretch;
     uint32_t lane;
     bool is_standby;
+    uint32_t keep_kv_mb;
 };
 
 /* Parses the command line. False when the program should end with *ret_exit. */

@@ -503,6 +503,11 @@ enum err scheduler_step(struct scheduler *s, struct arena *arena, struct rec_tok
     return ERR_OK;
 }
 
+struct kv *scheduler_kv(struct scheduler *s)
+{
+    return s->kv;
+}
+
 struct frame_engine_load scheduler_load(const struct scheduler *s)
 {
     return (struct frame_engine_load){

@@ -68,6 +68,9 @@ bool scheduler_has_work(const struct scheduler *s);
 MUST_CHECK enum err scheduler_step(struct scheduler *s, struct arena *arena,
                                    struct rec_token **ret_items, size_t *ret_n);
 
+/* The table of KV blocks, for kv_file.h. */
+struct kv *scheduler_kv(struct scheduler *s);
+
 /* Gauges and counters. */
 struct frame_engine_load scheduler_load(const struct scheduler *s);
 

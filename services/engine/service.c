@@ -67,6 +67,10 @@ static void on_result(void *ctx, const struct worker_result *r)
     s->load = r->load;
     if (r->epoch != s->epoch || !link_is_up(s->link) || s->is_leaving)
         return;
+    if (r->job != NULL) {
+        const struct frame_kv_done done = carry_done(r->job);
+        send_frame(s, FRAME_kv_done, &done);
+    }
     if (r->n_items > 0)
         send_frame(s, FRAME_tokens,
                    &(struct frame_tokens){.items = r->items, .n_items = r->n_items});
@@ -114,6 +118,18 @@ static void on_submit(struct service *s, const struct frame_submit *f)
         worker_submit(s->worker, seq);
 }
 
+/* KV blocks to give or to take. */
+static void on_carry(struct service *s, struct link *l, const struct frame *f)
+{
+    struct carry_job *job;
+    enum err e = f->type == FRAME_kv_export ? carry_export_new(f->body, &job)
+                                            : carry_import_new(f->body, &job);
+    if (e == ERR_OK)
+        worker_carry(s->worker, job);
+    else
+        link_break(l, e);
+}
+
 static void on_frame(void *ctx, struct link *l, const struct frame *f)
 {
     struct service *s = ctx;
@@ -121,6 +137,8 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         on_submit(s, f->body);
     } else if (f->type == FRAME_cancel) {
         worker_cancel(s->worker, ((const struct frame_cancel *)f->body)->req);
+    } else if (f->type == FRAME_kv_export || f->type == FRAME_kv_import) {
+        on_carry(s, l, f);
     } else if (f->type == FRAME_standby) {
         s->is_standby = ((const struct frame_standby *)f->body)->on;
         log_info("standby", U("on", s->is_standby));
@@ -152,7 +170,8 @@ enum err service_start(const struct service_config *config, struct service **ret
     s->config = *config;
     s->is_standby = config->is_standby;
     s->load_timer.fire = on_load_timer;
-    enum err e = worker_start(config->scheduler, config->loop, on_result, s, &s->worker);
+    enum err e =
+        worker_start(config->scheduler, config->carry, config->loop, on_result, s, &s->worker);
     if (!e) {
         const struct link_config link = {.loop = config->loop,
                                          .run = config->run,

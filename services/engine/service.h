@@ -11,6 +11,7 @@
 
 #include "common/err.h"
 #include "common/loop.h"
+#include "services/engine/carry.h"
 #include "services/engine/scheduler.h"
 
 struct service;
@@ -18,6 +19,7 @@ struct service;
 struct service_config {
     struct loop *loop;
     struct scheduler *scheduler; /* borrowed; the worker's until service_stop */
+    const struct carry *carry; /* likewise */
     const char *run;
     const char *name;
     struct seq_limits limits;

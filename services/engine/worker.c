@@ -11,17 +11,25 @@
 #include "common/notify.h"
 #include "common/timeslice.h"
 
-enum command_kind { COMMAND_SUBMIT, COMMAND_CANCEL, COMMAND_CANCEL_ALL, COMMAND_STOP };
+enum command_kind {
+    COMMAND_SUBMIT,
+    COMMAND_CANCEL,
+    COMMAND_CANCEL_ALL,
+    COMMAND_CARRY,
+    COMMAND_STOP,
+};
 
 struct command {
     struct command *next;
     enum command_kind kind;
     struct seq *seq;
+    struct carry_job *job;
     uint64_t number; /* request id or epoch */
 };
 
 struct worker {
     struct scheduler *scheduler;
+    const struct carry *carry;
     struct loop *loop;
     void (*on_result)(void *ctx, const struct worker_result *r);
     void *ctx;
@@ -40,10 +48,10 @@ struct worker {
 
 /* ---- loop thread ---- */
 
-static void send_command(struct worker *w, enum command_kind kind, struct seq *seq, uint64_t number)
+static void send_command(struct worker *w, const struct command *command)
 {
     struct command *c = mem_zalloc(1, sizeof *c);
-    *c = (struct command){.kind = kind, .seq = seq, .number = number};
+    *c = *command;
     ASSERT(pthread_mutex_lock(&w->mutex) == 0);
     *w->end = c;
     w->end = &c->next;
@@ -53,17 +61,22 @@ static void send_command(struct worker *w, enum command_kind kind, struct seq *s
 
 void worker_submit(struct worker *w, struct seq *take_seq)
 {
-    send_command(w, COMMAND_SUBMIT, take_seq, 0);
+    send_command(w, &(struct command){.kind = COMMAND_SUBMIT, .seq = take_seq});
 }
 
 void worker_cancel(struct worker *w, uint64_t req)
 {
-    send_command(w, COMMAND_CANCEL, NULL, req);
+    send_command(w, &(struct command){.kind = COMMAND_CANCEL, .number = req});
 }
 
 void worker_cancel_all(struct worker *w, uint64_t epoch)
 {
-    send_command(w, COMMAND_CANCEL_ALL, NULL, epoch);
+    send_command(w, &(struct command){.kind = COMMAND_CANCEL_ALL, .number = epoch});
+}
+
+void worker_carry(struct worker *w, struct carry_job *take_job)
+{
+    send_command(w, &(struct command){.kind = COMMAND_CARRY, .job = take_job});
 }
 
 static struct worker_result *take_results(struct worker *w)
@@ -91,6 +104,7 @@ static void hand_out(struct loop_task *t)
         struct worker_result *next = r->next;
         if (!w->is_stopped)
             w->on_result(w->ctx, r);
+        carry_job_free(r->job);
         arena_fini(&r->arena);
         free(r);
         r = next;
@@ -125,6 +139,17 @@ static void post_result(struct worker *w, struct worker_result *r)
         loop_post(w->loop, &w->task);
 }
 
+static void do_carry(struct worker *w, struct carry_job *job)
+{
+    struct worker_result *r = mem_zalloc(1, sizeof *r);
+    carry_do(w->carry, job);
+    notify_progress();
+    r->job = job;
+    r->epoch = w->epoch;
+    r->load = scheduler_load(w->scheduler);
+    post_result(w, r);
+}
+
 /* Carries out and frees the commands; false when the thread shall end. */
 static bool obey(struct worker *w, struct command *all)
 {
@@ -142,6 +167,9 @@ static bool obey(struct worker *w, struct command *all)
         case COMMAND_CANCEL_ALL:
             scheduler_cancel_all(w->scheduler);
             w->epoch = c->number;
+            break;
+        case COMMAND_CARRY:
+            do_carry(w, c->job);
             break;
         case COMMAND_STOP:
             goes_on = false;
@@ -177,12 +205,13 @@ static void *work(void *arg)
 
 /* ---- start and stop ---- */
 
-enum err worker_start(struct scheduler *scheduler, struct loop *loop,
+enum err worker_start(struct scheduler *scheduler, const struct carry *carry, struct loop *loop,
                       void (*on_result)(void *ctx, const struct worker_result *r), void *ctx,
                       struct worker **ret_worker)
 {
     struct worker *w = mem_zalloc(1, sizeof *w);
     w->scheduler = scheduler;
+    w->carry = carry;
     w->loop = loop;
     w->on_result = on_result;
     w->ctx = ctx;
@@ -210,7 +239,7 @@ void worker_stop(struct worker *w)
 {
     if (w == NULL)
         return;
-    send_command(w, COMMAND_STOP, NULL, 0);
+    send_command(w, &(struct command){.kind = COMMAND_STOP});
     ASSERT(pthread_join(w->thread, NULL) == 0);
     ASSERT(w->first == NULL);
     w->is_stopped = true;

@@ -15,6 +15,7 @@
 #include "common/err.h"
 #include "common/loop.h"
 #include "proto/frames.h"
+#include "services/engine/carry.h"
 #include "services/engine/scheduler.h"
 
 struct worker;
@@ -27,12 +28,14 @@ struct worker_result {
     size_t n_items;
     struct frame_engine_load load;
     uint64_t epoch;
+    struct carry_job *job; /* that was done; NULL: none */
     enum err error; /* the backend failed: the engine is of no further use */
 };
 
-/* Starts the thread. scheduler is borrowed and must not be used by others until worker_stop.
+/* Starts the thread. scheduler and carry are borrowed and must not be used by others until worker_stop.
  * on_result runs on the loop thread; the result is lent for the call. */
-MUST_CHECK enum err worker_start(struct scheduler *scheduler, struct loop *loop,
+MUST_CHECK enum err worker_start(struct scheduler *scheduler, const struct carry *carry,
+                                 struct loop *loop,
                                  void (*on_result)(void *ctx, const struct worker_result *r),
                                  void *ctx, struct worker **ret_worker);
 
@@ -41,6 +44,9 @@ void worker_cancel(struct worker *w, uint64_t req);
 
 /* Drops all replies; results from before carry another epoch. */
 void worker_cancel_all(struct worker *w, uint64_t epoch);
+
+/* Gives or takes KV blocks between two steps; comes back with a result. */
+void worker_carry(struct worker *w, struct carry_job *take_job);
 
 /* Ends the thread after the step in progress. on_result is not called any more; what is queued on the
  * loop frees itself there. NULL is allowed. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,10 +89,25 @@ enum err run_dir_open(const char *path, char *why, size_t cap_why, struct run_di
     return ERR_OK;
 }
 
+/* KV blocks that engines kept for their successors: there are none. */
+static void remove_caches(const struct run_dir *d)
+{
+    struct buf pattern = {0};
+    glob_t found = {0};
+    buf_printf(&pattern, "%s/engine.*.kv", d->path);
+    if (glob(pattern.ptr, GLOB_NOSORT, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            (void)unlink(found.gl_pathv[i]);
+    }
+    globfree(&found);
+    buf_fini(&pattern);
+}
+
 void run_dir_close(struct run_dir *d)
 {
     if (d->path == NULL)
         return;
+    remove_caches(d);
     (void)unlink(d->stack_path);
     (void)close(d->lock_fd);
     free(d->path);

@@ -32,7 +32,7 @@ struct run_dir_facts {
 MUST_CHECK enum err run_dir_open(const char *path, char *why, size_t cap_why,
                                  struct run_dir *ret_dir);
 
-/* Removes stack.json and gives the lock back. */
+/* Removes stack.json and the engines' caches, and gives the lock back. */
 void run_dir_close(struct run_dir *d);
 
 /* Writes stack.json: {"url", "http", "model", "engines", "engine_args", "gateway_args", "pid", "started" (Unix
