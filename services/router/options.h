@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Options of halo-router. */
+#ifndef HALO_ROUTER_OPTIONS_H
+#define HALO_ROUTER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+    const char *run;
+    const char *log_level;
+    uint32_t queue_limit;
+    uint32_t queue_wait_ms;
+    uint32_t engine_wait_ms;
+    uint32_t dead_ms;
+    uint32_t stall_ms;
+    const char *state;
+    uint32_t shadow_share;
+    uint32_t burnin_log_mb;
+};
+
+/* As opt_parse. */
+bool options_parse(struct options *o, int argc, char **argv, int *ret_exit);
+
+#endif
