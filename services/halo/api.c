@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/halo/api.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -19,7 +22,16 @@ enum {
     MODELS_TIMEOUT_MS = 10000,
     BODY_CAP = 1024 * 1024, /* of an answer that is not a stream */
     HTTP_OK = 200,
+    HTTP_NO_CONTENT = 204,
+    HTTP_BAD_REQUEST = 400,
     HTTP_UNAUTHORIZED = 401,
+    HTTP_BAD_GATEWAY = 502,
+    HTTP_GATEWAY_TIMEOUT = 504,
+    RESUME_S = 20, /* for which a broken stream is asked for, and the server keeps it */
+    RETRY_MS = 250, /* the second time; twice as long each further time */
+    RETRY_MAX_MS = 2000,
+    DELETE_TIMEOUT_MS = 2000,
+    STREAM_ID_CAP = 80,
 };
 
 void api_init(void)
@@ -182,6 +194,9 @@ struct stream {
     bool is_done; /* [DONE] came */
     bool has_error; /* the server said why */
     uint64_t began_ns;
+    uint64_t event_ns; /* when the last event came */
+    char id[STREAM_ID_CAP]; /* by which the server knows the stream; "": it does not keep it */
+    long status; /* of the last answer; 0: none */
 };
 
 static double seconds_since(uint64_t ns)
@@ -217,6 +232,7 @@ static void take_choice(struct stream *s, const json_t *choice)
 static void on_event(void *ctx, struct str data)
 {
     struct stream *s = ctx;
+    s->event_ns = clock_now_ns();
     if (str_is(data, "[DONE]")) {
         s->is_done = true;
         return;
@@ -267,53 +283,166 @@ static bool transfer(CURLM *multi, int cancel_fd, CURLcode *ret_rc)
     }
 }
 
+/* Keeps the id of a stream that the server keeps. */
+static size_t on_header(char *bytes, size_t one, size_t n, void *ctx)
+{
+    static const char NAME[] = "x-halo-stream:";
+    const size_t name_len = sizeof NAME - 1;
+    struct stream *s = ctx;
+    (void)one;
+    if (n <= name_len || strncasecmp(bytes, NAME, name_len) != 0)
+        return n;
+    size_t at = name_len + (bytes[name_len] == ' ');
+    size_t len = 0;
+    while (at + len < n && isalnum((unsigned char)bytes[at + len]))
+        len++;
+    if (len < sizeof s->id) {
+        memcpy(s->id, bytes + at, len);
+        s->id[len] = '\0';
+    }
+    return n;
+}
+
+/* What is to be said of a reply that ended, however it did. */
 static void conclude(struct stream *s, CURLcode rc, const char *curl_error)
 {
     struct api_reply *r = s->reply;
-    long status = 0;
-    (void)curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
     r->end = API_FAILED;
-    if (status != HTTP_OK && status != 0) {
+    if (s->status != HTTP_OK && s->status != 0) {
         json_t *o = json_loadb(s->body.ptr, s->body.len, 0, NULL);
         if (json_object_get(o, "error") != NULL)
             take_error(s, o);
         else
-            (void)snprintf(r->error, sizeof r->error, "HTTP status %ld", status);
+            (void)snprintf(r->error, sizeof r->error, "HTTP status %ld", s->status);
         json_decref(o);
     } else if (s->has_error) {
         return; /* said in the stream */
+    } else if (s->is_done) {
+        r->end = API_DONE;
     } else if (rc != CURLE_OK) {
         keep_error(r->error, rc, curl_error);
-    } else if (!s->is_done) {
-        (void)snprintf(r->error, sizeof r->error, "the stream ended early: the reply is cut off");
     } else {
-        r->end = API_DONE;
+        (void)snprintf(r->error, sizeof r->error, "the stream ended early: the reply is cut off");
     }
+}
+
+/* One connection; false when the reply was cancelled. `path` of a stream, or NULL to ask anew. */
+static bool attempt(struct stream *s, const char *path, const char *extra)
+{
+    char error[CURL_ERROR_SIZE];
+    CURLcode rc = CURLE_OK;
+    bool is_post = path == NULL;
+    struct curl_slist *headers = make_headers(is_post);
+    if (extra != NULL)
+        headers = curl_slist_append(headers, extra);
+    s->curl = make_handle(s->chat->base, is_post ? "/v1/chat/completions" : path, headers, error);
+    s->status = 0;
+    buf_reset(&s->body);
+    if (is_post)
+        (void)curl_easy_setopt(s->curl, CURLOPT_POSTFIELDS, s->chat->body);
+    (void)curl_easy_setopt(s->curl, CURLOPT_TIMEOUT_MS, (long)s->chat->timeout_ms);
+    (void)curl_easy_setopt(s->curl, CURLOPT_HEADERFUNCTION, on_header);
+    (void)curl_easy_setopt(s->curl, CURLOPT_HEADERDATA, s);
+    (void)curl_easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, on_bytes);
+    (void)curl_easy_setopt(s->curl, CURLOPT_WRITEDATA, s);
+    CURLM *multi = curl_multi_init();
+    ASSERT(multi != NULL && curl_multi_add_handle(multi, s->curl) == CURLM_OK);
+    bool is_over = transfer(multi, s->chat->cancel_fd, &rc);
+    if (is_over) {
+        (void)curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &s->status);
+        conclude(s, rc, error);
+    }
+    (void)curl_multi_remove_handle(multi, s->curl);
+    curl_easy_cleanup(s->curl);
+    (void)curl_multi_cleanup(multi);
+    curl_slist_free_all(headers);
+    return is_over;
+}
+
+/* Whether the rest may be had over another connection. */
+static bool is_broken(const struct stream *s)
+{
+    bool is_proxy = s->status >= HTTP_BAD_GATEWAY && s->status <= HTTP_GATEWAY_TIMEOUT;
+    return s->id[0] != '\0' && !s->is_done && !s->has_error &&
+           (s->status == 0 || s->status == HTTP_OK || is_proxy);
+}
+
+/* False when the reply was cancelled meanwhile. */
+static bool wait_to_retry(const struct stream *s, unsigned n_tries)
+{
+    int ms = n_tries == 0 ? 0 : RETRY_MS << (n_tries < 4 ? n_tries - 1 : 3);
+    struct pollfd cancel = {.fd = s->chat->cancel_fd, .events = POLLIN};
+    return poll(&cancel, 1, ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS) <= 0;
+}
+
+/* Goes on with a stream whose connection broke; false when it was cancelled. */
+static bool go_on(struct stream *s)
+{
+    unsigned n_tries = 0;
+    while (is_broken(s)) {
+        uint64_t before_ns = s->event_ns;
+        if (seconds_since(s->event_ns) > RESUME_S)
+            return true;
+        if (!wait_to_retry(s, n_tries))
+            return false;
+        struct buf path = {0};
+        buf_printf(&path, "/v1/streams/%s?from=%s", s->id,
+                   s->sse.last_id[0] != '\0' ? s->sse.last_id : "0");
+        sse_restart(&s->sse);
+        bool is_over = attempt(s, path.ptr, NULL);
+        buf_fini(&path);
+        if (!is_over)
+            return false;
+        if (s->status == HTTP_NO_CONTENT)
+            s->reply->end = API_DONE; /* there was nothing left to say */
+        n_tries = s->event_ns != before_ns ? 0 : n_tries + 1;
+    }
+    return true;
+}
+
+/* The server would go on for nobody. */
+static void delete_stream(const struct stream *s)
+{
+    char error[CURL_ERROR_SIZE];
+    struct buf path = {0};
+    struct buf ignored = {0};
+    struct curl_slist *headers = make_headers(false);
+    buf_printf(&path, "/v1/streams/%s", s->id);
+    CURL *c = make_handle(s->chat->base, path.ptr, headers, error);
+    (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, "DELETE");
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)DELETE_TIMEOUT_MS);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep_body);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &ignored);
+    (void)curl_easy_perform(c); /* if it fails the server's own limit ends the reply */
+    curl_easy_cleanup(c);
+    curl_slist_free_all(headers);
+    buf_fini(&ignored);
+    buf_fini(&path);
 }
 
 void api_chat(const struct api_chat *chat, struct api_reply *ret_reply)
 {
-    char error[CURL_ERROR_SIZE];
-    struct curl_slist *headers = make_headers(true);
+    char resume[32];
     struct stream s = {.chat = chat, .reply = ret_reply, .began_ns = clock_now_ns()};
-    CURLcode rc = CURLE_OK;
     *ret_reply = (struct api_reply){.end = API_CANCELLED};
+    (void)snprintf(resume, sizeof resume, "x-halo-resume: %d", RESUME_S);
     s.sse.event = on_event;
     s.sse.ctx = &s;
-    s.curl = make_handle(chat->base, "/v1/chat/completions", headers, error);
-    (void)curl_easy_setopt(s.curl, CURLOPT_POSTFIELDS, chat->body);
-    (void)curl_easy_setopt(s.curl, CURLOPT_TIMEOUT_MS, (long)chat->timeout_ms);
-    (void)curl_easy_setopt(s.curl, CURLOPT_WRITEFUNCTION, on_bytes);
-    (void)curl_easy_setopt(s.curl, CURLOPT_WRITEDATA, &s);
-    CURLM *multi = curl_multi_init();
-    ASSERT(multi != NULL && curl_multi_add_handle(multi, s.curl) == CURLM_OK);
-    if (transfer(multi, chat->cancel_fd, &rc))
-        conclude(&s, rc, error);
+    s.event_ns = s.began_ns;
+    bool is_over = attempt(&s, NULL, resume);
+    if (is_over && s.status == HTTP_BAD_REQUEST &&
+        strstr(ret_reply->error, "x-halo-resume") != NULL) {
+        s.has_error = false; /* a server that keeps no streams */
+        is_over = attempt(&s, NULL, NULL);
+    }
+    if (is_over)
+        is_over = go_on(&s);
+    if (!is_over) {
+        ret_reply->end = API_CANCELLED;
+        if (s.id[0] != '\0')
+            delete_stream(&s);
+    }
     ret_reply->total_s = seconds_since(s.began_ns);
-    (void)curl_multi_remove_handle(multi, s.curl);
-    curl_easy_cleanup(s.curl);
-    (void)curl_multi_cleanup(multi);
-    curl_slist_free_all(headers);
     sse_fini(&s.sse);
     buf_fini(&s.body);
 }

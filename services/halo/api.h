@@ -61,7 +61,9 @@ struct api_reply {
     double total_s;
 };
 
-/* POST base + /v1/chat/completions and reads the stream to its end. */
+/* POST base + /v1/chat/completions and reads the stream to its end. From a server that keeps streams
+ * (x-halo-stream) it goes on over another connection when one breaks, for a while; a reply that is
+ * cancelled is deleted there. */
 void api_chat(const struct api_chat *chat, struct api_reply *ret_reply);
 
 #endif

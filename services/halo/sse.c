@@ -3,26 +3,41 @@
 
 static void end_event(struct sse *s)
 {
-    if (s->has_data)
+    if (s->has_data) {
+        memcpy(s->last_id, s->next_id, sizeof s->last_id);
         s->event(s->ctx, buf_str(&s->data));
+    }
     buf_reset(&s->data);
     s->has_data = false;
 }
 
+/* The value of a field's line; false if it is of another field. */
+static bool is_field(struct str line, const char *name, struct str *ret_value)
+{
+    size_t n = strlen(name);
+    if (line.len < n || memcmp(line.ptr, name, n) != 0)
+        return false;
+    n += line.len > n && line.ptr[n] == ' ';
+    *ret_value = (struct str){line.ptr + n, line.len - n};
+    return true;
+}
+
 static bool end_line(struct sse *s)
 {
-    static const struct str DATA = {"data:", 5};
     struct str line = buf_str(&s->line);
+    struct str value;
     if (line.len == 0) {
         end_event(s);
         return true;
     }
-    if (line.len >= DATA.len && str_eq((struct str){line.ptr, DATA.len}, DATA)) {
-        size_t skip = DATA.len + (line.len > DATA.len && line.ptr[DATA.len] == ' ');
+    if (is_field(line, "data:", &value)) {
         if (s->has_data)
             buf_add_char(&s->data, '\n');
-        buf_add(&s->data, line.ptr + skip, line.len - skip);
+        buf_add_str(&s->data, value);
         s->has_data = true;
+    } else if (is_field(line, "id:", &value) && value.len < SSE_ID_CAP) {
+        memcpy(s->next_id, value.ptr, value.len);
+        s->next_id[value.len] = '\0';
     }
     buf_reset(&s->line);
     return s->data.len <= SSE_MAX_EVENT;
@@ -44,6 +59,15 @@ bool sse_feed(struct sse *s, const char *bytes, size_t n)
             return false;
     }
     return true;
+}
+
+void sse_restart(struct sse *s)
+{
+    buf_reset(&s->line);
+    buf_reset(&s->data);
+    s->has_data = false;
+    s->was_cr = false;
+    memcpy(s->next_id, s->last_id, sizeof s->next_id);
 }
 
 void sse_fini(struct sse *s)

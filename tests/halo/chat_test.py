@@ -173,6 +173,25 @@ def test_ctrl_c_ends_one_question_and_the_server_notices(chat):
     assert chat.server.client_left.wait(sc.PATIENCE_S)
 
 
+def test_a_reply_goes_on_over_another_connection(chat):
+    r = chat.ask("breaks")
+    assert (r.returncode, r.stdout, r.stderr) == (0, PARIS + "\n", ""), r
+    assert chat.server.returns == [n for i in range(1, 7) for n in (i, i)], chat.server.returns
+    assert chat.server.requests[-1][0]["x-halo-resume"] == "20"
+
+
+def test_a_stream_that_the_server_lost_is_an_error(chat):
+    r = chat.ask("lost")
+    assert r.returncode == 1 and r.stdout == "The \n" and "the stream is gone" in r.stderr, r
+    assert chat.server.returns == [1]
+
+
+def test_a_server_that_keeps_no_streams_is_asked_without_it(chat):
+    r = chat.ask("unkept")
+    assert (r.returncode, r.stdout, r.stderr) == (0, PARIS + "\n", ""), r
+    assert "x-halo-resume" not in chat.server.requests[-1][0]
+
+
 def test_the_answer_comes_word_by_word(chat):
     p = subprocess.Popen(chat.arguments("endless"), stdout=subprocess.PIPE, text=True)
     with p:
@@ -207,6 +226,7 @@ def test_ctrl_c_ends_a_reply_and_keeps_the_conversation(chat):
         t.until("word word ")
         t.type("\x03")
         t.until("cancelled")
+        assert chat.server.deleted == ["/v1/streams/id1"]
         assert chat.server.client_left.wait(sc.PATIENCE_S)
         t.enter("count")
         t.until("user,assistant,user\r")

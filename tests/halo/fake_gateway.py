@@ -7,6 +7,10 @@ serves a thread. The last message of a chat chooses what happens:
     count     the reply is the roles of all messages, with commas between
     endless   words until the client goes away
     cut       the stream ends without [DONE]
+    breaks    a stream that is kept: the connection breaks after each word, and every second one that
+              comes for more gets a 502 first
+    lost      the same, but those who come for more are told that it is gone
+    unkept    x-halo-resume is refused with status 400
     broken    an error event in the stream
     refused   status 400 with an error body
     evil      the reply has a terminal escape sequence
@@ -39,17 +43,55 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         is_ready = self.server.readiness() == 200
-        if self.path in ("/healthz", "/readyz"):
+        if self.path.startswith("/v1/streams/id1?from="):
+            self.come_back(int(self.path.split("=")[1]))
+        elif self.path in ("/healthz", "/readyz"):
             self.answer(200 if is_ready or self.path == "/healthz" else 503, {"status": "?"})
         elif self.path == "/v1/models":
             self.answer(200, {"object": "list", "data": [MODEL_ROW] if is_ready else []})
         else:
             self.answer(404, {"error": {"message": "no such route"}})
 
-    def event(self, data):
-        raw = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+    def do_DELETE(self):
+        self.server.deleted.append(self.path)
+        self.answer(200, {"deleted": True})
+
+    def come_back(self, number):
+        self.server.returns.append(number)
+        if self.server.requests[-1][1]["messages"][-1]["content"] == "lost":
+            self.answer(404, {"error": {"message": "the stream is gone"}})
+        elif len(self.server.returns) % 2:
+            self.answer(502, {})
+        else:
+            self.begin()
+            self.word(number)
+
+    def word(self, number):
+        """The event after that number; the connection breaks in the midst of the next one."""
+        words = "The capital of France is Paris.".split(" ")
+        if number < len(words):
+            text = words[number] + (" " if number + 1 < len(words) else "")
+            data = json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+        else:
+            data = "[DONE]"
+        self.chunk(f"id: {number + 1}\ndata: {data}\n\nid: {number + 2}\ndata: half")
+        self.close_connection = True
+
+    def begin(self, **headers):
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def chunk(self, text):
+        raw = text.encode()
         self.wfile.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
         self.wfile.flush()
+
+    def event(self, data):
+        self.chunk(f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n")
 
     def delta(self, text=None, finish=None):
         self.event({"choices": [{"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}]})
@@ -72,11 +114,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if last == "refused" or request["model"] != MODEL:
             self.answer(400, {"error": {"message": "the fake refuses this", "type": "invalid_request_error"}})
             return
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+        if last == "unkept" and "x-halo-resume" in self.headers:
+            self.answer(400, {"error": {"message": "The header 'x-halo-resume' is not a number from 0 to 0."}})
+            return
+        self.begin(**({"x_halo_stream": "id1"} if last in ("breaks", "lost", "endless") else {}))
         self.wfile.write(b"5\r\n:hi\n\n\r\n")
+        if last in ("breaks", "lost"):
+            self.word(0)
+            return
         if last == "endless":
             self.endless()
             return
@@ -106,6 +151,8 @@ class Server(http.server.ThreadingHTTPServer):
             self.socket.close()
             self.socket = listening
         self.requests = []
+        self.returns = []  # the numbers of the events after which streams were asked for
+        self.deleted = []  # paths
         self.streaming = threading.Event()
         self.client_left = threading.Event()
         self.pause = threading.Event()

@@ -44,6 +44,24 @@ static void events_are_the_same_however_the_bytes_come(void **state)
         check(STREAM, piece, WANT);
 }
 
+static void the_last_id_is_that_of_the_last_whole_event(void **state)
+{
+    (void)state;
+    struct buf all = {0};
+    struct sse s = {.event = on_event, .ctx = &all};
+    static const char FIRST[] = "id: 7\ndata: a\n\nid:8\ndata: b\n\ndata: c\n\nid: 9\ndata: ha";
+    static const char SECOND[] = "id: 9\ndata: half\n\n";
+    assert_true(sse_feed(&s, FIRST, sizeof FIRST - 1));
+    assert_string_equal(s.last_id, "8");
+    sse_restart(&s);
+    assert_string_equal(s.last_id, "8");
+    assert_true(sse_feed(&s, SECOND, sizeof SECOND - 1));
+    assert_string_equal(s.last_id, "9");
+    assert_string_equal(all.ptr, "[a][b][c][half]");
+    sse_fini(&s);
+    buf_fini(&all);
+}
+
 static void an_event_without_end_is_refused(void **state)
 {
     (void)state;
@@ -86,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_are_the_same_however_the_bytes_come),
+        cmocka_unit_test(the_last_id_is_that_of_the_last_whole_event),
         cmocka_unit_test(an_event_without_end_is_refused),
         cmocka_unit_test(an_event_of_many_lines_without_end_is_refused),
     };
