@@ -4,6 +4,8 @@
 'use strict';
 
 const LOOK_MS = 5000; // between looks at the server
+const RESUME_S = 30; // for which a broken stream is asked for, and the server keeps it
+const RETRY_MS = 250; // between the first two times
 const byId = (id) => document.getElementById(id);
 const [log, form, prompt, send, stop] = ['log', 'form', 'prompt', 'send', 'stop'].map(byId);
 
@@ -74,8 +76,9 @@ function add(kind, text) {
     return turn;
 }
 
-// The data of each event of a stream. A stream that ends without [DONE] was cut.
-async function* events(body) {
+// The data of each event that comes over one connection. Of the last whole one `at` keeps the number. A
+// stream that ends without [DONE] was cut.
+async function* read(body, at) {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = '';
     for (;;) {
@@ -83,10 +86,53 @@ async function* events(body) {
         if (done) throw new Error('The connection broke before the reply was whole.');
         const blocks = (rest + value).split('\n\n');
         rest = blocks.pop();
-        for (const line of blocks.flatMap((b) => b.split('\n'))) {
-            if (line === 'data: [DONE]') return;
-            if (line.startsWith('data: ')) yield JSON.parse(line.slice(6));
+        for (const lines of blocks.map((b) => b.split('\n'))) {
+            const data = lines.find((l) => l.startsWith('data: '))?.slice(6);
+            at.last = lines.find((l) => l.startsWith('id: '))?.slice(4) ?? at.last;
+            at.done = data === '[DONE]';
+            if (at.done) return;
+            if (!data) continue;
+            at.wait = 0;
+            at.until = performance.now() + RESUME_S * 1000;
+            yield JSON.parse(data);
         }
+    }
+}
+
+// Asks for the rest of a stream, more than once: the server or the network may need a moment.
+async function* comeBack(at, signal) {
+    while (performance.now() < at.until) {
+        await new Promise((resolve) => setTimeout(resolve, at.wait));
+        signal.throwIfAborted();
+        at.wait = Math.min(at.wait * 2 + RETRY_MS, RETRY_MS * 8); // until something comes
+        const response = await fetch(`${at.url}?from=${at.last}`, { signal, headers: headers() }).catch(() => null);
+        if (response?.status === 204) return;
+        if (response?.ok) return yield* read(response.body, at);
+        if (response && response.status < 502) break;
+    }
+    throw new Error('The connection broke, and the rest of the reply cannot be had any more.', { cause: 'gone' });
+}
+
+// The data of each event of a stream. If the connection breaks and the server keeps the stream, the page
+// comes back for the rest.
+async function* events(response, signal) {
+    const id = response.headers.get('x-halo-stream');
+    const url = `${byId('lane').value}/streams/${id}`;
+    const at = { url, last: '0', done: false, wait: 0, until: performance.now() + RESUME_S * 1000 };
+    // Who stops must say so: the server would go on for somebody who comes back.
+    const forget = () => fetch(at.url, { method: 'DELETE', headers: headers(), keepalive: true }).catch(() => null);
+    if (id) signal.addEventListener('abort', forget, { once: true });
+    try {
+        for (let source = read(response.body, at); ; source = comeBack(at, signal)) {
+            try {
+                yield* source;
+                return;
+            } catch (e) {
+                if (!id || signal.aborted || e.cause === 'gone') throw e;
+            }
+        }
+    } finally {
+        signal.removeEventListener('abort', forget);
     }
 }
 
@@ -97,6 +143,16 @@ function request() {
         temperature: Number(byId('temperature').value), max_tokens: Number(byId('limit').value),
         ...(seed === '' ? {} : { seed: Number(seed) }),
     };
+}
+
+// A server that keeps no streams refuses the header; then it goes without.
+async function post(signal, more) {
+    const response = await fetch(`${byId('lane').value}/chat/completions`, {
+        method: 'POST', signal, body: JSON.stringify(request()), headers: headers({ 'content-type': 'application/json', ...more }),
+    });
+    if (response.status !== 400 || !('x-halo-resume' in more)) return response;
+    const isAbout = (await response.clone().text()).includes('x-halo-resume');
+    return isAbout ? post(signal, {}) : response;
 }
 
 async function refusal(response) {
@@ -112,11 +168,9 @@ async function stream(turn, signal) {
     const began = performance.now();
     let text = '', first = 0, finish = null, tokens = 0;
     try {
-        const response = await fetch(`${byId('lane').value}/chat/completions`, {
-            method: 'POST', signal, headers: headers({ 'content-type': 'application/json' }), body: JSON.stringify(request()),
-        });
+        const response = await post(signal, { 'x-halo-resume': RESUME_S });
         if (!response.ok) return { text, problem: await refusal(response) };
-        for await (const event of events(response.body)) {
+        for await (const event of events(response, signal)) {
             if (event.error) return { text, problem: event.error.message };
             const piece = event.choices?.[0]?.delta?.content;
             finish = event.choices?.[0]?.finish_reason ?? finish;

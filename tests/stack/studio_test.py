@@ -163,6 +163,38 @@ def test_a_cut_stream_is_said_to_be_cut():
         os.kill(pids['engine.1'], signal.SIGCONT)
 
 
+def headers_of_the_stream():
+    with PAGE.came:
+        return [e['params']['response']['headers'] for e in PAGE.events if e['method'] == 'Network.responseReceived'
+                and 'x-halo-stream' in e['params']['response']['headers']]
+
+
+def test_a_reply_goes_on_when_the_connection_breaks():
+    open_page()
+    question = 'Tell me a story about a fox.'
+    wanted = STACK.chat(question, temperature=0, max_tokens=1000)['choices'][0]['message']['content']
+    PAGE.js('document.getElementById("temperature").value = "0"; document.getElementById("limit").value = "1000"')
+    before = len(headers_of_the_stream())
+    engine = STACK.children()['engine.1']['pid']
+    write(question)
+    PAGE.key('Enter', '\r')
+    wait_for('some text', lambda: len(PAGE.text('.turn.assistant')) > 20)
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        stream = headers_of_the_stream()[before]['x-halo-stream']
+        continued = STACK.metric('halo_streams_continued_total')
+        # Somebody else reads it, which cuts the page off, until the page takes it back.
+        with contextlib.closing(STACK.connect()) as c:
+            c.request('GET', f'/v1/streams/{stream}')
+            assert c.getresponse().status in (200, 204)
+            wait_for('the page to be back', lambda: STACK.metric('halo_streams_continued_total') >= continued + 2
+                     or not PAGE.js('!!running'))
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    wait_for('the end', lambda: not PAGE.js('!!running'))
+    assert PAGE.text('.remark.bad') == '' and PAGE.js('messages.at(-1).content') == wanted
+
+
 def test_it_fits_a_telephone():
     PAGE.call('Emulation.setDeviceMetricsOverride', width=390, height=800, deviceScaleFactor=1, mobile=True)
     open_page()
