@@ -52,6 +52,7 @@ static bool start(struct engine *e)
         .n_blocks = e->core.sizes.n_blocks,
         .backend = e->core.backend->name,
         .lane = e->options.lane,
+        .model_file = e->options.model,
         .is_standby = e->options.is_standby,
     };
     enum err err = service_start(&config, &e->service);

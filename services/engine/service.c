@@ -102,6 +102,7 @@ static void on_up(void *ctx, struct link *l)
         .backend = {c->backend, strlen(c->backend)},
         .lane = c->lane,
         .standby = s->is_standby,
+        .model_file = str_from(c->model_file),
     };
     send_frame(s, FRAME_engine, &f);
     send_load(s);

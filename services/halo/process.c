@@ -10,11 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/program.h"
 
-enum { CAPTURE_BYTES = 4096 };
+enum { CAPTURE_BYTES = 65536, WORDS_MAX = 16 };
 
 enum err process_start(const struct process_start *s, pid_t *ret_pid)
 {
@@ -51,14 +52,16 @@ static void read_all(int fd, struct buf *out)
     }
 }
 
-bool process_capture(const char *program, const char *arg, struct buf *out)
+bool process_capture(const char *program, const char *const *words, struct buf *out)
 {
+    char *argv[WORDS_MAX + 2] = {mem_strndup(program, strlen(program))};
     int fds[2];
     int status = -1;
     pid_t pid = -1;
-    char *name = mem_strndup(program, strlen(program));
-    char *word = mem_strndup(arg, strlen(arg));
-    char *argv[] = {name, word, NULL};
+    for (size_t i = 0; words[i] != NULL; i++) {
+        ASSERT(i < WORDS_MAX);
+        argv[i + 1] = mem_strndup(words[i], strlen(words[i]));
+    }
     enum err e = pipe2(fds, O_CLOEXEC) == 0 ? ERR_OK : err_from_errno(errno);
     if (e == ERR_OK) {
         struct process_start s = {.program = program, .argv = argv, .out_fd = fds[1]};
@@ -70,8 +73,8 @@ bool process_capture(const char *program, const char *arg, struct buf *out)
         }
         (void)close(fds[0]);
     }
-    free(name);
-    free(word);
+    for (size_t i = 0; argv[i] != NULL; i++)
+        free(argv[i]);
     return e == ERR_OK && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 

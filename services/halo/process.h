@@ -20,8 +20,9 @@ struct process_start {
 /* Starts it in a session of its own, so that the terminal's signals do not reach it. */
 MUST_CHECK enum err process_start(const struct process_start *s, pid_t *ret_pid);
 
-/* Runs it and appends what it prints to out, at most 4 KiB. False if it cannot be run or fails. */
-bool process_capture(const char *program, const char *arg, struct buf *out);
+/* Runs it with further words (NULL-terminated) and appends what it prints on stdout and stderr to out, at
+ * most 64 KiB. False if it cannot be run or fails. */
+bool process_capture(const char *program, const char *const *words, struct buf *out);
 
 /* Waits for the ends of processes that need not be ours: pids that are 0 afterwards have ended.
  * False if some have not after timeout_ms. */

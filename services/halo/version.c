@@ -28,7 +28,7 @@ static bool print_program(const char *bin, const char *program)
 {
     struct buf said = {0};
     char *path = paths_find_binary(bin, program);
-    bool ran = path != NULL && process_capture(path, "--version", &said);
+    bool ran = path != NULL && process_capture(path, (const char *[]){"--version", NULL}, &said);
     const char *version = ran ? said.ptr : "";
     if (strncmp(version, program, strlen(program)) == 0)
         version += strlen(program);

@@ -25,6 +25,11 @@ static const char *const VERDICT_NAMES[VERDICTS] = {"exact", "different", "empty
 static const char *const SIDE_NAMES[LANES] = {"stable", "candidate"};
 static const char *const FINISH_NAMES[] = {"none", "stop", "length", "cancelled", "error"};
 
+const char *burnin_verdict_name(enum verdict v)
+{
+    return VERDICT_NAMES[v];
+}
+
 void burnin_init(struct burnin *b, const char *path, uint32_t share, uint64_t log_bytes)
 {
     *b = (struct burnin){

@@ -30,6 +30,8 @@
 
 enum verdict { VERDICT_EXACT, VERDICT_DIFFERENT, VERDICT_EMPTY, VERDICT_TRUNCATED, VERDICTS };
 
+const char *burnin_verdict_name(enum verdict v);
+
 struct burnin_counts {
     uint64_t verdicts[VERDICTS];
     uint64_t skipped; /* chosen, but the candidate lane had no room to spare */

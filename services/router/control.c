@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "services/router/drain.h"
+#include "services/router/lane_verbs.h"
 #include "services/router/router_internal.h"
 
 enum { NAME_SHOWN = 64 };
@@ -102,15 +104,16 @@ static json_t *describe(const struct router *r, const struct engine *e)
 {
     const struct frame_engine_load *l = &e->load;
     uint32_t used = l->kv_blocks_used < e->kv_blocks ? l->kv_blocks_used : e->kv_blocks;
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", e->peer.name, "state",
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name", e->peer.name, "state",
                           state_of(e), "build", e->build, "backend", e->backend, "model",
-                          e->model_name, "model_hash", e->model_hash);
+                          e->model_name, "model_hash", e->model_hash, "model_file", e->model_file);
     const struct {
         const char *key;
         uint64_t value;
     } numbers[] = {
         {"pid", link_peer_pid(e->peer.link)},
         {"lane", lane_of(r, e)},
+        {"up_s", (clock_now_ns() - e->since_ns) / UINT64_C(1000000000)},
         {"group", e->group},
         {"replies", e->n_in_flight},
         {"running", l->running},
@@ -143,9 +146,9 @@ static const struct verb {
     const char *name;
     enum err (*run)(struct control_call *call);
 } VERBS[] = {
-    {"engines", verb_engines},
-    {"drain", drain_verb_drain},
-    {"undrain", drain_verb_undrain},
+    {"engines", verb_engines},         {"drain", drain_verb_drain}, {"undrain", drain_verb_undrain},
+    {"lanes", lane_verbs_show},        {"share", lane_verbs_share}, {"cutover", lane_verbs_cutover},
+    {"rollback", lane_verbs_rollback},
 };
 
 static enum err run_verb(struct control_call *call, struct str name)

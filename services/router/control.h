@@ -8,6 +8,7 @@
  *                          (its replies go on elsewhere at once), limit_ms (or after so long),
  *                          no_wait (answered at once)
  *   undrain ENGINE         it is in service again. args: pid
+ *   lanes, share, cutover, rollback    lane_verbs.h
  *
  * An engine is called engine.1, engine@1 or 1; `pid` tells two of one name apart. A verb is a row of the
  * table in control.c. */

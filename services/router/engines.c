@@ -35,6 +35,7 @@ void engines_remove(struct engines *s, struct engine *take_engine)
     s->gone.draft_tokens += e->load.draft_tokens;
     s->gone.accepted_tokens += e->load.accepted_tokens;
     TAILQ_REMOVE(&s->list, e, entry);
+    free(e->model_file);
     free(e);
 }
 
@@ -61,6 +62,8 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     e->group = f->lane;
     (void)snprintf(e->build, sizeof e->build, "%s", link_peer_build(e->peer.link));
     (void)snprintf(e->backend, sizeof e->backend, "%.*s", (int)f->backend.len, f->backend.ptr);
+    free(e->model_file);
+    e->model_file = mem_strndup(f->model_file.ptr, f->model_file.len);
     e->since_ns = clock_now_ns();
     e->is_standby = e->is_out = f->standby;
     e->is_ready = true;

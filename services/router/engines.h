@@ -40,6 +40,7 @@ struct engine {
     uint32_t group; /* as its --lane says: see lanes.h */
     char build[ENGINE_BUILD_MAX + 1];
     char backend[ENGINE_BACKEND_MAX + 1];
+    char *model_file; /* "" if it did not tell */
     uint64_t since_ns; /* when it registered */
     struct frame_engine_load load; /* as last reported */
     struct request_list in_flight; /* in the order in which they were sent */

@@ -13,8 +13,11 @@
 #include "common/clock.h"
 
 /* The whole file: one line. */
-#define FORMAT "/v1 group %u, /v2 group %u, since %" PRIu64 "\n"
-#define SCAN "/v1 group %" SCNu32 ", /v2 group %" SCNu32 ", since %" SCNu64
+#define FORMAT "/v1 group %" PRIu32 ", /v2 group %" PRIu32 ", since %" PRIu64 " by %s\n"
+#define SCAN "/v1 group %" SCNu32 ", /v2 group %" SCNu32 ", since %" SCNu64 " by %15s"
+
+static const char BY_CUTOVER[] = "cutover";
+static const char BY_ROLLBACK[] = "rollback";
 
 enum { FILE_CAP = 128 };
 
@@ -22,7 +25,11 @@ static bool parse(struct lanes *s, const char *text)
 {
     uint32_t v1;
     uint32_t v2;
-    if (sscanf(text, SCAN, &v1, &v2, &s->changed_ms) != 3 || v1 >= LANES || v2 != 1 - v1)
+    char by[16];
+    if (sscanf(text, SCAN, &v1, &v2, &s->changed_ms, by) != 4 || v1 >= LANES || v2 != 1 - v1)
+        return false;
+    s->was_rollback = strcmp(by, BY_ROLLBACK) == 0;
+    if (!s->was_rollback && strcmp(by, BY_CUTOVER) != 0)
         return false;
     s->group_of[LANE_STABLE] = v1;
     s->group_of[LANE_CANDIDATE] = v2;
@@ -71,13 +78,13 @@ static bool write_file(const char *path, const char *text, size_t n)
     return close(fd) == 0 && ok;
 }
 
-enum err lanes_exchange(struct lanes *s)
+enum err lanes_exchange(struct lanes *s, bool is_rollback)
 {
     char text[FILE_CAP];
     struct buf temporary = {0};
     uint64_t now = clock_unix_ms();
     int n = snprintf(text, sizeof text, FORMAT, s->group_of[LANE_CANDIDATE],
-                     s->group_of[LANE_STABLE], now);
+                     s->group_of[LANE_STABLE], now, is_rollback ? BY_ROLLBACK : BY_CUTOVER);
     buf_printf(&temporary, "%s.new", s->path);
     bool ok = write_file(temporary.ptr, text, (size_t)n) && rename(temporary.ptr, s->path) == 0;
     if (!ok)
@@ -89,5 +96,6 @@ enum err lanes_exchange(struct lanes *s)
     s->group_of[LANE_STABLE] = s->group_of[LANE_CANDIDATE];
     s->group_of[LANE_CANDIDATE] = stable;
     s->changed_ms = now;
+    s->was_rollback = is_rollback;
     return ERR_OK;
 }

@@ -17,7 +17,8 @@ enum { LANES = 2, LANE_STABLE = 0, LANE_CANDIDATE = 1 };
 
 struct lanes {
     uint32_t group_of[LANES];
-    uint64_t changed_ms; /* Unix time of the last cutover or rollback; 0: never */
+    uint64_t changed_ms; /* Unix time of the last exchange; 0: never */
+    bool was_rollback; /* the last exchange undid the one before */
     char *path;
 };
 
@@ -27,11 +28,6 @@ MUST_CHECK enum err lanes_init(struct lanes *s, const char *state, char *why, si
 void lanes_fini(struct lanes *s);
 
 /* Exchanges the groups of the two lanes, on disk first. On failure nothing has changed: ERR_IO. */
-MUST_CHECK enum err lanes_exchange(struct lanes *s);
-
-static inline bool lanes_are_exchanged(const struct lanes *s)
-{
-    return s->group_of[LANE_STABLE] != LANE_STABLE;
-}
+MUST_CHECK enum err lanes_exchange(struct lanes *s, bool is_rollback);
 
 #endif

@@ -37,6 +37,12 @@ static bool start(struct loop *loop, const struct options *o, struct router **re
         .state = o->state != NULL ? o->state : o->run,
         .shadow_share = o->shadow_share,
         .burnin_log_bytes = o->burnin_log_mb * BYTES_PER_MB,
+        .gate_rounds = o->gate_rounds,
+        .gate_exact = o->gate_exact,
+        .gate_latency = o->gate_latency,
+        .gate_uptime_s = o->gate_uptime_s,
+        .gate_ppl = o->gate_ppl,
+        .gate_ppl_text = o->gate_ppl_text,
     };
     enum err e = router_new(&config, why, sizeof why, ret_router);
     if (e != ERR_OK)
@@ -50,8 +56,6 @@ int main(int argc, char **argv)
     int status;
     if (!options_parse(&o, argc, argv, &status))
         return status;
-    if (!opt_common_setup("router", &o.run, o.log_level))
-        return 2;
 
     struct loop *loop;
     struct router *router = NULL;

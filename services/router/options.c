@@ -31,6 +31,19 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, burnin_log_mb, "burnin-log-mb", "64", 1, 65536, "MB",
                 "size at which the burn-in log is moved to burnin.jsonl.1; a row has about 800 "
                 "bytes"),
+    OPT_U32_ROW(struct options, gate_rounds, "gate-rounds", "1000", 0, UINT32_MAX, "N",
+                "cutover: at least so many compared replies of the two lanes as they are now"),
+    OPT_U32_ROW(struct options, gate_exact, "gate-exact", "100", 0, 100, "PERCENT",
+                "cutover: at least this share of them exact; replies that could not be compared "
+                "count as not exact"),
+    OPT_U32_ROW(struct options, gate_latency, "gate-latency", "25", 0, 10000, "PERCENT",
+                "cutover: the candidate's median time for a token is at most so much longer"),
+    OPT_U32_ROW(struct options, gate_uptime_s, "gate-uptime", "3600", 0, UINT32_MAX, "SECONDS",
+                "cutover: the candidate's engines have been up for so long"),
+    OPT_U32_ROW(struct options, gate_ppl, "gate-ppl", "1", 0, 1000000, "PER-MILLE",
+                "cutover: the candidate's perplexity on --gate-ppl-text is at most so much higher"),
+    OPT_STR_ROW(struct options, gate_ppl_text, "gate-ppl-text", NULL, "FILE",
+                "text for the perplexity gate; default: no such gate"),
 };
 
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)

@@ -17,6 +17,13 @@ struct options {
     const char *state;
     uint32_t shadow_share;
     uint32_t burnin_log_mb;
+    /* Gates of a cutover; `halo cutover` asks for them and judges. */
+    uint32_t gate_rounds;
+    uint32_t gate_exact;
+    uint32_t gate_latency;
+    uint32_t gate_uptime_s;
+    uint32_t gate_ppl;
+    const char *gate_ppl_text;
 };
 
 /* As opt_parse. */

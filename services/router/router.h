@@ -31,6 +31,13 @@ struct router_config {
     const char *state; /* directory of what outlives the process: lanes.h, burnin.h; borrowed */
     uint32_t shadow_share; /* percent of the stable lane's requests that are compared */
     uint64_t burnin_log_bytes;
+    /* Gates of a cutover, which halo asks for and judges: see options.c. */
+    uint32_t gate_rounds;
+    uint32_t gate_exact;
+    uint32_t gate_latency;
+    uint32_t gate_uptime_s;
+    uint32_t gate_ppl;
+    const char *gate_ppl_text; /* borrowed, or NULL */
 };
 
 /* Listens as "router". On failure `why` gets one line; errors as lanes_init's and link_listen's. */
