@@ -7,6 +7,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/mem.h"
+#include "proto/span.h"
 #include "services/engine/pace.h"
 
 struct scheduler {
@@ -286,6 +287,7 @@ static bool admit(struct scheduler *s, struct seq *seq)
     seq->n_computed = n_found;
     if (!seq->was_admitted) {
         seq->was_admitted = true;
+        seq->admitted_ns = clock_now_ns();
         s->n_prefix_queries += seq->n_prompt;
         count_cached(s, seq, n_found);
     }
@@ -419,11 +421,34 @@ static void report_choice(struct scheduler *s, const struct seq *seq,
     t->n_top = c->n_top;
 }
 
+/* With its first token goes how long it waited and how long the prompt took, with the end the rest. */
+static void report_spans(struct scheduler *s, struct seq *seq, bool is_first, bool is_last,
+                         struct rec_token *t)
+{
+    if (!is_first && !is_last)
+        return;
+    uint64_t now = clock_now_ns();
+    struct rec_span *spans = arena_zalloc(s->arena, 3, sizeof *spans);
+    ASSERT(spans != NULL);
+    if (is_first) {
+        seq->first_ns = now;
+        spans[t->n_spans++] = span_of(SPAN_queue, seq->arrived_ns, seq->admitted_ns);
+        spans[t->n_spans] = span_of(SPAN_prefill, seq->admitted_ns, now);
+        spans[t->n_spans++].n = seq->n_asked - seq->n_cached;
+    }
+    if (is_last) {
+        spans[t->n_spans] = span_of(SPAN_decode, seq->first_ns, now);
+        spans[t->n_spans++].n = seq->n_tokens - seq->n_asked - 1;
+    }
+    t->spans = spans;
+}
+
 /* Appends the next token, unless there is none; returns how the reply stands. */
 static enum finish take_token(struct scheduler *s, struct seq *seq, float *logits)
 {
     struct rec_token *t = add_event(s, seq->req);
-    if (!seq->was_reported)
+    bool is_first = !seq->was_reported;
+    if (is_first)
         t->cached_tokens = seq->n_cached;
     seq->was_reported = true;
     struct sampler_choice choice;
@@ -438,6 +463,7 @@ static enum finish take_token(struct scheduler *s, struct seq *seq, float *logit
     seq_add(seq, choice.id);
     enum finish how = seq_finish(seq, s->config.n_ctx);
     t->finish = (uint32_t)how;
+    report_spans(s, seq, is_first, how != FINISH_NONE, t);
     return how;
 }
 

@@ -50,11 +50,13 @@ enum err seq_new(const struct frame_submit *f, const struct seq_limits *limits, 
     struct seq *s = mem_zalloc(1, sizeof *s);
     s->req = f->req;
     s->tenant = f->tenant;
-    s->deadline_ns = f->deadline_ms > 0 ? clock_now_ns() + f->deadline_ms * 1000000ULL : 0;
+    s->arrived_ns = clock_now_ns();
+    s->deadline_ns = f->deadline_ms > 0 ? s->arrived_ns + f->deadline_ms * 1000000ULL : 0;
     s->max_tokens = f->sampling.max_tokens;
     s->wants_logprobs = f->sampling.logprobs;
     s->n_prompt = (uint32_t)f->n_prompt;
     s->n_tokens = (uint32_t)(f->n_prompt + f->n_resume);
+    s->n_asked = s->n_tokens;
     s->cap_tokens = s->n_tokens + 64;
     s->tokens = mem_zalloc(s->cap_tokens, sizeof *s->tokens);
     memcpy(s->tokens, f->prompt, f->n_prompt * sizeof *s->tokens);

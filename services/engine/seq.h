@@ -34,6 +34,10 @@ struct seq {
     bool was_admitted;
     bool was_reported; /* n_cached was sent */
     bool wants_logprobs;
+    uint64_t arrived_ns; /* for its spans (proto/span.h), as the next three */
+    uint64_t admitted_ns;
+    uint64_t first_ns; /* when its first token was chosen */
+    uint32_t n_asked; /* tokens that it came with */
     struct kv_seq kv;
     struct sampler *sampler;
 };
