@@ -32,9 +32,11 @@ static bool copy_fields(struct request *q, const struct frame_submit *f)
         !copy(q, f->sampling.logit_bias, f->sampling.n_logit_bias, sizeof(struct rec_bias), &bias))
         return false;
     const char *hash = arena_strdup(&q->arena, f->model_hash);
-    if (hash == NULL)
+    const char *trace = arena_strdup(&q->arena, f->trace);
+    if (hash == NULL || trace == NULL)
         return false;
     *s = *f;
+    s->trace = (struct str){trace, f->trace.len};
     s->prompt = prompt;
     s->sampling.stop_ids = stop_ids;
     s->sampling.logit_bias = bias;
@@ -57,8 +59,9 @@ enum err request_new(const struct frame_submit *f, struct request **ret_request)
     if (f->n_resume > 0)
         memcpy(q->ids, f->resume, f->n_resume * sizeof *q->ids);
     q->n_ids = f->n_resume;
+    q->waiting_ns = clock_now_ns();
     if (f->deadline_ms > 0)
-        q->deadline_ns = clock_now_ns() + f->deadline_ms * UINT64_C(1000000);
+        q->deadline_ns = q->waiting_ns + f->deadline_ms * UINT64_C(1000000);
     *ret_request = q;
     return ERR_OK;
 }

@@ -15,6 +15,7 @@
 #include "common/arena.h"
 #include "common/loop.h"
 #include "proto/frames.h"
+#include "proto/span.h"
 
 struct engine;
 struct share;
@@ -57,6 +58,10 @@ struct request {
     uint64_t deadline_ns; /* 0 is none */
     struct loop_timer deadline;
     struct loop_timer engine_wait; /* set while no engine serves it */
+    uint64_t waiting_ns; /* since when it waits for an engine; for trace.h, as the next three */
+    uint64_t engine_ns; /* since when q->engine has it */
+    size_t n_ids_placed;
+    struct span_list spans;
     unsigned n_deaths; /* see REQUEST_DEATHS_MAX */
     bool is_replay; /* waits among the replays */
     bool was_placed; /* its model and max_tokens are fixed since */

@@ -15,6 +15,7 @@
 #include "services/router/control.h"
 #include "services/router/places.h"
 #include "services/router/router_internal.h"
+#include "services/router/trace.h"
 
 enum {
     STATUS_MS = 500, /* least time between two reports of load */
@@ -109,6 +110,14 @@ static void drop(struct router *r, struct request *q)
     router_touch_status(r);
 }
 
+static void send_event(struct tokenizer *t, const struct rec_token *item)
+{
+    struct frame_tokens f = {.items = item, .n_items = 1};
+    enum err e = link_send(t->peer.link, FRAME_tokens, &f);
+    if (e != ERR_OK) /* its link is going down, and all its requests with it */
+        log_debug("error-not-sent", S("to", t->peer.name), S("err", err_name(e)));
+}
+
 static void send_error(struct tokenizer *t, uint64_t req, enum err code, uint32_t retry_ms,
                        const char *detail)
 {
@@ -119,19 +128,22 @@ static void send_error(struct tokenizer *t, uint64_t req, enum err code, uint32_
         .detail = str_from(detail),
         .retry_ms = retry_ms,
     };
-    struct frame_tokens f = {.items = &item, .n_items = 1};
-    enum err e = link_send(t->peer.link, FRAME_tokens, &f);
-    if (e != ERR_OK) /* its link is going down, and all its requests with it */
-        log_debug("error-not-sent", S("to", t->peer.name), S("err", err_name(e)));
+    send_event(t, &item);
 }
 
 static void end_side(struct router *r, struct request *q, uint32_t finish, uint32_t code);
 
 static void end_with_error(struct router *r, struct request *q, enum err code, const char *detail)
 {
+    struct rec_token item = {
+        .req = q->req, .finish = FINISH_ERROR, .code = (uint32_t)code, .detail = str_from(detail)};
+    struct arena spans = {0}; /* not the others': this may come while they are being sent */
     cancel_at_engine(r, q);
-    if (q->owner != NULL)
-        send_error(q->owner, q->req, code, 0, detail);
+    if (q->owner != NULL) {
+        trace_fill(q, &spans, &item);
+        send_event(q->owner, &item);
+        arena_fini(&spans);
+    }
     end_side(r, q, FINISH_ERROR, (uint32_t)code);
     drop(r, q);
 }
@@ -149,6 +161,7 @@ static enum err send_to(struct router *r, struct request *q, struct engine *e)
     q->id = r->next_id++;
     map_put(&r->by_id, q->id, q);
     engine_attach(e, q);
+    trace_placed(q);
     if (q->pair != NULL && !q->is_probe)
         burnin_started(q->pair, q->pair_lane, q, e);
     struct frame_submit f = request_to_submit(q);
@@ -514,6 +527,8 @@ static enum err apply(struct router *r, struct request *q, const struct rec_toke
             event.cached_tokens = 0; /* of a replay: not the client's */
         q->was_reported = true;
     }
+    if (trace_is_due(&event))
+        trace_fill(q, &r->span_arena, &event);
     if (t->n_events == 0)
         SLIST_INSERT_HEAD(&r->to_flush, t, flush);
     tokenizer_add_event(t, &event);
@@ -539,6 +554,7 @@ static void flush(struct router *r)
         log_error("tokens-not-sent", S("to", t->peer.name), S("err", err_name(e)));
         link_break(t->peer.link, e);
     }
+    arena_reset(&r->span_arena);
 }
 
 static enum err on_tokens(struct router *r, struct engine *e, const struct frame_tokens *f)
@@ -649,6 +665,7 @@ static void replay(struct router *r, struct request *q, bool counts_as_death)
 {
     struct engine *e = q->engine;
     counts_as_death = counts_as_death && !q->has_progress;
+    trace_left(q, e->peer.name, SPAN_LOST);
     engine_detach(e, q);
     (void)map_remove(&r->by_id, q->id);
     q->n_deaths += counts_as_death;
@@ -823,5 +840,6 @@ void router_free(struct router *r)
     burnin_fini(&r->burnin);
     buf_fini(&r->status_sent);
     buf_fini(&r->scratch);
+    arena_fini(&r->span_arena);
     free(r);
 }

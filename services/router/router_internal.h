@@ -41,6 +41,7 @@ struct router {
     struct status status;
     struct buf status_sent; /* the last status, encoded */
     struct buf scratch;
+    struct arena span_arena; /* of the events that are not sent yet */
 
     uint64_t n_ended;
     uint64_t n_stale; /* events of requests that were not in flight there */
