@@ -63,7 +63,10 @@ static void *copy(const void *p, size_t n, size_t size)
 static enum err copy_request(struct reply *r, const struct frame_generate *f)
 {
     r->gateway_req = f->req;
+    r->arrived_ns = clock_now_ns();
     r->deadline_ms = f->deadline_ms > 0 ? clock_now_ms() + f->deadline_ms : 0;
+    if (f->trace.len > 0 && f->trace.len < sizeof r->trace)
+        memcpy(r->trace, f->trace.ptr, f->trace.len);
     r->tenant = f->tenant;
     r->share = f->share;
     r->was_sent = f->again;

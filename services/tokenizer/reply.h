@@ -13,9 +13,13 @@
 #include "common/err.h"
 #include "common/loop.h"
 #include "proto/frames.h"
+#include "proto/span.h"
 #include "services/tokenizer/stream.h"
 
-enum { REPLY_MAX = 65536 };
+enum {
+    REPLY_MAX = 65536,
+    TRACE_CAP = 64, /* a traceparent has 55 characters */
+};
 
 /* A gateway; see services/tokenizer/service.c. */
 struct peer;
@@ -34,6 +38,14 @@ struct reply {
     uint64_t share;
     uint32_t lane;
     bool was_sent; /* a router has had it, perhaps another one than now */
+    char trace[TRACE_CAP]; /* W3C traceparent, or "" */
+    struct span_list spans; /* for trace.h, as the rest up to n_texts */
+    uint64_t arrived_ns;
+    uint64_t submitted_ns; /* to the router at hand; 0 while there is none */
+    uint64_t text_from_ns;
+    uint64_t text_until_ns;
+    uint64_t text_busy_ns;
+    uint32_t n_texts;
     struct loop_timer timer; /* fires when the deadline has passed */
     struct reply_table *table;
     struct reply *next_of_gateway; /* in the same bucket */

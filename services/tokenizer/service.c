@@ -10,6 +10,7 @@
 #include "proto/link.h"
 #include "services/tokenizer/prompt.h"
 #include "services/tokenizer/reply.h"
+#include "services/tokenizer/trace.h"
 #include "services/tokenizer/worker.h"
 
 enum {
@@ -84,8 +85,10 @@ static void send_submit(const struct service *s, struct reply *r)
         .lane = r->lane,
         .share = r->share,
         .again = r->was_sent,
+        .trace = str_from(r->trace),
     };
     r->was_sent = true;
+    trace_submitted(r);
     if (r->deadline_ms > 0)
         f.deadline_ms = r->deadline_ms > now ? (uint32_t)(r->deadline_ms - now) : 1;
     send_frame(s->router, FRAME_submit, &f);
@@ -173,6 +176,7 @@ static void refuse(struct service *s, struct reply *r, enum err e, const char *w
 static void begin_reply(struct service *s, struct reply *r, const struct frame_generate *f)
 {
     bool is_stopped = false;
+    trace_encoded(r);
     enum err e = replay(s, r, f, &is_stopped);
     if (e == ERR_OK)
         accept_reply(s, r, is_stopped);
@@ -338,8 +342,9 @@ static enum err advance(struct service *s, struct reply *r, const struct rec_tok
     return ERR_OK;
 }
 
-/* One event of the router as one of the gateway's; ends the reply if it is the last. */
-static void on_token(struct service *s, const struct rec_token *t)
+/* One event of the router as one of the gateway's; ends the reply if it is the last. *now_ns is the time
+ * when work at it begins. */
+static void on_token(struct service *s, const struct rec_token *t, uint64_t *now_ns)
 {
     struct reply *r = reply_find(s->replies, t->req);
     if (!r)
@@ -348,6 +353,7 @@ static void on_token(struct service *s, const struct rec_token *t)
     struct rec_piece *p = &g->pieces[g->n_pieces++];
     bool is_stopped = false;
     enum err e = advance(s, r, t, &is_stopped);
+    *now_ns = trace_text(r, *now_ns);
     *p = (struct rec_piece){
         .req = r->gateway_req,
         .has_id = t->has_id,
@@ -370,6 +376,7 @@ static void on_token(struct service *s, const struct rec_token *t)
         p->logprob = t->logprob;
         fill_top(s, t, p);
     }
+    trace_fill(r, t, &s->arena, p);
     if (p->finish == FINISH_NONE)
         return;
     if (t->finish == FINISH_NONE)
@@ -399,8 +406,9 @@ static void on_tokens(struct service *s, const struct frame_tokens *f)
             return;
         }
     }
+    uint64_t now_ns = clock_now_ns();
     for (size_t i = 0; i < f->n_items; i++)
-        on_token(s, &f->items[i]);
+        on_token(s, &f->items[i], &now_ns);
     struct peer *next;
     for (struct peer *p = s->gateways; p; p = next) {
         next = p->next;
@@ -484,6 +492,9 @@ static void on_router_down(void *ctx, struct link *l, enum err why)
         return;
     }
     log_warn("router-down", S("err", err_name(why)), U("waiting", reply_table_count(s->replies)));
+    size_t at = 0;
+    for (struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++)
+        trace_lost(r);
     s->load = (struct rec_load){0};
     s->is_served = false;
     tell_gateways(s);
