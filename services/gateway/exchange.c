@@ -49,6 +49,13 @@ struct exchange {
     void (*closed)(void *ctx, enum exchange_end why);
     void *ctx;
     const char *route;
+    uint64_t start_ns;
+    uint64_t trace; /* 0: none */
+    uint64_t write_ns; /* when the first bytes went to h2o */
+    uint64_t flying_ns; /* when those went that it has now; 0: none */
+    uint64_t written_ns; /* how long it had any, in all */
+    uint32_t n_writes;
+    struct trace_context context;
     char id[ID_MAX + 1];
 };
 
@@ -85,6 +92,33 @@ static void tell_closed(struct exchange *x, enum exchange_end why)
         closed(x->ctx, why);
 }
 
+static void note_takeoff(struct exchange *x)
+{
+    x->flying_ns = clock_now_ns();
+    if (x->write_ns == 0)
+        x->write_ns = x->flying_ns;
+    x->n_writes++;
+}
+
+static void note_landing(struct exchange *x)
+{
+    if (x->flying_ns > 0)
+        x->written_ns += clock_now_ns() - x->flying_ns;
+    x->flying_ns = 0;
+}
+
+static void tell_written(struct exchange *x)
+{
+    note_landing(x);
+    if (x->trace == 0)
+        return;
+    uint64_t now = clock_now_ns();
+    struct rec_span s = span_of(SPAN_write, x->write_ns > 0 ? x->write_ns : now, now);
+    s.busy_ns = x->written_ns;
+    s.n = x->n_writes;
+    x->host->written(x->host->ctx, x->trace, &s);
+}
+
 /* h2o lets the request go: after the last byte, or because the connection or stream ended. */
 static void on_dispose(void *p)
 {
@@ -93,6 +127,7 @@ static void on_dispose(void *p)
     x->state = DEAD;
     x->host->n_live--;
     tell_closed(x, EXCHANGE_LEFT);
+    tell_written(x);
     buf_fini(&x->pending);
     buf_fini(&x->flying);
     x->host->ended(x->host->ctx);
@@ -230,6 +265,7 @@ static void pump(struct exchange *x)
     h2o_iovec_t piece = {x->flying.ptr + x->flown, n < WRITE_MAX ? n : WRITE_MAX};
     x->flown += piece.len;
     x->is_flying = true;
+    note_takeoff(x);
     loop_timer_set(x->host->loop, &x->stall, x->host->stall_ms);
     h2o_send(x->req, &piece, 1, H2O_SEND_STATE_IN_PROGRESS);
 }
@@ -239,6 +275,7 @@ static void on_proceed(h2o_generator_t *g, h2o_req_t *req)
     (void)req;
     struct exchange *x = (struct exchange *)(void *)g;
     x->is_flying = false;
+    note_landing(x);
     loop_timer_cancel(x->host->loop, &x->stall);
     if (x->state == DEAD) {
         cut(x);
@@ -361,8 +398,8 @@ static void add_cors(struct exchange *x)
         return;
     exchange_add_header(x, "access-control-allow-origin", str_from(allowed));
     exchange_add_header(x, "access-control-expose-headers",
-                        STR_LIT("x-request-id, x-halo-seed, x-halo-stream, retry-after, "
-                                "retry-after-ms, x-ratelimit-remaining-requests, "
+                        STR_LIT("x-request-id, traceparent, x-halo-seed, x-halo-stream, "
+                                "retry-after, retry-after-ms, x-ratelimit-remaining-requests, "
                                 "x-ratelimit-remaining-tokens"));
     if (!is_any)
         exchange_add_header(x, "vary", STR_LIT("origin"));
@@ -374,6 +411,9 @@ static void begin(struct exchange *x, int status, const char *content_type)
     x->req->res.reason = reason_of(status);
     exchange_add_header(x, "content-type", str_from(content_type));
     exchange_add_header(x, "x-request-id", str_from(x->id));
+    char traceparent[TRACE_HEADER_LEN + 1];
+    trace_context_write(&x->context, traceparent);
+    exchange_add_header(x, "traceparent", str_from(traceparent));
     add_cors(x);
     x->host->answered(x->host->ctx, x->route, status);
 }
@@ -400,6 +440,7 @@ void exchange_answer(struct exchange *x, int status, const char *content_type, s
     h2o_iovec_t all = {x->flying.ptr, x->flying.len};
     quiet(x);
     x->state = DONE;
+    note_takeoff(x);
     h2o_send(x->req, &all, 1, H2O_SEND_STATE_FINAL);
 }
 
@@ -480,6 +521,21 @@ void exchange_set_id(struct exchange *x, struct str id)
     (void)snprintf(x->id, sizeof x->id, "%.*s", (int)id.len, id.ptr);
 }
 
+uint64_t exchange_start_ns(const struct exchange *x)
+{
+    return x->start_ns;
+}
+
+const struct trace_context *exchange_context(const struct exchange *x)
+{
+    return &x->context;
+}
+
+void exchange_set_trace(struct exchange *x, uint64_t trace)
+{
+    x->trace = trace;
+}
+
 void exchange_set_route(struct exchange *x, const char *route)
 {
     x->route = route;
@@ -505,7 +561,7 @@ void exchange_own(struct exchange *x, void (*closed)(void *ctx, enum exchange_en
 struct exchange *exchange_new(h2o_req_t *req, struct exchange_host *host)
 {
     struct exchange *x = h2o_mem_alloc_shared(&req->pool, sizeof *x, on_dispose);
-    uint64_t random[2];
+    uint64_t random[3];
     *x = (struct exchange){
         .generator = {on_proceed, on_stop},
         .req = req,
@@ -515,9 +571,15 @@ struct exchange *exchange_new(h2o_req_t *req, struct exchange_host *host)
         .ping_timer.fire = on_ping,
         .linger.fire = on_linger,
     };
+    x->start_ns = clock_now_ns();
     clock_random(random, sizeof random);
-    (void)snprintf(x->id, sizeof x->id, "req_%016llx%016llx", (unsigned long long)random[0],
-                   (unsigned long long)random[1]);
+    trace_context_make(&x->context, exchange_header(x, "traceparent"), random);
+    struct str id = exchange_header(x, "x-request-id");
+    if (trace_context_is_id(id))
+        exchange_set_id(x, id);
+    else
+        (void)snprintf(x->id, sizeof x->id, "req_%016llx%016llx", (unsigned long long)random[0],
+                       (unsigned long long)random[1] | 1);
     host->n_live++;
     return x;
 }

@@ -16,7 +16,9 @@
 
 #include "common/loop.h"
 #include "common/str.h"
+#include "proto/span.h"
 #include "services/gateway/errors.h"
+#include "services/gateway/trace_context.h"
 
 struct exchange;
 struct st_h2o_req_t;
@@ -36,6 +38,8 @@ struct exchange_host {
     size_t n_live; /* exchanges that h2o still holds */
     void (*answered)(void *ctx, const char *route, int status);
     void (*ended)(void *ctx);
+    /* The last byte of an exchange with a trace is with the client, or it is cut off. */
+    void (*written)(void *ctx, uint64_t trace, const struct rec_span *s);
     void *ctx;
 };
 
@@ -50,10 +54,15 @@ struct str exchange_body(const struct exchange *x);
 struct str exchange_header(const struct exchange *x,
                            const char *name); /* lower case; "" if absent */
 const char *
-exchange_id(const struct exchange *x); /* "req_" and 32 hexadecimal digits, or set_id's */
+exchange_id(const struct exchange *x); /* x-request-id, or "req_" and 32 hexadecimal digits */
+uint64_t exchange_start_ns(const struct exchange *x); /* when it had come */
+const struct trace_context *exchange_context(const struct exchange *x);
 
 /* Replaces the id that is given back as x-request-id. */
 void exchange_set_id(struct exchange *x, struct str id);
+
+/* The number that `written` gets. */
+void exchange_set_trace(struct exchange *x, uint64_t trace);
 
 /* Names the route in the count of answers; lives as long as the process. */
 void exchange_set_route(struct exchange *x, const char *route);

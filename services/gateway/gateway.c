@@ -13,6 +13,7 @@
 #include "services/gateway/relay.h"
 #include "services/gateway/reply.h"
 #include "services/gateway/routes.h"
+#include "services/gateway/stages.h"
 #include "services/gateway/stream.h"
 
 enum {
@@ -30,6 +31,18 @@ static void on_answered(void *ctx, const char *route, int status)
 {
     struct gateway *g = ctx;
     metrics_count_http(g->metrics, route, status);
+}
+
+static void on_written(void *ctx, uint64_t serial, const struct rec_span *s)
+{
+    struct gateway *g = ctx;
+    struct trace *trace = traces_get(g->traces, serial);
+    if (trace == NULL)
+        return;
+    trace_add(trace, s, 0);
+    stages_observe(trace->metrics, s, 1);
+    if (trace->end_ns > 0)
+        trace->end_ns = s->start_ns + s->ns;
 }
 
 /* ---- the start ----------------------------------------------------------------------------------- */
@@ -200,7 +213,11 @@ void gateway_reply_ended(struct gateway *g)
 bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop, char *const *argv)
 {
     struct upstream_handler handler = {.changed = on_upstream_changed, .ctx = g};
-    struct server_events events = {dispatch, on_answered, on_live_changed, g};
+    struct server_events events = {.dispatch = dispatch,
+                                   .answered = on_answered,
+                                   .ended = on_live_changed,
+                                   .written = on_written,
+                                   .ctx = g};
     *g = (struct gateway){.options = o,
                           .loop = loop,
                           .drain.fire = on_drain_over,
@@ -227,6 +244,7 @@ bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop,
                                                       .all_bytes = o->keep_bytes,
                                                       .gone = on_stream_gone,
                                                       .ctx = g});
+    g->traces = traces_new(o->n_traces);
     g->server = server_new(loop, o, &g->listeners, &events);
     hold(g);
     return true;
@@ -254,5 +272,6 @@ void gateway_fini(struct gateway *g)
     streams_free(g->streams);
     upstream_free(g->upstream);
     metrics_free(g->metrics);
+    traces_free(g->traces);
     keys_close(g->keys);
 }

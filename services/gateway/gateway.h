@@ -14,6 +14,7 @@
 #include "services/gateway/metrics.h"
 #include "services/gateway/options.h"
 #include "services/gateway/server.h"
+#include "services/gateway/traces.h"
 #include "services/gateway/upstream.h"
 
 struct relay;
@@ -28,6 +29,7 @@ struct gateway {
     struct server *server;
     struct upstream *upstream;
     struct metrics *metrics;
+    struct traces *traces;
     struct keys *keys; /* NULL: none are needed */
     struct reply *replies; /* in flight */
     size_t n_replies;

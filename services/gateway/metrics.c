@@ -7,7 +7,7 @@
 #include "common/check.h"
 #include "common/mem.h"
 
-enum { MODELS_MAX = 64, BUCKETS_MAX = 24, HTTP_MAX = 128 };
+enum { MODELS_MAX = 64, BUCKETS_MAX = 32, HTTP_MAX = 128 };
 
 /* vLLM's bounds, so that quantiles of both can be compared. */
 static const double TTFT_S[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
@@ -16,6 +16,10 @@ static const double ITL_S[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.
                                0.75, 1,     2.5,  5,     7.5, 10,   20,  40,  80};
 static const double E2E_S[] = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680};
+/* Stages range from a microsecond (a token's text) to minutes (a queue). */
+static const double STAGE_S[] = {1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3,
+                                 2e-3, 5e-3,   0.01, 0.02, 0.05,   0.1,  0.2,  0.3,    0.5,  1,
+                                 2.5,  5,      10,   20,   40,     80,   160,  640,    2560};
 static const double TOKENS[] = {1,   2,    5,    10,   20,    50,    100,   200,
                                 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 static const double CHOICES[] = {1, 2, 5, 10, 20};

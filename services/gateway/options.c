@@ -54,6 +54,9 @@ static const struct opt OPTS[] = {
                 "BYTES", "most bytes kept of a stream; beyond it its oldest events go"),
     OPT_U64_ROW(struct options, keep_bytes, "keep-bytes", "64M", 4096, 1ULL << 36, "BYTES",
                 "most bytes kept of all streams; beyond it those that ended first go"),
+    OPT_U32_ROW(struct options, n_traces, "traces", "1024", 1, 65536, "N",
+                "requests whose way `halo trace` can show: all in flight and the latest that are "
+                "over; 3 kB each"),
     OPT_BOOL_ROW(struct options, print_fields, "print-fields", "false",
                  "print the table of request fields as JSON lines and exit"),
     OPT_COMMON_ROWS(struct options),

@@ -27,6 +27,7 @@ struct options {
     uint32_t keep_max_s;
     uint64_t keep_stream_bytes;
     uint64_t keep_bytes;
+    uint32_t n_traces;
     bool is_h2c;
     bool print_fields;
 };

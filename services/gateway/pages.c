@@ -75,6 +75,31 @@ void pages_readyz(struct gateway *g, struct exchange *take_x)
     buf_fini(&out);
 }
 
+/* ---- traces -------------------------------------------------------------------------------------- */
+
+void pages_traces(struct gateway *g, struct exchange *take_x)
+{
+    struct buf out = {0};
+    traces_write_list(g->traces, &out);
+    exchange_answer(take_x, 200, "application/json", buf_str(&out));
+    buf_fini(&out);
+}
+
+void pages_trace(struct gateway *g, struct exchange *take_x, struct str id)
+{
+    struct buf out = {0};
+    if (traces_write_one(g->traces, id, &out)) {
+        exchange_answer(take_x, 200, "application/json", buf_str(&out));
+    } else {
+        struct api_error e;
+        traces_explain(g->traces, &out);
+        error_set(&e, PROBLEM_PATH_UNKNOWN, NULL, "There is no trace of '%.*s' any more. %s",
+                  (int)(id.len < 100 ? id.len : 100), id.ptr, buf_str(&out).ptr);
+        exchange_refuse(take_x, &e);
+    }
+    buf_fini(&out);
+}
+
 /* ---- metrics ------------------------------------------------------------------------------------- */
 
 static void add_engine_load(const struct gateway *g, struct buf *out)

@@ -9,6 +9,8 @@
 void pages_models(struct gateway *g, struct exchange *take_x);
 void pages_model(struct gateway *g, struct exchange *take_x, struct str name);
 void pages_readyz(struct gateway *g, struct exchange *take_x);
+void pages_traces(struct gateway *g, struct exchange *take_x);
+void pages_trace(struct gateway *g, struct exchange *take_x, struct str id);
 void pages_metrics(struct gateway *g, struct exchange *take_x);
 
 #endif

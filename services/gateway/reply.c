@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "services/gateway/shape.h"
+#include "services/gateway/stages.h"
 #include "services/gateway/stream.h"
 
 enum {
@@ -51,6 +52,8 @@ struct reply {
     uint64_t created_s;
     uint64_t start_ns;
     uint64_t first_ns; /* of the first token; 0 before */
+    struct trace *trace; /* ours until we end; NULL: there are too many */
+    char traceparent[TRACE_HEADER_LEN + 1];
     struct loop_timer deadline;
     bool is_open; /* the stream has begun */
     uint32_t position; /* as last told to the client */
@@ -63,6 +66,54 @@ struct reply {
 
 #define CHOICE_OF(j) ((struct choice *)(void *)((char *)(j)-offsetof(struct choice, job)))
 #define REPLY_OF(t) ((struct reply *)(void *)((char *)(t)-offsetof(struct reply, deadline)))
+
+/* ---- the trace ----------------------------------------------------------------------------------- */
+
+static void trace_begin(struct reply *r)
+{
+    struct trace *t = traces_begin(r->gateway->traces);
+    trace_context_write(exchange_context(r->exchange), r->traceparent);
+    r->trace = t;
+    if (t == NULL)
+        return;
+    t->context = *exchange_context(r->exchange);
+    (void)snprintf(t->id, sizeof t->id, "%s", exchange_id(r->exchange));
+    (void)snprintf(t->model, sizeof t->model, "%.*s", (int)r->model.len, r->model.ptr);
+    t->metrics = r->metrics;
+    t->unix_ms = clock_unix_ms();
+    t->start_ns = r->start_ns;
+    t->n_choices = (uint32_t)r->n_choices;
+    struct rec_span s = span_of(SPAN_read, r->start_ns, clock_now_ns());
+    trace_add(t, &s, 0);
+    exchange_set_trace(r->exchange, t->serial);
+}
+
+/* The tokenizer that had the choice has no longer. */
+static void trace_left(struct choice *c, enum span_end how)
+{
+    if (c->job.sent_ns == 0)
+        return;
+    struct rec_span s = span_of(SPAN_tokenizer, c->job.sent_ns, clock_now_ns());
+    s.how = (uint32_t)how;
+    trace_add(c->reply->trace, &s, c->number);
+    c->job.sent_ns = 0;
+}
+
+static void trace_end(struct reply *r, const char *how, uint32_t n_prompt, uint32_t n_cached,
+                      uint32_t n_tokens)
+{
+    struct trace *t = r->trace;
+    if (t == NULL)
+        return;
+    (void)snprintf(t->end, sizeof t->end, "%s", how);
+    for (size_t i = 0; i < r->n_choices; i++)
+        trace_left(&r->choices[i], SPAN_CANCELLED);
+    t->first_ns = r->first_ns;
+    t->n_prompt = n_prompt;
+    t->n_cached = n_cached;
+    t->n_tokens = n_tokens;
+    t->end_ns = clock_now_ns();
+}
 
 /* ---- the end ------------------------------------------------------------------------------------- */
 
@@ -90,13 +141,14 @@ static double seconds(uint64_t from_ns, uint64_t to_ns)
     return (double)(to_ns - from_ns) / 1e9;
 }
 
-static void note_end(const struct reply *r, const char *how)
+static void note_end(struct reply *r, const char *how)
 {
     uint64_t now = clock_now_ns();
     uint32_t n_prompt;
     uint32_t n_cached;
     uint32_t n_tokens = count_tokens(r);
     count_prompt(r, &n_prompt, &n_cached);
+    trace_end(r, how, n_prompt, n_cached, n_tokens);
     metrics_add(r->metrics, MODEL_COUNT_prompt_tokens, n_prompt);
     if (r->key != NULL)
         key_spend(r->key, (uint64_t)n_prompt + n_tokens);
@@ -446,6 +498,7 @@ static void on_accepted(struct job *j, uint32_t n_prompt_tokens)
 
 static void on_failed(struct job *j, enum err why, struct str detail, uint32_t retry_ms)
 {
+    trace_left(CHOICE_OF(j), SPAN_FAILED);
     fail(CHOICE_OF(j)->reply, why, detail, retry_ms);
 }
 
@@ -469,12 +522,27 @@ static void on_queued(struct job *j, uint32_t position)
     comment(r, text);
 }
 
+static void on_lost(struct job *j)
+{
+    trace_left(CHOICE_OF(j), SPAN_LOST);
+}
+
+static void on_spans(struct job *j, const struct rec_span *spans, size_t n)
+{
+    const struct choice *c = CHOICE_OF(j);
+    for (size_t i = 0; i < n; i++)
+        trace_add(c->reply->trace, &spans[i], c->number);
+    stages_observe(c->reply->metrics, spans, n);
+}
+
 static void note_token(struct choice *c, const struct rec_piece *p)
 {
     struct reply *r = c->reply;
     uint64_t now = clock_now_ns();
     if (r->first_ns == 0) {
         r->first_ns = now;
+        if (r->trace != NULL)
+            r->trace->first_ns = now;
         metrics_observe(r->metrics, HISTOGRAM_ttft, seconds(r->start_ns, now));
     }
     if (c->n_tokens > 0)
@@ -512,6 +580,7 @@ static void on_piece(struct job *j, const struct rec_piece *p)
     if (p->has_id)
         note_token(c, p);
     if (p->finish != FINISH_NONE) {
+        trace_left(c, SPAN_DONE);
         c->finish = p->finish == FINISH_LENGTH ? FINISH_LENGTH : FINISH_STOP;
         r->n_over++;
         metrics_add(
@@ -530,7 +599,12 @@ static void on_piece(struct job *j, const struct rec_piece *p)
 
 /* ---- the beginning ------------------------------------------------------------------------------- */
 
-static const struct job_events JOB_EVENTS = {on_accepted, on_piece, on_failed, on_queued};
+static const struct job_events JOB_EVENTS = {.accepted = on_accepted,
+                                             .piece = on_piece,
+                                             .failed = on_failed,
+                                             .queued = on_queued,
+                                             .lost = on_lost,
+                                             .spans = on_spans};
 
 static void start_choice(struct reply *r, size_t number)
 {
@@ -561,6 +635,7 @@ static void start_choice(struct reply *r, size_t number)
         .include_stop = q->include_stop,
         .lane = q->lane,
         .share = r->key != NULL ? key_salt(r->key) : 0,
+        .trace = str_from(r->traceparent),
     };
     c->job.generate.sampling.seed += number % q->best_of;
     upstream_start(r->gateway->upstream, &c->job);
@@ -590,7 +665,7 @@ static void begin(struct gateway *g, struct exchange *x, const struct request *t
         r->request.tenant ^= key_salt(key);
     }
     r->shape = r->request.endpoint == ENDPOINT_CHAT ? &shape_chat : &shape_completions;
-    r->start_ns = clock_now_ns();
+    r->start_ns = exchange_start_ns(x);
     r->next = g->replies;
     r->link = &g->replies;
     if (r->next != NULL)
@@ -612,6 +687,7 @@ static void begin(struct gateway *g, struct exchange *x, const struct request *t
         exchange_ping(x, on_ping);
     r->n_choices = r->request.n_prompts * r->request.best_of;
     r->choices = mem_zalloc(r->n_choices, sizeof *r->choices);
+    trace_begin(r);
     for (size_t i = 0; i < r->n_choices; i++)
         start_choice(r, i);
 }

@@ -8,7 +8,7 @@
 #include "services/gateway/reply.h"
 #include "services/gateway/resume.h"
 
-enum match { EXACT, LANE, LANE_PREFIX, LANE_OWNED };
+enum match { EXACT, PREFIX, LANE, LANE_PREFIX, LANE_OWNED };
 
 /* A request on its way to a handler. */
 struct visit {
@@ -24,6 +24,19 @@ struct route {
     void (*handle)(struct gateway *g, struct exchange *take_x, const struct visit *v);
     const char *doc;
 };
+
+static void refuse(struct exchange *x, const char *wanted);
+
+/* What the operator asks is answered to whom comes himself; a proxy that passes it on is mistaken. Then
+ * there is nothing here. */
+static bool is_forwarded(struct exchange *take_x)
+{
+    if (exchange_header(take_x, "x-forwarded-for").len == 0 &&
+        exchange_header(take_x, "forwarded").len == 0)
+        return false;
+    refuse(take_x, "");
+    return true;
+}
 
 /* ---- handlers ------------------------------------------------------------------------------------ */
 
@@ -77,6 +90,19 @@ static void on_metrics(struct gateway *g, struct exchange *take_x, const struct 
     pages_metrics(g, take_x);
 }
 
+static void on_traces(struct gateway *g, struct exchange *take_x, const struct visit *v)
+{
+    (void)v;
+    if (!is_forwarded(take_x))
+        pages_traces(g, take_x);
+}
+
+static void on_trace(struct gateway *g, struct exchange *take_x, const struct visit *v)
+{
+    if (!is_forwarded(take_x))
+        pages_trace(g, take_x, v->rest);
+}
+
 static const struct route ROUTES[] = {
 #define ROUTE(method, path, match, handler, doc) {method, path, match, on_##handler, doc},
 #include "services/gateway/routes.def"
@@ -96,6 +122,11 @@ static bool is_match(const struct route *route, struct str path, struct visit *v
     *v = (struct visit){0};
     if (route->match == EXACT)
         return str_is(path, route->path);
+    if (route->match == PREFIX) {
+        size_t n_path = strlen(route->path);
+        v->rest = (struct str){path.ptr + n_path, path.len > n_path ? path.len - n_path : 0};
+        return v->rest.len > 0 && starts_with(path, route->path);
+    }
     if (!starts_with(path, "/v1/") && !starts_with(path, "/v2/"))
         return false;
     v->lane = path.ptr[2] == '2';
@@ -147,7 +178,8 @@ static void visit(struct gateway *g, struct exchange *take_x, const struct route
                   struct visit *v)
 {
     struct api_error e;
-    if (g->keys != NULL && route->match != EXACT) {
+    bool has_lane = route->match != EXACT && route->match != PREFIX;
+    if (g->keys != NULL && has_lane) {
         v->key = keys_identify(g->keys, take_x, &e);
         if (v->key == NULL && route->match != LANE_OWNED) {
             exchange_add_header(take_x, "www-authenticate", STR_LIT("Bearer"));

@@ -164,6 +164,7 @@ struct server *server_new(struct loop *loop, const struct options *o,
         .ping_ms = o->ping_ms,
         .answered = events->answered,
         .ended = events->ended,
+        .written = events->written,
         .ctx = events->ctx,
     };
     s->max_connections = count_connections_allowed();

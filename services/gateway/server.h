@@ -17,6 +17,7 @@ struct server_events {
     void (*dispatch)(void *ctx, struct exchange *take_x);
     void (*answered)(void *ctx, const char *route, int status); /* an answer began */
     void (*ended)(void *ctx); /* h2o let a request go, or a connection is closed */
+    void (*written)(void *ctx, uint64_t trace, const struct rec_span *s); /* see exchange.h */
     void *ctx;
 };
 

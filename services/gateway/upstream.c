@@ -119,6 +119,7 @@ static void send_job(struct upstream *u, struct job *j)
         fail(u, j, e, STR_LIT("the request does not fit into one frame"));
         return;
     }
+    j->sent_ns = clock_now_ns();
     if (j->was_sent)
         u->n_resumes++;
     j->is_sent = true;
@@ -177,6 +178,8 @@ static void on_piece(struct upstream *u, const struct rec_piece *p)
     struct job *j = find_job(u, p->req);
     if (j == NULL)
         return;
+    if (p->n_spans > 0 && j->events->spans != NULL)
+        j->events->spans(j, p->spans, p->n_spans);
     if (p->finish == FINISH_ERROR) {
         enum err why = err_from_number(p->code);
         release(u, j);
@@ -299,8 +302,12 @@ static void on_down(void *ctx, struct link *l, enum err why)
     u->down_ms = clock_now_ms();
     u->n_unsent = u->n_jobs;
     for (size_t i = 0; i < u->n_slots; i++) {
-        if (u->slots[i].job != NULL)
-            u->slots[i].job->is_sent = false;
+        struct job *j = u->slots[i].job;
+        if (j == NULL)
+            continue;
+        if (j->is_sent && j->events->lost != NULL)
+            j->events->lost(j);
+        j->is_sent = false;
     }
     if (u->n_jobs > 0)
         loop_timer_set(u->loop, &u->lost, u->resume_ms);

@@ -26,12 +26,17 @@ struct job_events {
     void (*failed)(struct job *j, enum err why, struct str detail, uint32_t retry_ms);
     /* It waits for an engine, at this place: 1 is next. */
     void (*queued)(struct job *j, uint32_t position);
+    /* The tokenizer that had it since j->sent_ns is gone; the job goes on with another. May be NULL. */
+    void (*lost)(struct job *j);
+    /* What processes did for it; comes before the token or the end that it came with. May be NULL. */
+    void (*spans)(struct job *j, const struct rec_span *spans, size_t n);
 };
 
 /* Embedded in what it is about; zeros are an idle job. The events may cancel any job. */
 struct job {
     const struct job_events *events;
     struct frame_generate generate; /* what it points to must live until the job is over */
+    uint64_t sent_ns; /* clock_now_ns() when it was sent last */
     uint64_t due_ms; /* clock_now_ms() by which the whole reply is due; 0 is never */
     uint32_t *ids; /* received so far */
     size_t n_ids;

@@ -28,6 +28,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "proto/link.h"
+#include "proto/span.h"
 
 enum { BIG_BYTES = 1000, CONTEXT = 4096, VOCAB = 128, BATCH_MAX = 256 };
 
@@ -215,6 +216,32 @@ static void fail_piece(const struct reply *r, struct rec_piece *p, char detail[6
     p->detail = str_from(detail);
 }
 
+/* What a stack does for a reply of two tokens and more, all of it in ten milliseconds. */
+static void fill_spans(const struct reply *r, struct rec_piece *p)
+{
+    static struct rec_span first[4];
+    static struct rec_span last[2];
+    static const uint64_t MS = 1000000;
+    uint64_t now = clock_now_ns();
+    first[0] = span_of(SPAN_tokenize, now - 10 * MS, now - 9 * MS);
+    first[1] = span_of(SPAN_route, now - 9 * MS, now - 7 * MS);
+    first[2] = span_of(SPAN_queue, now - 7 * MS, now - 4 * MS);
+    first[3] = span_of(SPAN_prefill, now - 4 * MS, now);
+    last[0] = span_of(SPAN_decode, now - 6 * MS, now);
+    last[0].n = 2;
+    last[0].at = STR_LIT("engine.7");
+    last[1] = span_of(SPAN_detokenize, now - 6 * MS, now);
+    last[1].n = 3;
+    last[1].busy_ns = 3 * MS;
+    if (p->finish != FINISH_NONE) {
+        p->spans = last;
+        p->n_spans = ARRAY_LEN(last);
+    } else if (r->position == 1) {
+        p->spans = first;
+        p->n_spans = ARRAY_LEN(first);
+    }
+}
+
 /* Puts the next piece into the batch; false when the reply has ended. */
 static bool step(struct reply *r, struct batch *b)
 {
@@ -244,6 +271,7 @@ static bool step(struct reply *r, struct batch *b)
         p->finish = FINISH_STOP;
     }
     buf_fini(&ahead);
+    fill_spans(r, p);
     if (p->finish != FINISH_NONE && b->texts[i].len == 0) {
         /* The script and the dump go with the reply, before the batch is sent. */
         buf_add_str(&b->texts[i], p->text);
@@ -312,7 +340,7 @@ static char *dump(const struct frame_generate *g)
     for (size_t i = 0; i < g->n_stops; i++)
         (void)json_array_append_new(stops, json_stringn(g->stops[i].ptr, g->stops[i].len));
     json_t *root = json_pack(
-        "{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:b,s:s,s:o,s:o,s:b,s:b,s:b,s:I,s:s,s:b}", "kind",
+        "{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:b,s:s,s:o,s:o,s:b,s:b,s:b,s:I,s:s,s:b,s:o}", "kind",
         (json_int_t)g->kind, "messages",
         json_loadb(g->messages.ptr != NULL ? g->messages.ptr : "", g->messages.len, 0, NULL) != NULL
             ? json_loadb(g->messages.ptr, g->messages.len, 0, NULL)
@@ -323,7 +351,7 @@ static char *dump(const struct frame_generate *g)
         "tenant", tenant, "model", text_or_null(g->model), "template_args",
         text_or_null(g->template_args), "no_generation_prompt", g->no_generation_prompt,
         "continue_final", g->continue_final, "include_stop", g->include_stop, "lane",
-        (json_int_t)g->lane, "share", share, "again", g->again);
+        (json_int_t)g->lane, "share", share, "again", g->again, "trace", text_or_null(g->trace));
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;
