@@ -74,6 +74,7 @@ void stack_info_read(const char *run, struct stack_info *ret_info)
         .model = copy(o, "model"),
         .engine_args = copy(o, "engine_args"),
         .gateway_args = copy(o, "gateway_args"),
+        .router_args = copy(o, "router_args"),
         .build = copy(o, "build"),
         .n_engines = (uint32_t)json_integer_value(json_object_get(o, "engines")),
         .started = (uint64_t)json_integer_value(json_object_get(o, "started")),
@@ -109,6 +110,7 @@ void stack_info_fini(struct stack_info *s)
     free(s->model);
     free(s->engine_args);
     free(s->gateway_args);
+    free(s->router_args);
     free(s->build);
     *s = (struct stack_info){0};
 }

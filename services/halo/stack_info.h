@@ -20,6 +20,7 @@ struct stack_info {
     char *model;
     char *engine_args;
     char *gateway_args;
+    char *router_args;
     char *build; /* of the supervisor */
     uint32_t n_engines;
     uint64_t started; /* Unix seconds */

@@ -29,6 +29,7 @@ struct options {
     const char *kv_type;
     const char *engine_args;
     const char *gateway_args;
+    const char *router_args;
     const char *keys;
     const char *bin;
     const char *log_level;
@@ -52,6 +53,8 @@ static const struct opt OPTS[] = {
                 "further arguments for each engine, separated by blanks; see halo-engine --help"),
     OPT_STR_ROW(struct options, gateway_args, "gateway-args", "", "WORDS",
                 "further arguments for the gateway, separated by blanks; see halo-gateway --help"),
+    OPT_STR_ROW(struct options, router_args, "router-args", "", "WORDS",
+                "further arguments for the router, separated by blanks; see halo-router --help"),
     OPT_STR_ROW(struct options, keys, "keys", NULL, "FILE",
                 "demand an API key of this file from every client; see halo key --help"),
     OPT_BOOL_ROW(struct options, is_detached, "detach", "false",
@@ -189,6 +192,8 @@ static const char *difference(const struct options *o, const struct plan *p,
         return "--engine-args";
     if (strcmp(p->gateway_args, s->gateway_args) != 0)
         return o->keys != NULL ? "--keys" : "--gateway-args";
+    if (strcmp(o->router_args, s->router_args) != 0)
+        return "--router-args";
     return NULL;
 }
 
@@ -270,7 +275,8 @@ static int start_stack(const struct options *o, const struct plan *p)
     const char *words[] = {"halo-supervisor", "--run",         p->run,         "--model",
                            p->model,          "--http",        o->http,        "--engines",
                            engines,           "--engine-args", p->engine_args, "--gateway-args",
-                           p->gateway_args,   "--log-level",   o->log_level};
+                           p->gateway_args,   "--router-args", o->router_args, "--log-level",
+                           o->log_level};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         push(argv, &n, words[i]);
     if (o->bin != NULL) {

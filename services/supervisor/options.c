@@ -24,6 +24,8 @@ static const struct opt OPTS[] = {
                 "further arguments for each engine, separated by blanks"),
     OPT_STR_ROW(struct options, gateway_args, "gateway-args", "", "WORDS",
                 "further arguments for the gateway, separated by blanks"),
+    OPT_STR_ROW(struct options, router_args, "router-args", "", "WORDS",
+                "further arguments for the router, separated by blanks"),
     OPT_U32_ROW(struct options, watchdog_ms, "watchdog-ms", "6000", 100, 3600000, "MS",
                 "a ready process that is silent for so long is killed and started again"),
     OPT_U32_ROW(struct options, start_timeout_ms, "start-timeout-ms", "300000", 100, 3600000, "MS",

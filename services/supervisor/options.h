@@ -14,6 +14,7 @@ struct options {
     const char *http;
     const char *engine_args;
     const char *gateway_args;
+    const char *router_args;
     uint32_t n_engines;
     uint32_t watchdog_ms;
     uint32_t start_timeout_ms;

@@ -101,6 +101,8 @@ static bool expand(const struct row *row, const struct plan_values *v, const cha
             fits = push_words(c, v->engine_args);
         else if (str_is(word, "{gateway-args}"))
             fits = push_words(c, v->gateway_args);
+        else if (str_is(word, "{router-args}"))
+            fits = push_words(c, v->router_args);
         else
             fits = push_filled(c, places, word);
         a += word.len;
@@ -127,10 +129,10 @@ static enum err add_spec(struct plan *p, const struct row *row, const struct pla
     s->argv = mem_zalloc(c.n + 1, sizeof *s->argv);
     memcpy(s->argv, c.words, c.n * sizeof *s->argv);
     if (!fits) {
-        (void)snprintf(
-            why, cap_why,
-            "%s would get more than %d arguments; shorten --engine-args or --gateway-args", s->name,
-            PLAN_MAX_ARGS);
+        (void)snprintf(why, cap_why,
+                       "%s would get more than %d arguments; shorten --engine-args, --gateway-args "
+                       "or --router-args",
+                       s->name, PLAN_MAX_ARGS);
         return ERR_TOO_LARGE;
     }
     s->program = paths_find_binary(v->bin, row->program);

@@ -30,6 +30,7 @@ struct plan_values {
     const char *http;
     const char *engine_args;
     const char *gateway_args;
+    const char *router_args;
     uint32_t n_engines;
 };
 

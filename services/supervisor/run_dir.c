@@ -118,11 +118,12 @@ void run_dir_close(struct run_dir *d)
 
 enum err run_dir_publish(const struct run_dir *d, const struct run_dir_facts *facts)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:s}", "url", facts->url,
-                          "http", facts->http, "model", facts->model, "engines",
-                          (json_int_t)facts->n_engines, "engine_args", facts->engine_args,
-                          "gateway_args", facts->gateway_args, "pid", (json_int_t)getpid(),
-                          "started", (json_int_t)(clock_unix_ms() / 1000), "build", opt_version());
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:s}", "url", facts->url, "http",
+                  facts->http, "model", facts->model, "engines", (json_int_t)facts->n_engines,
+                  "engine_args", facts->engine_args, "gateway_args", facts->gateway_args,
+                  "router_args", facts->router_args, "pid", (json_int_t)getpid(), "started",
+                  (json_int_t)(clock_unix_ms() / 1000), "build", opt_version());
     if (o == NULL)
         return ERR_UTF8;
     struct buf temporary = {0};

@@ -25,6 +25,7 @@ struct run_dir_facts {
     const char *model; /* path */
     const char *engine_args;
     const char *gateway_args;
+    const char *router_args;
     uint32_t n_engines;
 };
 
@@ -35,8 +36,8 @@ MUST_CHECK enum err run_dir_open(const char *path, char *why, size_t cap_why,
 /* Removes stack.json and the engines' caches, and gives the lock back. */
 void run_dir_close(struct run_dir *d);
 
-/* Writes stack.json: {"url", "http", "model", "engines", "engine_args", "gateway_args", "pid", "started" (Unix
- * seconds), "build"}. */
+/* Writes stack.json: {"url", "http", "model", "engines", "engine_args", "gateway_args", "router_args", "pid",
+ * "started" (Unix seconds), "build"}. */
 MUST_CHECK enum err run_dir_publish(const struct run_dir *d, const struct run_dir_facts *facts);
 
 #endif

@@ -31,6 +31,7 @@ static void on_ready(void *ctx)
         .model = s->options.model,
         .engine_args = s->options.engine_args,
         .gateway_args = s->options.gateway_args,
+        .router_args = s->options.router_args,
         .n_engines = s->options.n_engines,
     };
     if (run_dir_publish(&s->dir, &facts) != ERR_OK)
@@ -68,6 +69,7 @@ static enum err check_and_listen(struct supervisor *s, char *why, int *ret_http_
                                  .http = o->http,
                                  .engine_args = o->engine_args,
                                  .gateway_args = o->gateway_args,
+                                 .router_args = o->router_args,
                                  .n_engines = o->n_engines};
     enum err e = run_dir_open(o->run, why, SUPERVISOR_WHY_CAP, &s->dir);
     if (e == ERR_OK)

@@ -51,6 +51,7 @@ static const struct plan_values VALUES = {.bin = bin,
                                           .http = "127.0.0.1:1",
                                           .engine_args = "",
                                           .gateway_args = "",
+                                          .router_args = "--queue-limit 9",
                                           .n_engines = 1};
 
 static const struct child_spec *find(const struct plan *p, const char *name)
@@ -105,6 +106,7 @@ static void values_replace_whole_words_and_keep_their_blanks(void **state)
     check_words(find(&p, "gateway"),
                 "halo-gateway|--run|/run/h h|--log-level|warn|--listen|127.0.0.1:1|--unix|/run/h "
                 "h/gateway.http|--keys|/k");
+    check_words(find(&p, "router"), "halo-router|--run|/run/h h|--log-level|warn|--queue-limit|9");
     assert_int_equal(find(&p, "gateway")->socket, SOCKET_HTTP);
     assert_int_equal(find(&p, "router")->socket, SOCKET_NONE);
     plan_fini(&p);
