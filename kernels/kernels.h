@@ -24,6 +24,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/f16/f16.h"
 #include "kernels/glu/glu.h"
+#include "kernels/gumbel/gumbel.h"
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/head/head.h"
 #include "kernels/planes/planes.h"

@@ -32,12 +32,28 @@ struct gumbel {
     float scale; /* the temperature, finite */
 };
 
-enum { GUMBEL_STREAM = 1, GUMBEL_SPAN = 128, GUMBEL_LANES = 32, GUMBEL_LINEAR_BELOW = 0x25800000 };
+enum {
+    GUMBEL_STREAM = 1,
+    GUMBEL_SPAN = 128, /* ids of GUMBEL_LANES blocks */
+    GUMBEL_LANES = 32,
+    GUMBEL_LINEAR_BELOW = 0x25800000,
+    GUMBEL_ROOT = 0x3f3504f3,
+};
+
+#define GUMBEL_LN2 0x1.62e43p-1f
+#define GUMBEL_C3 (2.0f / 3)
+#define GUMBEL_C5 (2.0f / 5)
+#define GUMBEL_C7 (2.0f / 7)
+#define GUMBEL_C9 (2.0f / 9)
 
 /* y / scale of a word. */
 float gumbel_from(uint32_t word);
 
 /* The noise of one token. */
 float gumbel_at(const struct gumbel *g, uint32_t id);
+
+/* y[i] is the noise of token first + i, i < n. */
+void gumbel_noise_ref(const struct gumbel *g, size_t first, size_t n, float *y);
+__typeof__(gumbel_noise_ref) gumbel_noise_avx2, gumbel_noise_avx512, gumbel_noise_neon;
 
 #endif

@@ -11,17 +11,17 @@ static float log_parts(float f, float e)
 {
     float s = f / (2.0f + f);
     float z = s * s;
-    float q = fmaf(z, 2.0f / 9, 2.0f / 7);
-    q = fmaf(z, q, 2.0f / 5);
-    q = fmaf(z, q, 2.0f / 3);
-    return fmaf(e, 0x1.62e43p-1f, fmaf(s * z, q, s + s));
+    float q = fmaf(z, GUMBEL_C9, GUMBEL_C7);
+    q = fmaf(z, q, GUMBEL_C5);
+    q = fmaf(z, q, GUMBEL_C3);
+    return fmaf(e, GUMBEL_LN2, fmaf(s * z, q, s + s));
 }
 
 static float log_split(float v)
 {
     int32_t bits;
     memcpy(&bits, &v, sizeof bits);
-    int32_t from_root = bits - 0x3f3504f3;
+    int32_t from_root = bits - GUMBEL_ROOT;
     int32_t k = (from_root - (from_root & 0x7fffff)) / 0x800000; /* rounds down */
     bits -= k * 0x800000;
     memcpy(&v, &bits, sizeof v);
@@ -44,4 +44,11 @@ float gumbel_at(const struct gumbel *g, uint32_t id)
     struct philox_block r =
         philox_rounds((struct philox_block){{g->index, GUMBEL_STREAM, block, 0}}, key);
     return gumbel_from(r.word[id / GUMBEL_LANES % 4]) * g->scale;
+}
+
+void gumbel_noise_ref(const struct gumbel *g, size_t first, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = gumbel_at(g, (uint32_t)(first + i));
+    }
 }

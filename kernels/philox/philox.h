@@ -10,6 +10,13 @@
 
 #include <stdint.h>
 
+enum { PHILOX_ROUNDS = 10 };
+
+#define PHILOX_M0 0xd2511f53U
+#define PHILOX_M1 0xcd9e8d57U
+#define PHILOX_W0 0x9e3779b9U
+#define PHILOX_W1 0xbb67ae85U
+
 struct philox_block {
     uint32_t word[4];
 };

@@ -605,6 +605,12 @@ static void softmax_run(void *arg)
     r->sum += r->k->softmax_exp(r->x, 128256, 1.0f, 1.0f, r->y);
 }
 
+static void gumbel_run(void *arg)
+{
+    struct rows *r = arg;
+    r->k->gumbel_noise(&(struct gumbel){.seed = 7, .scale = 1.0f}, 0, 128256, r->y);
+}
+
 static void bench_rows(const struct kernels *k)
 {
     enum { N = 128256 };
@@ -624,6 +630,7 @@ static void bench_rows(const struct kernels *k)
         {"hadamard 6912 by 256", hadamard_run, ROW_LOOPS},
         {"rope 25 heads of 128", rope_run, ROW_LOOPS},
         {"softmax max and exp 128256", softmax_run, 1},
+        {"gumbel noise 128256", gumbel_run, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         printf("rows %-7s %-26s %8.0f ns\n", k->isa_name, rows[i].what,

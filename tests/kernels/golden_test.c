@@ -215,6 +215,17 @@ static uint64_t hash_attention(const struct kernels *k, struct check_rng *rng, b
     return h;
 }
 
+static uint64_t hash_noise(const struct kernels *k)
+{
+    enum { N = 30000 };
+    float *y = check_alloc(N * sizeof *y);
+    k->gumbel_noise(&(struct gumbel){.seed = 0x123456789abcdef0, .index = 5, .scale = 0.7f}, 77, N,
+                    y);
+    uint64_t h = hash_floats(y, N);
+    free(y);
+    return h;
+}
+
 static void every_variant_has_the_golden_bits(void **state)
 {
     (void)state;
@@ -229,6 +240,7 @@ static void every_variant_has_the_golden_bits(void **state)
             assert_int_equal(hash_attention(k, &rng, false), 0x8c3bc6b5a7ba4315);
             assert_int_equal(hash_others(k, &rng), 0x665b723758b5d4b9);
             assert_int_equal(hash_attention(k, &rng, true), 0xe9bf78b9f1f3935);
+            assert_int_equal(hash_noise(k), 0x2a1ec94410152c5d);
         }
     }
 }

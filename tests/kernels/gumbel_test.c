@@ -68,12 +68,38 @@ static void mean_and_variance_are_those_of_the_distribution(void **state)
     assert_true(fabs(squares / N - 1.644934) < 5 * sqrt((5.4 - 1) * 1.645 * 1.645 / N));
 }
 
+static void compare(const struct kernels *k, const struct kernels *ref)
+{
+    struct check_rng rng = {11};
+    for (int round = 0; round < check_rounds(300); round++) {
+        size_t first = check_between(&rng, 0, round % 2 == 0 ? 300 : 200000);
+        size_t n = check_between(&rng, 0, round % 3 == 0 ? 1000 : 100);
+        const struct gumbel g = {.seed = (uint64_t)check_random(&rng) << 32 | check_random(&rng),
+                                 .index = check_random(&rng),
+                                 .scale = fabsf(check_float(&rng, CHECK_NORMAL))};
+        float *got = check_alloc(n * sizeof *got);
+        float *want = check_alloc(n * sizeof *want);
+        k->gumbel_noise(&g, first, n, got);
+        ref->gumbel_noise(&g, first, n, want);
+        check_same_floats(got, want, n, k->isa_name);
+        free(got);
+        free(want);
+    }
+}
+
+static void every_variant_gives_the_bits_of_ref_from_any_token_on(void **state)
+{
+    (void)state;
+    check_each_isa(compare);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(noise_is_minus_log_of_minus_log_of_a_uniform_number),
         cmocka_unit_test(the_smallest_and_the_largest_word_give_finite_noise),
         cmocka_unit_test(a_token_takes_its_word_of_the_block_that_the_formula_names),
+        cmocka_unit_test(every_variant_gives_the_bits_of_ref_from_any_token_on),
         cmocka_unit_test(mean_and_variance_are_those_of_the_distribution),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
