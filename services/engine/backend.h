@@ -31,6 +31,14 @@ struct backend_change {
     float value;
 };
 
+/* Not of CHANGE_ANY. */
+static inline float backend_changed(float x, const struct backend_change *c)
+{
+    if (c->kind == CHANGE_ADD)
+        return x + c->value;
+    return x > 0.0F ? x / c->value : x * c->value;
+}
+
 /* Which logits are wanted. "Largest" is meant after the changes, in the order of their list; of equals
  * the lowest ids are larger. */
 struct backend_want {

@@ -128,7 +128,7 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
         enum err e = backend_step(b->backend, b->items, n_seqs);
         for (uint32_t i = 0; i < n_seqs && !e; i++) {
             struct sampler_choice c;
-            e = sampler_choose(b->sampler_bench, b->sampler, b->items[i].got->values, k, &c);
+            e = sampler_choose(b->sampler_bench, b->sampler, b->items[i].got, k, &c);
             b->next[i] = c.id;
         }
         if (e)

@@ -391,12 +391,12 @@ static void run_head(struct cpu *c)
         return;
     const struct model_config *cfg = &c->model->config;
     each_row(c, c->n_wanted, head_input_row);
+    if (can_run_fast_head(c) &&
+        fast_head_run(c->fast_head, c->last, c->wants, c->n_wanted, c->logits, c->got))
+        return;
     for (uint32_t i = 0; i < c->n_wanted; i++)
         c->got[i] = (struct backend_logits){.values = c->logits + (size_t)i * cfg->n_vocab,
                                             .n = cfg->n_vocab};
-    if (can_run_fast_head(c) &&
-        fast_head_run(c->fast_head, c->last, c->wants, c->n_wanted, c->logits))
-        return;
     if (c->does_copy_head && model_copy_head(c->model, &c->full_head))
         c->full_head = c->model->head; /* too little memory: read from the file's pages */
     c->does_copy_head = false;

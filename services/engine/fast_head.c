@@ -14,6 +14,7 @@ enum {
     TASKS_PER_THREAD = 4,
     ROWS_ALIGN = 16, /* rows per task: a multiple of a cache line of floats */
     FEW_ROWS = 8, /* of one range: computed from the full head at once */
+    RELEASE_ROWS = 512, /* of one range, computed from the full head, whose pages are then let go */
 };
 
 struct fast_head {
@@ -26,8 +27,9 @@ struct fast_head {
     size_t memory_bytes;
     struct planes packed;
     struct planes_input x;
-    int32_t *sums; /* [max_tokens][vocab] */
+    int32_t *sums; /* [max_tokens][vocab]; in the end the ids of what is given */
     float *lower; /* [max_tokens][vocab] */
+    float *noise; /* [max_tokens][vocab], of draws */
     float *least; /* [max_tokens] a logit below this is not wanted */
     uint32_t *
         rows; /* [vocab] each range's rows that are still in question, from its first row's place on */
@@ -36,6 +38,7 @@ struct fast_head {
     const float *h; /* of the run in progress */
     const struct backend_want *wants;
     float *logits; /* upper bounds first */
+    struct backend_logits *got;
     unsigned plane; /* being read */
     uint64_t n_runs;
     _Atomic uint64_t n_rescored;
@@ -55,11 +58,50 @@ static uint32_t range_end(const struct fast_head *f, uint32_t range)
 
 /* ---- a run ---- */
 
-static void read_plane(struct fast_head *f, const struct planes_rows *rows)
+/* What the changes make of bounds that were computed anew. A row that was given up has its last ones. */
+static void change_bounds(const struct backend_want *want, uint32_t first, uint32_t end,
+                          float *lower, float *upper)
+{
+    for (uint32_t i = 0; i < want->n_changes; i++) {
+        const struct backend_change *c = &want->changes[i];
+        if (c->id < first || c->id >= end || upper[c->id] == -INFINITY)
+            continue;
+        bool is_any = c->kind == CHANGE_ANY;
+        lower[c->id] = is_any ? -INFINITY : backend_changed(lower[c->id], c);
+        upper[c->id] = is_any ? INFINITY : backend_changed(upper[c->id], c);
+    }
+}
+
+static void add_noise(const float *noise, const struct planes_rows *rows, float *lower,
+                      float *upper)
+{
+    if (rows->list == NULL) {
+        for (size_t r = rows->first; r < (size_t)rows->first + rows->n; r++) {
+            lower[r] += noise[r];
+            upper[r] += noise[r];
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < rows->n; i++) {
+        uint32_t r = rows->list[i];
+        lower[r] += noise[r];
+        upper[r] += noise[r];
+    }
+}
+
+/* Bounds of what is compared: of logits after their changes and with their noise. */
+static void read_plane(struct fast_head *f, const struct planes_rows *rows, uint32_t range)
 {
     uint32_t n_vocab = f->model->config.n_vocab;
     f->k->planes_sum(&f->packed, f->plane, &f->x, rows, f->sums, n_vocab);
     f->k->planes_bound(&f->packed, f->plane, &f->x, rows, f->sums, f->lower, f->logits, n_vocab);
+    for (size_t t = 0; t < f->x.n_tokens; t++) {
+        float *lower = f->lower + t * n_vocab;
+        float *upper = f->logits + t * n_vocab;
+        change_bounds(&f->wants[t], range_start(f, range), range_end(f, range), lower, upper);
+        if (f->wants[t].kind == WANT_DRAW)
+            add_noise(f->noise + t * n_vocab, rows, lower, upper);
+    }
     atomic_fetch_add_explicit(&f->n_read[f->plane], rows->n, memory_order_relaxed);
 }
 
@@ -68,7 +110,12 @@ static void first_task(void *ctx, uint32_t range)
     struct fast_head *f = ctx;
     uint32_t first = range_start(f, range);
     uint32_t n = range_end(f, range) - first;
-    read_plane(f, &(struct planes_rows){.first = first, .n = n});
+    for (size_t t = 0; t < f->x.n_tokens; t++) {
+        if (f->wants[t].kind == WANT_DRAW)
+            f->k->gumbel_noise(&f->wants[t].noise, first, n,
+                               f->noise + t * f->model->config.n_vocab + first);
+    }
+    read_plane(f, &(struct planes_rows){.first = first, .n = n}, range);
     for (uint32_t i = 0; i < n; i++)
         f->rows[first + i] = first + i;
     f->n_rows[range] = n;
@@ -101,9 +148,11 @@ static void next_task(void *ctx, uint32_t range)
     keep_rows(f, range);
     bool are_all = f->n_rows[range] == range_end(f, range) - first; /* read in one stream, then */
     if (f->n_rows[range] > FEW_ROWS)
-        read_plane(f, &(struct planes_rows){.list = are_all ? NULL : f->rows + first,
-                                            .first = first,
-                                            .n = f->n_rows[range]});
+        read_plane(f,
+                   &(struct planes_rows){.list = are_all ? NULL : f->rows + first,
+                                         .first = first,
+                                         .n = f->n_rows[range]},
+                   range);
 }
 
 /* Puts v into the heap of the n largest so far, its smallest on top, in place of that one. */
@@ -128,10 +177,12 @@ static void least_task(void *ctx, uint32_t token)
 {
     struct fast_head *f = ctx;
     uint32_t n_vocab = f->model->config.n_vocab;
-    uint32_t n = f->wants[token].n_top;
+    const struct backend_want *want = &f->wants[token];
+    uint32_t n = want->n_top;
     const float *lower = f->lower + (size_t)token * n_vocab;
-    if (n == 1) {
-        f->least[token] = f->k->softmax_max(lower, n_vocab);
+    if (want->kind != WANT_TOP || n == 1) {
+        float max = f->k->softmax_max(lower, n_vocab);
+        f->least[token] = want->kind == WANT_NEAR ? nextafterf(max - want->reach, -INFINITY) : max;
         return;
     }
     ASSERT(n > 0 && n <= FAST_HEAD_MAX_TOP);
@@ -163,11 +214,31 @@ static void finish_task(void *ctx, uint32_t range)
                 logits[r] = -INFINITY;
             } else {
                 f->k->head_logits(f->model->head, c->n_hidden, &in, r, r + 1, logits, c->n_vocab);
-                n_rescored++;
+                if (++n_rescored % RELEASE_ROWS == 0)
+                    model_release_head(f->model, range_start(f, range), range_end(f, range));
             }
         }
     }
     atomic_fetch_add_explicit(&f->n_rescored, n_rescored, memory_order_relaxed);
+}
+
+/* Puts what is left of a token's logits together. */
+static void collect_task(void *ctx, uint32_t token)
+{
+    struct fast_head *f = ctx;
+    float *logits = f->logits + (size_t)token * f->model->config.n_vocab;
+    uint32_t *ids = (uint32_t *)f->sums + (size_t)token * f->model->config.n_vocab;
+    uint32_t n = 0;
+    for (uint32_t range = 0; range < f->n_ranges; range++) {
+        const uint32_t *rows = f->rows + range_start(f, range);
+        for (uint32_t i = 0; i < f->n_rows[range]; i++) {
+            float x = logits[rows[i]];
+            logits[n] = x; /* never ahead of what is read */
+            ids[n] = rows[i];
+            n += x != -INFINITY;
+        }
+    }
+    f->got[token] = (struct backend_logits){.values = logits, .ids = ids, .n = n};
 }
 
 /* Whether a further plane is worth reading for some range. */
@@ -181,11 +252,11 @@ static bool are_many_in_question(const struct fast_head *f)
 
 bool fast_head_can(const struct backend_want *want)
 {
-    return want->kind == WANT_TOP && want->n_top <= FAST_HEAD_MAX_TOP && want->n_changes == 0;
+    return want->kind != WANT_ALL && (want->kind != WANT_TOP || want->n_top <= FAST_HEAD_MAX_TOP);
 }
 
 bool fast_head_run(struct fast_head *f, const float *h, const struct backend_want *wants,
-                   uint32_t n_tokens, float *logits)
+                   uint32_t n_tokens, float *logits, struct backend_logits *ret_got)
 {
     size_t n_hidden = f->model->config.n_hidden;
     for (uint32_t t = 0; t < n_tokens; t++) {
@@ -196,6 +267,7 @@ bool fast_head_run(struct fast_head *f, const float *h, const struct backend_wan
     f->h = h;
     f->wants = wants;
     f->logits = logits;
+    f->got = ret_got;
     f->x.n_tokens = n_tokens;
     f->n_runs++;
     f->plane = 0;
@@ -206,8 +278,11 @@ bool fast_head_run(struct fast_head *f, const float *h, const struct backend_wan
         pool_run(f->pool, n_tokens, least_task, f);
     }
     pool_run(f->pool, f->n_ranges, finish_task, f);
+    pool_run(f->pool, n_tokens, collect_task, f);
     return true;
 }
+
+/* ---- checks ---- */
 
 static uint32_t bits_of(float v)
 {
@@ -216,23 +291,56 @@ static uint32_t bits_of(float v)
     return bits;
 }
 
-bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uint32_t n_top)
+/* Whether full[id] belongs to what is wanted without changes; `best` is the largest of what is compared. */
+static bool is_wanted(const float *full, uint32_t n_vocab, const struct backend_want *want,
+                      uint32_t id, float best)
 {
-    uint32_t best = UINT32_MAX; /* of those left out */
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        if (bits_of(full[i]) == bits_of(got[i]))
-            continue;
-        if (got[i] != -INFINITY)
-            return false;
-        if (best == UINT32_MAX || full[i] > full[best])
-            best = i;
-    }
-    if (best == UINT32_MAX)
+    switch (want->kind) {
+    case WANT_ALL:
         return true;
+    case WANT_NEAR:
+        return full[id] >= best - want->reach;
+    case WANT_DRAW:
+        return full[id] + gumbel_at(&want->noise, id) == best;
+    case WANT_TOP:
+        break;
+    }
     uint32_t n_better = 0;
-    for (uint32_t i = 0; i < n_vocab; i++)
-        n_better += full[i] > full[best] || (i < best && full[i] == full[best]);
-    return n_better >= n_top;
+    for (uint32_t i = 0; i < n_vocab && n_better < want->n_top; i++)
+        n_better += full[i] > full[id] || (i < id && full[i] == full[id]);
+    return n_better < want->n_top;
+}
+
+static float best_of(const float *full, uint32_t n_vocab, const struct backend_want *want)
+{
+    float best = -INFINITY;
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        float x = want->kind == WANT_DRAW ? full[i] + gumbel_at(&want->noise, i) : full[i];
+        best = x > best ? x : best;
+    }
+    return best;
+}
+
+/* The largest of what was left out decides for all of them, but where there is noise. */
+bool fast_head_agrees(const float *full, const struct backend_logits *got, uint32_t n_vocab,
+                      const struct backend_want *want)
+{
+    ASSERT(want->n_changes == 0);
+    float best = best_of(full, n_vocab, want);
+    uint32_t left_out = UINT32_MAX;
+    for (uint32_t i = 0, at = 0; i < n_vocab; i++) {
+        if (at < got->n && (got->ids != NULL ? got->ids[at] : at) == i) {
+            if (bits_of(full[i]) != bits_of(got->values[at++]))
+                return false;
+            continue;
+        }
+        if (want->kind == WANT_DRAW && is_wanted(full, n_vocab, want, i, best))
+            return false;
+        if (left_out == UINT32_MAX || full[i] > full[left_out])
+            left_out = i;
+    }
+    return left_out == UINT32_MAX || want->kind == WANT_DRAW ||
+           !is_wanted(full, n_vocab, want, left_out, best);
 }
 
 uint64_t fast_head_n_rescored(const struct fast_head *f)
@@ -303,6 +411,7 @@ static bool take_memory(struct fast_head *f, uint32_t max_tokens)
     size_t stride = planes_stride(f->model->config.n_hidden);
     f->sums = malloc(max_tokens * (size_t)n_vocab * sizeof *f->sums);
     f->lower = malloc(max_tokens * (size_t)n_vocab * sizeof *f->lower);
+    f->noise = malloc(max_tokens * (size_t)n_vocab * sizeof *f->noise);
     f->x.hi = aligned_alloc(64, max_tokens * stride);
     f->x.lo = aligned_alloc(64, max_tokens * stride);
     f->x.total = mem_zalloc(max_tokens, sizeof *f->x.total);
@@ -312,7 +421,8 @@ static bool take_memory(struct fast_head *f, uint32_t max_tokens)
     f->least = mem_zalloc(max_tokens, sizeof *f->least);
     f->rows = mem_zalloc(n_vocab, sizeof *f->rows);
     f->n_rows = mem_zalloc(f->n_ranges, sizeof *f->n_rows);
-    return map_copy(f) && f->sums != NULL && f->lower != NULL && f->x.hi != NULL && f->x.lo != NULL;
+    return map_copy(f) && f->sums != NULL && f->lower != NULL && f->noise != NULL &&
+           f->x.hi != NULL && f->x.lo != NULL;
 }
 
 enum err fast_head_new(const struct model *m, const struct kernels *k, struct pool *pool,
@@ -346,6 +456,7 @@ void fast_head_free(struct fast_head *f)
         (void)munmap(f->memory, f->memory_bytes);
     free(f->sums);
     free(f->lower);
+    free(f->noise);
     free(f->rows);
     free(f->n_rows);
     free(f->x.hi);

@@ -3,10 +3,14 @@
  *
  * Beside the f16 head stands a copy in 8 bits that is read plane by plane (kernels/planes). Four bits
  * of all rows bound each logit from both sides. With L the n-th largest lower bound, a row whose
- * upper bound is below L is below n others: it is given -inf. Of the rows still in question two more bits are
+ * upper bound is below L is below n others: it is given up. Of the rows still in question two more bits are
  * read, then one more, then the last, and L rises each time; what is left, a few dozen rows as a rule, is
  * computed from the f16 head by the usual kernel. In the worst case (all rows nearly equal) that is all of
  * them, one and a half times the cost of the full head.
+ *
+ * Penalties and the noise of a draw (backend.h) are monotone in the logit, also as rounded: applied to the
+ * bounds they give bounds of what is compared, and so a draw at temperature 1 costs as much as the
+ * largest logit.
  *
  * So of the f16 head few rows are needed in memory: if it lies in the model file's mapping, its pages are
  * let go after packing, and by cpu_graph after some rows more.
@@ -44,14 +48,15 @@ void fast_head_free(struct fast_head *f);
 /* Whether fast_head_run can give this. */
 bool fast_head_can(const struct backend_want *want);
 
-/* For n_tokens hidden vectors h[n_tokens][hidden]: those of logits[i][vocab] that wants[i] asks for are
- * those of the full head, as are others; the rest are -inf. False, and logits undefined, if no bounds
- * hold for one of the vectors. */
+/* For n_tokens hidden vectors h[n_tokens][hidden]: ret_got[i] are logits of the full head, those that
+ * wants[i] asks for among them, in memory of logits[i][vocab] and of f's own. False, and nothing is
+ * given, if no bounds hold for one of the vectors. */
 bool fast_head_run(struct fast_head *f, const float *h, const struct backend_want *wants,
-                   uint32_t n_tokens, float *logits);
+                   uint32_t n_tokens, float *logits, struct backend_logits *ret_got);
 
-/* Whether got[n_vocab] is what fast_head_run may give for a full head's logits. */
-bool fast_head_agrees(const float *full, const float *got, uint32_t n_vocab, uint32_t n_top);
+/* Whether `got` is what may be given for a full head's logits; `want` has no changes. */
+bool fast_head_agrees(const float *full, const struct backend_logits *got, uint32_t n_vocab,
+                      const struct backend_want *want);
 
 /* Rows computed from the full head so far. */
 uint64_t fast_head_n_rescored(const struct fast_head *f);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "services/engine/backend_cpu.h"
@@ -88,8 +89,9 @@ static void compare_task(void *ctx, uint32_t i)
 {
     struct ppl *p = ctx;
     size_t n_vocab = p->config->model->config.n_vocab;
-    if (!fast_head_agrees(p->full + i * n_vocab, p->item->got[i].values, (uint32_t)n_vocab,
-                          p->item->want.n_top))
+    struct backend_want want = p->item->want;
+    want.noise.index += i;
+    if (!fast_head_agrees(p->full + i * n_vocab, &p->item->got[i], (uint32_t)n_vocab, &want))
         p->is_same[i] = 0;
 }
 
@@ -99,9 +101,14 @@ static enum err check_step(struct ppl *p, struct backend_item *item)
     size_t n_vocab = p->config->model->config.n_vocab;
     memcpy(p->full, item->got->values, item->n_logits * n_vocab * sizeof *p->full);
     memset(p->is_same, 1, item->n_logits);
-    const uint32_t tops[] = {1, p->config->check_top};
-    for (size_t k = 0; k < 2; k++) {
-        item->want = (struct backend_want){.kind = WANT_TOP, .n_top = tops[k]};
+    const struct backend_want wants[] = {
+        {.kind = WANT_TOP, .n_top = 1},
+        {.kind = WANT_TOP, .n_top = p->config->check_top},
+        {.kind = WANT_NEAR, .reach = 3.0F},
+        {.kind = WANT_DRAW, .noise = {.seed = item->pos0, .scale = 1.0F}},
+    };
+    for (size_t k = 0; k < ARRAY_LEN(wants); k++) {
+        item->want = wants[k];
         enum err e = backend_step(p->backend, item, 1);
         if (e)
             return e;

@@ -9,7 +9,6 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "kernels/math/math.h"
-#include "kernels/philox/philox.h"
 
 #define GREEDY_BELOW 1e-5F
 
@@ -24,7 +23,7 @@ struct sampler_bench {
     struct keyed *keyed[2]; /* [n_vocab], for sorting */
     float *raw; /* logits as they came in */
     float *p;
-    uint32_t *ids;
+    uint32_t *ids; /* places in the list of logits, which rise as ids do */
 };
 
 /* How often a token was seen. */
@@ -42,6 +41,9 @@ struct sampler {
     uint32_t *seen_ids;
     size_t n_seen_ids;
     size_t cap_seen_ids;
+    struct backend_change *changes; /* as listed last */
+    uint32_t n_changes;
+    uint32_t cap_changes;
 };
 
 struct sampler_bench *sampler_bench_new(const struct kernels *k, uint32_t n_vocab)
@@ -151,6 +153,7 @@ void sampler_free(struct sampler *s)
     free(s->bias);
     free(s->seen);
     free(s->seen_ids);
+    free(s->changes);
     free(s);
 }
 
@@ -183,25 +186,66 @@ bool sampler_is_end(const struct sampler *s, uint32_t id)
 
 /* ---- steps 1 to 3 ---- */
 
-static void adjust(const struct sampler *s, float *logits, uint32_t index)
+static struct backend_change *add_change(struct sampler *s, uint32_t id,
+                                         enum backend_change_kind kind, float value)
 {
+    if (s->n_changes == s->cap_changes) {
+        s->cap_changes = s->cap_changes * 2 + 64;
+        s->changes = mem_resize(s->changes, s->cap_changes, sizeof *s->changes);
+    }
+    s->changes[s->n_changes] = (struct backend_change){.id = id, .kind = kind, .value = value};
+    return &s->changes[s->n_changes++];
+}
+
+/* Steps 1 to 3 as a list, but for end tokens that are ruled out. */
+static void list_changes(struct sampler *s)
+{
+    s->n_changes = 0;
     for (size_t i = 0; i < s->p.n_logit_bias; i++)
-        logits[s->bias[i].id] += s->bias[i].bias;
+        add_change(s, s->bias[i].id, CHANGE_ADD, s->bias[i].bias);
     float r = s->p.repetition_penalty;
     for (size_t i = 0; i < s->n_seen_ids; i++) {
         uint32_t id = s->seen_ids[i];
-        float x = logits[id];
         if (r != 0.0F && r != 1.0F)
-            x = x > 0.0F ? x / r : x * r;
+            add_change(s, id, CHANGE_SCALE, r);
         uint32_t n = s->seen[id].n_reply;
-        if (n > 0) {
-            x -= s->p.frequency_penalty * (float)n;
-            x -= s->p.presence_penalty;
-        }
-        logits[id] = x;
+        if (n > 0 && s->p.frequency_penalty != 0.0F)
+            add_change(s, id, CHANGE_ADD, -(s->p.frequency_penalty * (float)n));
+        if (n > 0 && s->p.presence_penalty != 0.0F)
+            add_change(s, id, CHANGE_ADD, -s->p.presence_penalty);
     }
-    for (uint32_t i = 0; i < s->n_ends && index < s->p.min_tokens; i++)
-        logits[s->ends[i]] = -INFINITY;
+}
+
+/* The place of a token's logit, or NULL. */
+static float *find_logit(const struct backend_logits *l, uint32_t id)
+{
+    if (l->ids == NULL)
+        return id < l->n ? &l->values[id] : NULL;
+    uint32_t low = 0;
+    uint32_t high = l->n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (l->ids[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < l->n && l->ids[low] == id ? &l->values[low] : NULL;
+}
+
+static void adjust(struct sampler *s, const struct backend_logits *l, uint32_t index)
+{
+    list_changes(s);
+    for (uint32_t i = 0; i < s->n_changes; i++) {
+        float *x = find_logit(l, s->changes[i].id);
+        if (x != NULL)
+            *x = backend_changed(*x, &s->changes[i]);
+    }
+    for (uint32_t i = 0; i < s->n_ends && index < s->p.min_tokens; i++) {
+        float *x = find_logit(l, s->ends[i]);
+        if (x != NULL)
+            *x = -INFINITY;
+    }
 }
 
 /* ---- log probabilities ---- */
@@ -288,13 +332,13 @@ static bool has_top_p(const struct rec_sampling *s)
     return s->top_p > 0.0F && s->top_p < 1.0F;
 }
 
-/* Puts the ids whose logit is at least `least` and whose p is above 0 into b->ids; returns how many. */
-static uint32_t gather(struct sampler_bench *b, const float *logits, float least)
+/* Puts those whose logit is at least `least` and whose p is above 0 into b->ids; returns how many. */
+static uint32_t gather(struct sampler_bench *b, const struct backend_logits *l, float least)
 {
     uint32_t n = 0;
-    for (uint32_t id = 0; id < b->n_vocab; id++) {
-        b->ids[n] = id;
-        n += logits[id] >= least && b->p[id] > 0.0F;
+    for (uint32_t i = 0; i < l->n; i++) {
+        b->ids[n] = i;
+        n += l->values[i] >= least && b->p[i] > 0.0F;
     }
     return n;
 }
@@ -318,15 +362,15 @@ static bool is_enough(const struct sampler_bench *b, const struct rec_sampling *
 /* Fills b->ids with what step 6 chooses from; returns how many. Of a large vocabulary a few tokens
  * have nearly all of the mass: sorting only these is ten times faster than sorting all of 128 k. */
 static uint32_t find_candidates(struct sampler_bench *b, const struct rec_sampling *s,
-                                const float *logits, float max, float sum)
+                                const struct backend_logits *l, float max, float sum)
 {
     static const float NATS[] = {5.0F, 12.0F};
     for (size_t i = 0; i < ARRAY_LEN(NATS); i++) {
-        uint32_t n = gather(b, logits, max - NATS[i] * s->temperature);
+        uint32_t n = gather(b, l, max - NATS[i] * s->temperature);
         if (is_enough(b, s, n, NATS[i], sum))
             return n;
     }
-    return gather(b, logits, -INFINITY);
+    return gather(b, l, -INFINITY);
 }
 
 /* ---- sorting ----
@@ -399,10 +443,10 @@ static bool sort_if_many(struct sampler_bench *b, const struct rec_sampling *s, 
     return true;
 }
 
-/* Step 6. b->ids[0..n) are the candidates, `sum` is the sum of all p. Afterwards the kept ones are the
- * last *ret_n of ids, the best one at the very end. Returns the sum of their p. */
-static double keep_likeliest(struct sampler_bench *b, const struct rec_sampling *s,
-                             const float *logits, uint32_t n, double sum, uint32_t *ret_n)
+/* Step 6. b->ids[0..n) are the candidates, `sum` is the sum of all p. Returns how many are kept: the
+ * last ones of ids, the best one at the very end. */
+static uint32_t keep_likeliest(struct sampler_bench *b, const struct rec_sampling *s,
+                               const float *logits, uint32_t n, double sum)
 {
     const float *p = b->p;
     uint32_t *ids = b->ids;
@@ -431,95 +475,112 @@ static double keep_likeliest(struct sampler_bench *b, const struct rec_sampling 
         kept += (double)next;
         n_kept++;
     }
-    *ret_n = n_kept;
-    return kept;
+    return n_kept;
 }
 
-/* Step 7 among ids[0..n). */
-static uint32_t draw_kept(const float *p, const uint32_t *ids, uint32_t n, double sum, double u)
+static struct gumbel noise_of(const struct sampler *s, uint32_t index)
 {
-    double left = u * sum;
-    uint32_t i = 0;
-    for (; i + 1 < n; i++) {
-        left -= (double)p[ids[i]];
-        if (left < 0.0)
-            break;
-    }
-    return ids[i];
+    return (struct gumbel){.seed = s->p.seed, .index = index, .scale = s->p.temperature};
 }
 
-/* Step 7 among the whole vocabulary, in order of ids: by blocks first. */
-static uint32_t draw_any(const float *p, uint32_t n, double u)
+/* Step 7 among the logits in the places at[0..n). */
+static uint32_t draw_kept(const struct backend_logits *l, const struct gumbel *g,
+                          const uint32_t *at, uint32_t n)
 {
-    enum { BLOCK = 512, BLOCKS_MAX = (1 << 20) / BLOCK };
-    double sums[BLOCKS_MAX];
-    double sum = 0.0;
-    uint32_t n_blocks = 0;
-    for (uint32_t at = 0; at < n; n_blocks++) {
-        double part = 0.0;
-        for (uint32_t end = at + BLOCK < n ? at + BLOCK : n; at < end; at++)
-            part += (double)p[at];
-        sums[n_blocks] = part;
-        sum += part;
+    uint32_t best = 0;
+    float best_score = -INFINITY;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = l->ids != NULL ? l->ids[at[i]] : at[i];
+        float score = l->values[at[i]] + gumbel_at(g, id);
+        if (i > 0 && (score < best_score || (score == best_score && at[i] > best)))
+            continue;
+        best = at[i];
+        best_score = score;
     }
-    double left = u * sum;
-    uint32_t block = 0;
-    while (block + 1 < n_blocks && left >= sums[block])
-        left -= sums[block++];
-    uint32_t id = block * BLOCK;
-    for (; id + 1 < n; id++) {
-        left -= (double)p[id];
-        if (left < 0.0)
-            break;
-    }
-    while (p[id] <= 0.0F && id > 0) /* rounding may lead past the last possible one */
-        id--;
-    return id;
+    return best;
 }
 
-static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s, const float *logits,
-                              uint32_t index, float max)
+/* Step 7 among all logits. */
+static uint32_t draw_any(struct sampler_bench *b, const struct backend_logits *l,
+                         const struct gumbel *g)
+{
+    if (l->ids == NULL) {
+        b->k->gumbel_noise(g, 0, l->n, b->p);
+    } else {
+        for (uint32_t i = 0; i < l->n; i++)
+            b->p[i] = gumbel_at(g, l->ids[i]);
+    }
+    for (uint32_t i = 0; i < l->n; i++)
+        b->p[i] += l->values[i];
+    return choose_greedy(b->p, l->n, b->k->softmax_max(b->p, l->n));
+}
+
+static uint32_t choose_random(struct sampler_bench *b, const struct sampler *s,
+                              const struct backend_logits *l, uint32_t index, float max)
 {
     const struct rec_sampling *p = &s->p;
-    float sum = b->k->softmax_exp(logits, b->n_vocab, max, 1.0F / p->temperature, b->p);
-    struct philox_block r = philox_at(p->seed, index, 0);
-    double u = ((double)(r.word[0] >> 5) * 0x1p26 + (double)(r.word[1] >> 6)) * 0x1p-53;
+    const struct gumbel noise = noise_of(s, index);
     if (p->top_k == 0 && !has_top_p(p) && p->min_p <= 0.0F)
-        return draw_any(b->p, b->n_vocab, u);
-    uint32_t n = find_candidates(b, p, logits, max, sum);
-    uint32_t n_kept = 0;
-    double kept = keep_likeliest(b, p, logits, n, (double)sum, &n_kept);
-    return draw_kept(b->p, b->ids + (n - n_kept), n_kept, kept, u);
+        return draw_any(b, l, &noise);
+    float sum = b->k->softmax_exp(l->values, l->n, max, 1.0F / p->temperature, b->p);
+    uint32_t n = find_candidates(b, p, l, max, sum);
+    uint32_t n_kept = keep_likeliest(b, p, l->values, n, (double)sum);
+    return draw_kept(l, &noise, b->ids + (n - n_kept), n_kept);
 }
 
-struct backend_want sampler_want(const struct sampler *s, uint32_t index)
+/* ---- what the backend is asked for ---- */
+
+/* How far below the largest a logit may be for step 6 to keep it, with room for what the exponential
+ * function and the differences are rounded by. */
+static float reach_of(const struct rec_sampling *p)
 {
-    if (s->p.logprobs || s->p.n_logit_bias > 0 || s->seen != NULL)
-        return (struct backend_want){.kind = WANT_ALL};
-    uint32_t ruled_out = index < s->p.min_tokens ? s->n_ends : 0;
-    if (s->p.temperature < GREEDY_BELOW)
-        return (struct backend_want){.kind = WANT_TOP, .n_top = 1 + ruled_out};
-    if (s->p.top_k > 0 && s->p.top_k < UINT32_MAX - ruled_out)
-        return (struct backend_want){.kind = WANT_TOP, .n_top = s->p.top_k + ruled_out};
-    return (struct backend_want){.kind = WANT_ALL};
+    return p->temperature * (1e-3F - 1.0001F * math_log(p->min_p));
 }
 
-enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,
+struct backend_want sampler_want(struct sampler *s, uint32_t index, const uint32_t *drafts,
+                                 uint32_t n_drafts)
+{
+    struct backend_want w = {.kind = WANT_ALL, .noise = noise_of(s, index)};
+    bool has_all = s->p.top_k == 0 && has_top_p(&s->p);
+    if (s->p.logprobs || (s->p.temperature >= GREEDY_BELOW && has_all))
+        return w;
+    if (s->p.temperature < GREEDY_BELOW || s->p.top_k > 0) {
+        w.kind = WANT_TOP;
+        w.n_top = s->p.temperature < GREEDY_BELOW ? 1 : s->p.top_k;
+    } else if (s->p.min_p > 0.0F) {
+        w.kind = WANT_NEAR;
+        w.reach = reach_of(&s->p);
+    } else {
+        w.kind = WANT_DRAW;
+    }
+    list_changes(s);
+    for (uint32_t i = 0; i < s->n_ends && index < s->p.min_tokens; i++)
+        add_change(s, s->ends[i], CHANGE_ANY, 0.0F);
+    for (uint32_t i = 0; i < n_drafts && s->seen != NULL; i++)
+        add_change(s, drafts[i], CHANGE_ANY, 0.0F);
+    w.changes = s->changes;
+    w.n_changes = s->n_changes;
+    return w;
+}
+
+enum err sampler_choose(struct sampler_bench *b, struct sampler *s, const struct backend_logits *l,
                         uint32_t index, struct sampler_choice *ret_choice)
 {
-    for (uint32_t id = 0; id < b->n_vocab; id++)
-        logits[id] = isnan(logits[id]) ? -INFINITY : logits[id];
+    ASSERT(l->n <= b->n_vocab && (l->ids == NULL || !s->p.logprobs));
+    for (uint32_t i = 0; i < l->n; i++)
+        l->values[i] = isnan(l->values[i]) ? -INFINITY : l->values[i];
     if (s->p.logprobs)
-        memcpy(b->raw, logits, b->n_vocab * sizeof *b->raw);
-    adjust(s, logits, index);
-    float max = b->k->softmax_max(logits, b->n_vocab);
+        memcpy(b->raw, l->values, l->n * sizeof *b->raw);
+    adjust(s, l, index);
+    float max = b->k->softmax_max(l->values, l->n);
     if (!isfinite(max))
         return ERR_INTERNAL;
     struct sampler_choice c = {0};
     if (s->p.temperature < GREEDY_BELOW)
-        c.id = choose_greedy(logits, b->n_vocab, max);
+        c.id = choose_greedy(l->values, l->n, max);
     else
-        c.id = choose_random(b, s, logits, index, max);
+        c.id = choose_random(b, s, l, index, max);
+    c.id = l->ids != NULL ? l->ids[c.id] : c.id;
     if (s->p.logprobs)
         fill_logprobs(b, s, &c);
     *ret_choice = c;

@@ -12,8 +12,9 @@
  *   5. p = exp((logit - max) / temperature)
  *   6. top_k likeliest; of them the fewest likeliest whose p reach top_p of the sum; of them those
  *      with p >= min_p times the largest p. Equal logits go by id.
- *   7. one is drawn by the uniform number philox_at(seed, index, 0), where index counts the reply's
- *      tokens from 0, so a resumed reply goes on with the same draws.
+ *   7. of these the largest logit + temperature * Gumbel noise (kernels/gumbel), the lowest id among
+ *      equals: that is a draw with the probabilities p. The noise is a function of the seed, the id and
+ *      index, which counts the reply's tokens from 0, so a resumed reply goes on with the same draws.
  * Log probabilities are those of the model: log softmax of the logits as they came in.
  *
  * The result is a pure function of logits, parameters, tokens so far and index: sums run in a fixed
@@ -70,12 +71,15 @@ void sampler_saw(struct sampler *s, const uint32_t *tokens, size_t n, bool is_re
 /* Whether the reply ends with this token. */
 bool sampler_is_end(const struct sampler *s, uint32_t id);
 
-/* The logits that the next choice depends on; `index` as in sampler_choose. */
-struct backend_want sampler_want(const struct sampler *s, uint32_t index);
+/* The logits that the choice of token number `index` depends on, and those of the tokens after it if
+ * they are the drafts. Its list of changes is lent until the next call with this sampler. */
+struct backend_want sampler_want(struct sampler *s, uint32_t index, const uint32_t *drafts,
+                                 uint32_t n_drafts);
 
-/* Chooses the reply's token number `index` from logits[n_vocab], which are changed. ERR_INTERNAL when
- * no token is possible: all logits are NaN or -inf, or one is +inf. */
-MUST_CHECK enum err sampler_choose(struct sampler_bench *b, const struct sampler *s, float *logits,
-                                   uint32_t index, struct sampler_choice *ret_choice);
+/* Chooses the reply's token number `index` from what was got for sampler_want, which is changed.
+ * ERR_INTERNAL when no token is possible: all logits are NaN or -inf, or one is +inf. */
+MUST_CHECK enum err sampler_choose(struct sampler_bench *b, struct sampler *s,
+                                   const struct backend_logits *l, uint32_t index,
+                                   struct sampler_choice *ret_choice);
 
 #endif

@@ -228,7 +228,7 @@ static void plan(struct scheduler *s, struct seq *seq, uint32_t n_tokens)
         .pos0 = seq->n_computed,
         .blocks = seq->kv.blocks,
         .n_logits = is_last,
-        .want = sampler_want(seq->sampler, seq_n_reply(seq)),
+        .want = sampler_want(seq->sampler, seq_n_reply(seq), NULL, 0),
     };
 }
 
@@ -395,6 +395,7 @@ static void plan_drafts(struct scheduler *s, uint32_t n_decodes)
         item->blocks = seq->kv.blocks;
         item->n_tokens += n;
         item->n_logits += n;
+        item->want = sampler_want(seq->sampler, seq_n_reply(seq), seq->tokens + seq->n_tokens, n);
         rest -= n;
         s->budget -= n;
         s->n_drafted += n;
@@ -444,7 +445,8 @@ static void report_spans(struct scheduler *s, struct seq *seq, bool is_first, bo
 }
 
 /* Appends the next token, unless there is none; returns how the reply stands. */
-static enum finish take_token(struct scheduler *s, struct seq *seq, float *logits)
+static enum finish take_token(struct scheduler *s, struct seq *seq,
+                              const struct backend_logits *logits)
 {
     struct rec_token *t = add_event(s, seq->req);
     bool is_first = !seq->was_reported;
@@ -476,7 +478,7 @@ static void take_item(struct scheduler *s, struct seq *seq, const struct backend
     for (uint32_t i = 0; i < item->n_logits && how == FINISH_NONE && n_kept == i; i++) {
         uint32_t at = seq->n_tokens;
         uint32_t draft = i < n_drafts ? seq->tokens[at] : UINT32_MAX;
-        how = take_token(s, seq, item->got[i].values);
+        how = take_token(s, seq, &item->got[i]);
         n_kept += how != FINISH_ERROR && seq->tokens[at] == draft;
     }
     seq->is_planned = false;

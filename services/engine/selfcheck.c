@@ -29,14 +29,19 @@ static enum err hash_logits(const float *logits, uint32_t n, uint64_t *ret_hash)
 /* Whether the largest logits, asked for alone, are those of the full head. */
 static enum err check_tops(struct backend *b, struct backend_item *item, uint32_t n_vocab)
 {
-    static const uint32_t TOPS[] = {1, N_TOP};
+    static const struct backend_want WANTS[] = {
+        {.kind = WANT_TOP, .n_top = 1},
+        {.kind = WANT_TOP, .n_top = N_TOP},
+        {.kind = WANT_NEAR, .reach = 1.0F},
+        {.kind = WANT_DRAW, .noise = {.seed = 1, .scale = 1.0F}},
+    };
     float *full = mem_zalloc(n_vocab, sizeof *full);
     memcpy(full, item->got->values, n_vocab * sizeof *full);
     enum err e = ERR_OK;
-    for (size_t i = 0; i < ARRAY_LEN(TOPS) && !e; i++) {
-        item->want = (struct backend_want){.kind = WANT_TOP, .n_top = TOPS[i]};
+    for (size_t i = 0; i < ARRAY_LEN(WANTS) && !e; i++) {
+        item->want = WANTS[i];
         e = backend_step(b, item, 1);
-        if (!e && !fast_head_agrees(full, item->got->values, n_vocab, TOPS[i]))
+        if (!e && !fast_head_agrees(full, item->got, n_vocab, &WANTS[i]))
             e = ERR_INTERNAL;
     }
     free(full);

@@ -57,39 +57,32 @@ static void rig_free(struct rig *r)
     free(r);
 }
 
-/* How many logits of a token are better than number id. */
-static uint32_t rank_of(const float *logits, uint32_t id)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < VOCAB; i++)
-        n += logits[i] > logits[id] || (logits[i] == logits[id] && i < id);
-    return n;
-}
-
-/* Runs all tokens with n_top + i; returns how many rows were read in full. */
-static uint64_t expect_top(struct rig *r, uint32_t n_top)
+/* Returns how many rows were read in full. */
+static uint64_t expect(struct rig *r, const struct backend_want wants[N_TOKENS])
 {
     struct fast_head *f = NULL;
     assert_int_equal(fast_head_new(&r->model, r->k, r->pool, N_TOKENS, &f), ERR_OK);
     struct head_input in = {.h = r->h, .stride = HIDDEN, .n_tokens = N_TOKENS};
     kernels_get(ISA_REF)->head_logits(r->head, HIDDEN, &in, 0, VOCAB, r->want, VOCAB);
-    struct backend_want tops[N_TOKENS];
-    for (uint32_t t = 0; t < N_TOKENS; t++)
-        tops[t] = (struct backend_want){.kind = WANT_TOP, .n_top = n_top + t};
-    assert_true(fast_head_run(f, r->h, tops, N_TOKENS, r->got));
+    struct backend_logits got[N_TOKENS];
+    assert_true(fast_head_run(f, r->h, wants, N_TOKENS, r->got, got));
     for (uint32_t t = 0; t < N_TOKENS; t++) {
-        const float *want = r->want + (size_t)t * VOCAB;
-        const float *got = r->got + (size_t)t * VOCAB;
-        for (uint32_t i = 0; i < VOCAB; i++) {
-            bool is_same = memcmp(&got[i], &want[i], sizeof *got) == 0;
-            if (!is_same && (got[i] != -INFINITY || rank_of(want, i) < tops[t].n_top))
-                fail_msg("token %u row %u: %a, full head %a", t, i, (double)got[i],
-                         (double)want[i]);
-        }
+        for (uint32_t i = 1; i < got[t].n; i++)
+            assert_true(got[t].ids[i - 1] < got[t].ids[i]);
+        if (!fast_head_agrees(r->want + (size_t)t * VOCAB, &got[t], VOCAB, &wants[t]))
+            fail_msg("token %u: other logits than the full head's", t);
     }
     uint64_t n = fast_head_n_rescored(f);
     fast_head_free(f);
     return n;
+}
+
+static uint64_t expect_top(struct rig *r, uint32_t n_top)
+{
+    struct backend_want wants[N_TOKENS];
+    for (uint32_t t = 0; t < N_TOKENS; t++)
+        wants[t] = (struct backend_want){.kind = WANT_TOP, .n_top = n_top + t};
+    return expect(r, wants);
 }
 
 static void few_rows_of_an_ordinary_head_are_read_in_full(void **state)
@@ -102,6 +95,93 @@ static void few_rows_of_an_ordinary_head_are_read_in_full(void **state)
 }
 
 /* Many rows that differ by a unit in the last place of one weight, or not at all. */
+/* Whether `got` has what is wanted of `full` after the changes. */
+static void expect_changed(const float *full, const struct backend_want *want,
+                           const struct backend_logits *got)
+{
+    static float changed[VOCAB];
+    static bool is_got[VOCAB];
+    memcpy(changed, full, sizeof changed);
+    memset(is_got, 0, sizeof is_got);
+    for (uint32_t i = 0; i < got->n; i++) {
+        is_got[got->ids[i]] = true;
+        assert_memory_equal(&got->values[i], &full[got->ids[i]], sizeof(float));
+    }
+    for (uint32_t i = 0; i < want->n_changes; i++) {
+        const struct backend_change *c = &want->changes[i];
+        bool is_any = c->kind == CHANGE_ANY;
+        assert_true(!is_any || is_got[c->id]);
+        changed[c->id] = is_any ? -INFINITY : backend_changed(changed[c->id], c);
+    }
+    /* What was left out, changed, must be as if it had been left out of a head without changes. */
+    static float values[VOCAB];
+    struct backend_logits expected = {.values = values, .ids = got->ids, .n = got->n};
+    for (uint32_t i = 0; i < got->n; i++)
+        values[i] = changed[got->ids[i]];
+    struct backend_want plain = *want;
+    plain.n_changes = 0;
+    assert_true(fast_head_agrees(changed, &expected, VOCAB, &plain));
+}
+
+/* The three kinds side by side. */
+static uint64_t expect_mixed(struct rig *r, float temperature, float reach, uint64_t seed)
+{
+    const struct backend_want wants[N_TOKENS] = {
+        {.kind = WANT_DRAW, .noise = {.seed = seed, .index = 3, .scale = temperature}},
+        {.kind = WANT_NEAR, .reach = reach},
+        {.kind = WANT_TOP, .n_top = 2},
+    };
+    return expect(r, wants);
+}
+
+static void draws_and_what_is_near_the_largest_come_out_as_in_the_full_head(void **state)
+{
+    (void)state;
+    static const float TEMPERATURES[] = {0.01F, 0.3F, 1.0F, 4.0F, 100.0F};
+    for (uint64_t seed = 1; seed < 31; seed++) {
+        struct rig *r = rig_new(seed);
+        float t = TEMPERATURES[seed % 5];
+        uint64_t n = expect_mixed(r, t, seed % 4 == 0 ? 0.0F : 0.5F, seed);
+        assert_true(n < N_TOKENS * VOCAB / 4);
+        rig_free(r);
+    }
+}
+
+static void changes_count_as_if_the_full_head_had_been_changed(void **state)
+{
+    (void)state;
+    const struct kernels *k = kernels_get(kernels_best());
+    for (uint32_t turn = 0; turn < 40; turn++) {
+        struct rig *r = rig_new(turn + 1);
+        struct backend_change changes[60];
+        for (uint32_t i = 0; i < 60; i++) {
+            uint32_t id = (uint32_t)(testmodel_random(&r->rng) % VOCAB);
+            bool is_scale = i % 3 == 1;
+            changes[i] = (struct backend_change){.id = id,
+                                                 .kind = i % 20 == 19 ? CHANGE_ANY
+                                                         : is_scale   ? CHANGE_SCALE
+                                                                      : CHANGE_ADD,
+                                                 .value = is_scale ? 1.0F + 0.4F * uniform(r)
+                                                                   : 20.0F * uniform(r)};
+        }
+        struct backend_want want = {.kind = (enum backend_want_kind)(WANT_TOP + turn % 3),
+                                    .n_top = 1 + turn % 7,
+                                    .reach = 2.0F,
+                                    .noise = {.seed = turn, .scale = 2.0F},
+                                    .changes = changes,
+                                    .n_changes = 60};
+        struct fast_head *f = NULL;
+        assert_int_equal(fast_head_new(&r->model, k, r->pool, 1, &f), ERR_OK);
+        struct head_input in = {.h = r->h, .stride = HIDDEN, .n_tokens = 1};
+        k->head_logits(r->head, HIDDEN, &in, 0, VOCAB, r->want, VOCAB);
+        struct backend_logits got;
+        assert_true(fast_head_run(f, r->h, &want, 1, r->got, &got));
+        expect_changed(r->want, &want, &got);
+        fast_head_free(f);
+        rig_free(r);
+    }
+}
+
 static void near_ties_come_out_as_in_the_full_head(void **state)
 {
     (void)state;
@@ -118,6 +198,7 @@ static void near_ties_come_out_as_in_the_full_head(void **state)
         for (uint32_t i = 0; i < HIDDEN; i++) /* such that these rows are at the top */
             r->h[i] += 0.5F * f16_to_f32(r->head[i]);
         (void)expect_top(r, 1 + (uint32_t)seed % 5);
+        (void)expect_mixed(r, 0.001F, 0.0F, seed);
         rig_free(r);
     }
 }
@@ -138,6 +219,7 @@ static void the_worst_vector_comes_out_as_in_the_full_head(void **state)
             r->h[i] = (i / HIDDEN == 0 ? lost : -lost) + 1e-3F * uniform(r);
         }
         (void)expect_top(r, 1);
+        (void)expect_mixed(r, 0.01F, 0.001F, seed);
         rig_free(r);
     }
 }
@@ -165,13 +247,14 @@ static void a_vector_without_bounds_is_refused(void **state)
     struct fast_head *f = NULL;
     assert_int_equal(fast_head_new(&r->model, r->k, r->pool, 1, &f), ERR_OK);
     const struct backend_want top = {.kind = WANT_TOP, .n_top = 1};
+    struct backend_logits got;
     const float bad[] = {NAN, INFINITY, 1e30F};
     for (size_t i = 0; i < 3; i++) {
         r->h[HIDDEN - 1] = bad[i];
-        assert_false(fast_head_run(f, r->h, &top, 1, r->got));
+        assert_false(fast_head_run(f, r->h, &top, 1, r->got, &got));
     }
     memset(r->h, 0, sizeof r->h);
-    assert_false(fast_head_run(f, r->h, &top, 1, r->got));
+    assert_false(fast_head_run(f, r->h, &top, 1, r->got, &got));
     fast_head_free(f);
     rig_free(r);
 }
@@ -180,6 +263,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_rows_of_an_ordinary_head_are_read_in_full),
+        cmocka_unit_test(draws_and_what_is_near_the_largest_come_out_as_in_the_full_head),
+        cmocka_unit_test(changes_count_as_if_the_full_head_had_been_changed),
         cmocka_unit_test(near_ties_come_out_as_in_the_full_head),
         cmocka_unit_test(the_worst_vector_comes_out_as_in_the_full_head),
         cmocka_unit_test(odd_rows_come_out_as_in_the_full_head),

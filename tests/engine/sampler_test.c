@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "common/mem.h"
-#include "kernels/philox/philox.h"
+#include "kernels/gumbel/gumbel.h"
 #include "tests/engine/testmodel.h"
 
 enum { N = 8, DRAWS = 20000 };
@@ -38,11 +38,19 @@ static struct rec_sampling params(float temperature)
     return (struct rec_sampling){.max_tokens = 10, .temperature = temperature, .seed = 99};
 }
 
-static struct sampler_choice choose(const struct sampler *s, float *logits, uint32_t index)
+/* Among all of the vocabulary. */
+static enum err choose_among(struct sampler_bench *b, struct sampler *s, float *logits, uint32_t n,
+                             uint32_t index, struct sampler_choice *ret_choice)
+{
+    return sampler_choose(b, s, &(struct backend_logits){.values = logits, .n = n}, index,
+                          ret_choice);
+}
+
+static struct sampler_choice choose(struct sampler *s, float *logits, uint32_t index)
 {
     struct sampler_bench *b = sampler_bench_new(kernels_get(ISA_REF), N);
     struct sampler_choice c;
-    assert_int_equal(sampler_choose(b, s, logits, index, &c), ERR_OK);
+    assert_int_equal(choose_among(b, s, logits, N, index, &c), ERR_OK);
     sampler_bench_free(b);
     return c;
 }
@@ -69,7 +77,7 @@ static void expect_distribution(const struct rec_sampling *p, const double q[4])
         float logits[N];
         fill_logits(logits);
         struct sampler_choice c;
-        assert_int_equal(sampler_choose(b, s, logits, i, &c), ERR_OK);
+        assert_int_equal(choose_among(b, s, logits, N, i, &c), ERR_OK);
         count[c.id]++;
     }
     double chi2 = 0.0;
@@ -135,7 +143,7 @@ static void without_a_possible_token_it_is_an_error(void **state)
         float logits[N];
         memcpy(logits, ALL[i], sizeof logits);
         struct sampler_choice c;
-        assert_int_equal(sampler_choose(b, s, logits, 0, &c), ERR_INTERNAL);
+        assert_int_equal(choose_among(b, s, logits, N, 0, &c), ERR_INTERNAL);
     }
     sampler_bench_free(b);
     sampler_free(s);
@@ -365,14 +373,14 @@ static struct rec_sampling random_params(uint64_t *rng)
 static void instruction_sets_agree_bit_for_bit(void **state)
 {
     (void)state;
-    enum { BIG = 3001 };
-    static float logits[ISA_COUNT][BIG];
-    struct model_config config = {.n_vocab = BIG, .n_eos = 1, .eos_ids = {6}};
+    enum { MANY = 3001 };
+    static float logits[ISA_COUNT][MANY];
+    struct model_config config = {.n_vocab = MANY, .n_eos = 1, .eos_ids = {6}};
     uint64_t rng = 3;
     for (uint32_t turn = 0; turn < 100; turn++) {
         struct rec_sampling p = random_params(&rng);
         struct sampler *s = sampler_new(&p, &config);
-        for (uint32_t i = 0; i < BIG; i++)
+        for (uint32_t i = 0; i < MANY; i++)
             logits[0][i] = (float)(testmodel_random(&rng) % 4096) / 256.0F - 8.0F;
         sampler_saw(s, (const uint32_t[]){1, 2, 3, 4}, 4, true);
         struct sampler_choice first;
@@ -380,10 +388,10 @@ static void instruction_sets_agree_bit_for_bit(void **state)
             if (kernels_get((enum isa)isa) == NULL)
                 continue;
             memcpy(logits[isa], logits[0], sizeof logits[0]);
-            struct sampler_bench *b = sampler_bench_new(kernels_get((enum isa)isa), BIG);
+            struct sampler_bench *b = sampler_bench_new(kernels_get((enum isa)isa), MANY);
             struct sampler_choice c;
             memset(&c, 0, sizeof c);
-            assert_int_equal(sampler_choose(b, s, logits[isa], turn, &c), ERR_OK);
+            assert_int_equal(choose_among(b, s, logits[isa], MANY, turn, &c), ERR_OK);
             if (isa == (int)kernels_best())
                 first = c;
             assert_int_equal(first.id, c.id);
@@ -395,85 +403,151 @@ static void instruction_sets_agree_bit_for_bit(void **state)
     }
 }
 
-static int compare_logits(const void *a, const void *b)
+/* ---- from what is wanted alone ---- */
+
+enum { BIG = 300 };
+
+/* What logits are compared by: after the changes, and with the noise of a draw. */
+static void make_scores(const float *full, const struct backend_want *w, float *scores)
 {
-    const float *x = *(const float *const *)a;
-    const float *y = *(const float *const *)b;
-    return *x != *y ? (*x < *y) - (*x > *y) : (x > y) - (x < y);
+    memcpy(scores, full, BIG * sizeof *scores);
+    for (uint32_t i = 0; i < w->n_changes; i++) {
+        float *x = &scores[w->changes[i].id];
+        *x = w->changes[i].kind == CHANGE_ANY ? -INFINITY : backend_changed(*x, &w->changes[i]);
+    }
+    for (uint32_t i = 0; i < BIG && w->kind == WANT_DRAW; i++)
+        scores[i] += gumbel_at(&w->noise, i);
 }
 
-/* All but the n first become -inf; equals by id. */
-static void keep_top(float *logits, uint32_t n_vocab, uint32_t n)
+static bool is_wanted(const float *scores, const struct backend_want *w, uint32_t id)
 {
-    const float *order[300];
-    float copy[300];
-    memcpy(copy, logits, n_vocab * sizeof *copy);
-    for (uint32_t i = 0; i < n_vocab; i++)
-        order[i] = &copy[i];
-    qsort((void *)order, n_vocab, sizeof(float *), compare_logits);
-    for (uint32_t i = n; i < n_vocab; i++)
-        logits[order[i] - copy] = -INFINITY;
+    uint32_t n_better = 0;
+    float max = -INFINITY;
+    for (uint32_t i = 0; i < BIG; i++) {
+        n_better += scores[i] > scores[id] || (scores[i] == scores[id] && i < id);
+        max = fmaxf(max, scores[i]);
+    }
+    if (w->kind == WANT_NEAR)
+        return scores[id] >= max - w->reach;
+    return n_better < (w->kind == WANT_DRAW ? 1 : w->n_top);
 }
 
-static void logits_below_the_top_do_not_show(void **state)
+/* The least that a backend may give. */
+static struct backend_logits reduce(const float *full, const struct backend_want *w)
+{
+    static float values[BIG];
+    static uint32_t ids[BIG];
+    float scores[BIG];
+    make_scores(full, w, scores);
+    uint32_t n = 0;
+    for (uint32_t id = 0; id < BIG; id++) {
+        bool is_in = is_wanted(scores, w, id);
+        for (uint32_t i = 0; i < w->n_changes; i++)
+            is_in |= w->changes[i].kind == CHANGE_ANY && w->changes[i].id == id;
+        values[n] = full[id];
+        ids[n] = id;
+        n += is_in;
+    }
+    return (struct backend_logits){.values = values, .ids = ids, .n = n};
+}
+
+static struct sampler *random_sampler(uint64_t *rng, uint32_t turn, struct rec_sampling *p)
+{
+    static const struct model_config config = {.n_vocab = BIG, .n_eos = 2, .eos_ids = {6, 200}};
+    static const struct rec_bias BIAS[] = {{.id = 7, .bias = -100.0F},
+                                           {.id = 9, .bias = 2.0F},
+                                           {.id = 7, .bias = 1.5F},
+                                           {.id = 250, .bias = 100.0F}};
+    *p = random_params(rng);
+    p->logprobs = false;
+    p->repetition_penalty = turn % 4 < 2 ? 0.0F : turn % 4 == 2 ? 1.3F : 0.8F;
+    p->frequency_penalty = turn % 6 == 0 ? 0.3F : 0.0F;
+    p->presence_penalty = turn % 7 == 0 ? -0.2F : 0.0F;
+    p->top_p = turn % 4 == 0 ? 0.8F : 0.0F;
+    p->top_k = turn % 2 == 0 ? 0 : (uint32_t)(testmodel_random(rng) % 40);
+    p->temperature = turn % 3 == 0 ? 0.0F : turn % 5 == 1 ? 0.01F : 0.8F;
+    p->min_tokens = turn % 5 == 0 ? 1 : 0;
+    p->logit_bias = BIAS;
+    p->n_logit_bias = turn % 5;
+    struct sampler *s = sampler_new(p, &config);
+    sampler_saw(s, (const uint32_t[]){1, 2, 3, 200}, 4, false);
+    sampler_saw(s, (const uint32_t[]){3, 4, 4}, 3, true);
+    return s;
+}
+
+static void what_is_not_wanted_does_not_show(void **state)
 {
     (void)state;
-    enum { BIG = 300 };
-    const struct model_config config = {.n_vocab = BIG, .n_eos = 2, .eos_ids = {6, 200}};
     struct sampler_bench *b = sampler_bench_new(kernels_get(kernels_best()), BIG);
     uint64_t rng = 8;
-    uint32_t n_reduced = 0;
+    uint32_t n_reduced[WANT_DRAW + 1] = {0};
     for (uint32_t turn = 0; turn < 3000; turn++) {
-        struct rec_sampling p = random_params(&rng);
-        p.logprobs = false;
-        p.repetition_penalty = 0.0F;
-        p.frequency_penalty = 0.0F;
-        p.top_k = turn % 4 == 0 ? 0 : (uint32_t)(testmodel_random(&rng) % 40);
-        p.temperature = turn % 3 == 0 ? 0.0F : turn % 3 == 1 ? 0.01F : 0.8F;
-        p.min_tokens = turn % 5 == 0 ? 1 : 0;
-        struct sampler *s = sampler_new(&p, &config);
+        struct rec_sampling p;
+        struct sampler *s = random_sampler(&rng, turn, &p);
         float full[BIG];
-        float top[BIG];
         for (uint32_t i = 0; i < BIG; i++) {
             full[i] = (float)(testmodel_random(&rng) % 64) / 16.0F;
             full[i] = turn % 7 == 0 && i % 100 > 3 ? -INFINITY : full[i];
         }
-        memcpy(top, full, sizeof top);
-        struct backend_want wants = sampler_want(s, 0);
-        if (wants.kind == WANT_TOP && wants.n_top < BIG) {
-            keep_top(top, BIG, wants.n_top);
-            n_reduced++;
-        }
-        struct sampler_choice want;
-        struct sampler_choice got;
-        assert_int_equal(sampler_choose(b, s, full, 0, &want), ERR_OK);
-        assert_int_equal(sampler_choose(b, s, top, 0, &got), ERR_OK);
-        assert_int_equal(got.id, want.id);
+        const uint32_t drafts[] = {11, 12, 3};
+        struct backend_want want = sampler_want(s, 0, drafts, 3);
+        n_reduced[want.kind]++;
+        struct backend_logits few = reduce(full, &want);
+        if (want.kind == WANT_ALL)
+            few =
+                (struct backend_logits){.values = memcpy(few.values, full, sizeof full), .n = BIG};
+        struct sampler_choice from_all;
+        struct sampler_choice from_few;
+        assert_int_equal(choose_among(b, s, full, BIG, 0, &from_all), ERR_OK);
+        assert_int_equal(sampler_choose(b, s, &few, 0, &from_few), ERR_OK);
+        assert_int_equal(from_few.id, from_all.id);
         sampler_free(s);
     }
-    assert_true(n_reduced > 1000);
+    for (int kind = 0; kind <= WANT_DRAW; kind++)
+        assert_true(n_reduced[kind] > 100);
+    sampler_bench_free(b);
+}
+
+/* The penalties on a draft are not in the list, for it may not come. */
+static void a_choice_after_drafts_needs_no_more_than_was_wanted_with_them(void **state)
+{
+    (void)state;
+    struct sampler_bench *b = sampler_bench_new(kernels_get(kernels_best()), BIG);
+    uint64_t rng = 9;
+    for (uint32_t turn = 0; turn < 1000; turn++) {
+        struct rec_sampling p;
+        struct sampler *s = random_sampler(&rng, turn, &p);
+        float full[BIG];
+        for (uint32_t i = 0; i < BIG; i++)
+            full[i] = (float)(testmodel_random(&rng) % 64) / 16.0F;
+        const uint32_t drafts[] = {4, 12};
+        struct backend_want want = sampler_want(s, 0, drafts, 2);
+        want.noise.index += 2;
+        struct backend_logits few = reduce(full, &want);
+        sampler_saw(s, drafts, 2, true);
+        struct sampler_choice from_all;
+        struct sampler_choice from_few;
+        if (want.kind != WANT_ALL) {
+            assert_int_equal(choose_among(b, s, full, BIG, 2, &from_all), ERR_OK);
+            assert_int_equal(sampler_choose(b, s, &few, 2, &from_few), ERR_OK);
+            assert_int_equal(from_few.id, from_all.id);
+        }
+        sampler_free(s);
+    }
     sampler_bench_free(b);
 }
 
 static void what_needs_all_logits_says_so(void **state)
 {
     (void)state;
-    const struct rec_bias bias = {.id = 1, .bias = 2.0F};
-    struct rec_sampling p[6];
-    for (size_t i = 0; i < 6; i++)
-        p[i] = params(0.0F);
+    struct rec_sampling p[] = {params(0.0F), params(1.0F), params(1.0F)};
     p[0].logprobs = true;
-    p[1].logit_bias = &bias;
-    p[1].n_logit_bias = 1;
-    p[2].repetition_penalty = 1.1F;
-    p[3].presence_penalty = 0.1F;
-    p[4].temperature = 1.0F;
-    p[4].top_p = 0.9F;
-    p[5].temperature = 1.0F;
-    p[5].top_k = UINT32_MAX;
-    for (size_t i = 0; i < 6; i++) {
+    p[1].top_p = 0.9F;
+    p[2].top_p = 0.9F;
+    p[2].min_p = 0.1F;
+    for (size_t i = 0; i < sizeof p / sizeof *p; i++) {
         struct sampler *s = sampler_new(&p[i], &CONFIG);
-        assert_int_equal(sampler_want(s, 0).kind, WANT_ALL);
+        assert_int_equal(sampler_want(s, 0, NULL, 0).kind, WANT_ALL);
         sampler_free(s);
     }
 }
@@ -557,7 +631,7 @@ static void only_tokens_that_the_filters_keep_are_drawn_and_all_of_them(void **s
         for (uint32_t i = 0; i < 3000; i++) {
             memcpy(copy, logits, sizeof copy);
             struct sampler_choice choice;
-            assert_int_equal(sampler_choose(b, s, copy, i, &choice), ERR_OK);
+            assert_int_equal(choose_among(b, s, copy, BIG_VOCAB, i, &choice), ERR_OK);
             assert_true(is_kept[choice.id]);
             is_drawn[choice.id] = true;
         }
@@ -643,16 +717,15 @@ static uint32_t plain_choice(const struct kernels *k, const struct rec_sampling 
     while (n_kept < n && kept < target &&
            (n_kept == 0 || prob[ids[n_kept]] >= p->min_p * prob[ids[0]]))
         kept += (double)prob[ids[n_kept++]];
-    struct philox_block r = philox_at(p->seed, index, 0);
-    double u = ((double)(r.word[0] >> 5) * 0x1p26 + (double)(r.word[1] >> 6)) * 0x1p-53;
-    double left = u * kept;
-    uint32_t i = n_kept - 1; /* the least likely first */
-    for (; i > 0; i--) {
-        left -= (double)prob[ids[i]];
-        if (left < 0)
-            break;
+    const struct gumbel g = {.seed = p->seed, .index = index, .scale = p->temperature};
+    uint32_t best = ids[0];
+    for (uint32_t i = 1; i < n_kept; i++) {
+        float score = logits[ids[i]] + gumbel_at(&g, ids[i]);
+        float most = logits[best] + gumbel_at(&g, best);
+        if (score > most || (score == most && ids[i] < best))
+            best = ids[i];
     }
-    return ids[i];
+    return best;
 }
 
 /* However many candidates there are: the heap and the sort of many give the same. */
@@ -666,7 +739,7 @@ static void a_large_vocabulary_is_drawn_from_as_if_sorted(void **state)
     } CASES[] = {
         {0, 0.9F, 0, 0},       {0, 0.9F, 0, 0.3F}, {0, 0.95F, 0, 6},        {0, 0.999F, 0, 12},
         {5000, 0.9F, 0, 2},    {5000, 0, 0, 4},    {100, 0.9F, 0, 1},       {0, 0, 0.01F, 3},
-        {0, 0.9F, 0.2F, 0.5F}, {0, 0.05F, 0, 8},   {3000, 0.5F, 0.001F, 9},
+        {0, 0.9F, 0.2F, 0.5F}, {0, 0.05F, 0, 8},   {3000, 0.5F, 0.001F, 9}, {0, 0, 0, 4},
     };
     const struct kernels *k = kernels_get(kernels_best());
     const struct model_config config = {.n_vocab = LARGE, .n_eos = 1, .eos_ids = {6}};
@@ -689,7 +762,7 @@ static void a_large_vocabulary_is_drawn_from_as_if_sorted(void **state)
             }
             memcpy(copy, logits, LARGE * sizeof *copy);
             struct sampler_choice choice;
-            assert_int_equal(sampler_choose(b, s, copy, index, &choice), ERR_OK);
+            assert_int_equal(choose_among(b, s, copy, LARGE, index, &choice), ERR_OK);
             assert_int_equal(choice.id, plain_choice(k, &p, logits, LARGE, index, prob, ids));
         }
         sampler_free(s);
@@ -721,7 +794,8 @@ int main(void)
         cmocka_unit_test(a_draw_depends_on_seed_and_index_alone),
         cmocka_unit_test(log_probabilities_are_the_models_own),
         cmocka_unit_test(instruction_sets_agree_bit_for_bit),
-        cmocka_unit_test(logits_below_the_top_do_not_show),
+        cmocka_unit_test(what_is_not_wanted_does_not_show),
+        cmocka_unit_test(a_choice_after_drafts_needs_no_more_than_was_wanted_with_them),
         cmocka_unit_test(what_needs_all_logits_says_so),
         cmocka_unit_test(only_tokens_that_the_filters_keep_are_drawn_and_all_of_them),
         cmocka_unit_test(a_large_vocabulary_is_drawn_from_as_if_sorted),
