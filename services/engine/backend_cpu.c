@@ -127,9 +127,7 @@ uint64_t backend_cpu_block_bytes(const struct model *m, enum kv_type type)
 uint64_t backend_cpu_head_bytes(const struct backend *b)
 {
     const struct cpu *c = (const struct cpu *)b;
-    const struct model_config *m = &c->model->config;
-    return c->fast_head != NULL ? fast_head_bytes_read(c->fast_head)
-                                : (uint64_t)m->n_vocab * m->n_hidden * sizeof(uint16_t);
+    return c->head_bytes + (c->fast_head != NULL ? fast_head_bytes_read(c->fast_head) : 0);
 }
 
 static void cpu_free(struct backend *b)
@@ -137,8 +135,6 @@ static void cpu_free(struct backend *b)
     struct cpu *c = (struct cpu *)b;
     fast_head_free(c->fast_head);
     pool_free(c->pool);
-    if (c->full_head != c->model->head)
-        (void)munmap((void *)(uintptr_t)c->full_head, (size_t)model_head_bytes(c->model));
     if (c->cache != NULL)
         (void)munmap(c->cache, c->cache_bytes);
     void *const parts[] = {c->rows,      c->groups,  (void *)c->block_ptrs,
@@ -200,9 +196,7 @@ static enum err set_up(struct cpu *c, const struct backend_cpu_config *config)
     c->n_q = (size_t)m->n_heads * m->head_dim;
     c->n_kv = (size_t)m->n_kv_heads * m->head_dim;
     c->kv_type = config->kv_type;
-    c->full_head = c->model->head;
-    c->does_copy_head = config->does_copy_head;
-    c->does_release = config->has_fast_head && config->does_copy_head &&
+    c->does_release = config->has_fast_head && model_has_head_in_file(c->model) &&
                       model_head_bytes(c->model) >= RELEASE_HEAD_BYTES;
     c->part_bytes = part_bytes(m, c->kv_type);
     c->block_bytes = (size_t)backend_cpu_block_bytes(config->model, c->kv_type);

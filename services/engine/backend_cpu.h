@@ -21,14 +21,13 @@ struct backend_cpu_config {
     uint32_t n_blocks;
     uint32_t max_rows;
     uint32_t max_logits;
-    bool does_copy_head; /* into huge pages, when first a step wants all logits */
     bool has_fast_head; /* keeps a copy of the head for steps that want top logits only */
 };
 
 /* Bytes of one KV block of this model. */
 uint64_t backend_cpu_block_bytes(const struct model *m, enum kv_type type);
 
-/* Bytes of the LM head that a step with one token has read on average so far. */
+/* Bytes of the LM head that steps have read so far. */
 uint64_t backend_cpu_head_bytes(const struct backend *b);
 
 /* ERR_NOMEM when the KV blocks or the activations do not fit into memory. */

@@ -28,6 +28,7 @@ struct asked {
     uint32_t runs;
     const char *head;
     bool does_copy_weights;
+    bool does_sample;
     bool does_json;
     const char *baseline;
 };
@@ -59,6 +60,10 @@ static const struct opt TABLE[] = {
         "LM head: fast reads bit planes of a copy and gives a greedy choice the bits of full"),
     OPT_BOOL_ROW(struct asked, does_copy_weights, "copy-weights", "true",
                  "with --model: copy the weights into huge pages, as halo-engine does"),
+    OPT_BOOL_ROW(
+        struct asked, does_sample, "sampled", "false",
+        "decode at temperature 1, too: drawn from all tokens, with a penalty, with min_p, with "
+        "top_k, with top_p, and with log probabilities"),
     OPT_U32_ROW(struct asked, runs, "runs", "3", 1, BENCH_MAX_RUNS, "N", "repetitions"),
     OPT_BOOL_ROW(struct asked, does_json, "json", "false", "print JSON, for --baseline and tools"),
     OPT_STR_ROW(struct asked, baseline, "baseline", NULL, "FILE",
@@ -128,6 +133,7 @@ static bool configure(const struct asked *a, struct bench_config *c)
     c->tg = a->tg;
     c->kv_type = kv_type_of(a->kv_type);
     c->does_copy_weights = a->does_copy_weights;
+    c->does_sample = a->does_sample;
     c->has_fast_head = strcmp(a->head, "fast") == 0;
     return true;
 }

@@ -63,7 +63,7 @@ static void print_machine(FILE *to, const struct bench_config *c, const struct b
 
 static void print_result(FILE *to, const struct bench_result *r)
 {
-    (void)fprintf(to, "%-12s %9.2f ± %6.2f %9.2f", r->name, r->speed.mean, r->speed.sd,
+    (void)fprintf(to, "%-14s %9.2f ± %6.2f %9.2f", r->name, r->speed.mean, r->speed.sd,
                   r->speed.median);
     if (r->is_decode)
         (void)fprintf(to, " %9.1f %8.1f %8.1f   %5.1f %% of read", r->bytes_per_token * 1e-6,
@@ -97,7 +97,7 @@ static void print_batches(FILE *to, const struct bench_results *r)
 void bench_report_text(FILE *to, const struct bench_config *c, const struct bench_results *r)
 {
     print_machine(to, c, r);
-    (void)fprintf(to, "%-12s %9s   %6s %9s %9s %8s %8s   %s\n", "test", "tokens/s", "sd", "median",
+    (void)fprintf(to, "%-14s %9s   %6s %9s %9s %8s %8s   %s\n", "test", "tokens/s", "sd", "median",
                   "MB/token", "of KV", "GB/s", "share of limit");
     for (uint32_t i = 0; i < r->n_results; i++)
         print_result(to, &r->results[i]);

@@ -25,7 +25,7 @@ struct bench {
     struct bench_limits *limits;
     struct backend *backend;
     struct sampler_bench *sampler_bench;
-    struct sampler *sampler;
+    struct sampler *sampler; /* as the measurement wants it */
 
     uint32_t max_seqs;
     uint32_t max_positions; /* of a sequence */
@@ -123,7 +123,7 @@ static enum err decode(struct bench *b, uint32_t n_seqs, uint32_t pos0, uint32_t
                 .pos0 = pos0 + k,
                 .blocks = b->blocks + (size_t)i * blocks_per_seq(b),
                 .n_logits = 1,
-                .want = {.kind = WANT_TOP, .n_top = 1},
+                .want = sampler_want(b->sampler, k, NULL, 0),
             };
         enum err e = backend_step(b->backend, b->items, n_seqs);
         for (uint32_t i = 0; i < n_seqs && !e; i++) {
@@ -184,11 +184,35 @@ static void explain_loss(const struct bench_results *all, struct bench_result *r
     r->loss_explained = 1.0 - t0 / t;
 }
 
-static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
+/* Ways to choose a token; the first is what all measurements but those of measure_ways take. */
+static const struct {
+    const char *name;
+    struct rec_sampling sampling;
+} WAYS[] = {
+    {"greedy", {.max_tokens = 1}},
+    {"draw", {.max_tokens = 1, .temperature = 1.0F}},
+    {"penalty", {.max_tokens = 1, .temperature = 1.0F, .frequency_penalty = 0.5F}},
+    {"min-p", {.max_tokens = 1, .temperature = 1.0F, .min_p = 0.05F}},
+    {"top-k", {.max_tokens = 1, .temperature = 1.0F, .top_k = 40}},
+    {"top-p", {.max_tokens = 1, .temperature = 1.0F, .top_p = 0.9F}},
+    {"logprobs", {.max_tokens = 1, .temperature = 1.0F, .logprobs = true}},
+};
+_Static_assert(ARRAY_LEN(WAYS) <= BENCH_MAX_WAYS, "a result for each");
+
+static void set_way(struct bench *b, size_t way)
+{
+    sampler_free(b->sampler);
+    b->sampler = sampler_new(&WAYS[way].sampling, &b->config->model->config);
+    sampler_saw(b->sampler, b->prompt, b->max_positions, true);
+}
+
+static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n, size_t way)
 {
     struct bench_result *r = &b->results->results[b->results->n_results++];
     if (depth > 0)
         (void)snprintf(r->name, sizeof r->name, "tg%u@%u", n, depth);
+    else if (way > 0)
+        (void)snprintf(r->name, sizeof r->name, "tg%u/%s", n, WAYS[way].name);
     else
         (void)snprintf(r->name, sizeof r->name, "tg%u", n);
     b->note(r->name);
@@ -204,19 +228,22 @@ static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n)
         double read = 0.0;
         double int8 = 0.0;
         measure_limits(b, &read, &int8);
+        uint64_t head0 = backend_cpu_head_bytes(b->backend);
         uint64_t t0 = clock_now_ns();
         enum err e = decode(b, 1, depth, n);
         if (e)
             return e;
         speeds[i] = n / ((double)(clock_now_ns() - t0) * 1e-9);
-        r->bytes_per_token = (double)bench_model_code_bytes(m) +
-                             (double)backend_cpu_head_bytes(b->backend) + r->kv_bytes_per_token;
+        r->head_bytes = (double)(backend_cpu_head_bytes(b->backend) - head0) / n;
+        r->bytes_per_token =
+            (double)bench_model_code_bytes(m) + r->head_bytes + r->kv_bytes_per_token;
         shares[i] = speeds[i] * r->bytes_per_token / read;
         reads[i] = read;
     }
     r->speed = stat_of(speeds, b->config->runs);
     r->share = stat_of(shares, b->config->runs);
-    b->results->head_bytes = backend_cpu_head_bytes(b->backend);
+    if (way == 0)
+        b->results->head_bytes = (uint64_t)r->head_bytes;
     explain_loss(b->results, r, stat_of(reads, b->config->runs).median);
     return ERR_OK;
 }
@@ -255,7 +282,12 @@ static enum err measure_all(struct bench *b)
     for (uint32_t i = 0; i < c->pp.n && !e; i++)
         e = measure_pp(b, c->pp.values[i]);
     for (uint32_t i = 0; i < c->depth.n && c->tg > 0 && !e; i++)
-        e = measure_tg(b, c->depth.values[i], c->tg);
+        e = measure_tg(b, c->depth.values[i], c->tg, 0);
+    for (size_t way = 1; way < ARRAY_LEN(WAYS) && c->does_sample && c->tg > 0 && !e; way++) {
+        set_way(b, way);
+        e = measure_tg(b, 0, c->tg, way);
+    }
+    set_way(b, 0);
     for (uint32_t i = 0; i < c->batch.n && !e; i++)
         e = measure_batch(b, c->batch.values[i]);
     b->results->read_limit = stat_of(b->read_limits, b->n_limits);
@@ -297,8 +329,7 @@ static void fill(struct bench *b)
     }
     b->next = mem_zalloc(b->max_seqs, sizeof *b->next);
     b->items = mem_zalloc(b->max_seqs, sizeof *b->items);
-    const struct rec_sampling greedy = {.max_tokens = 1};
-    b->sampler = sampler_new(&greedy, &b->config->model->config);
+    set_way(b, 0);
     b->sampler_bench = sampler_bench_new(b->config->kernels, b->config->model->config.n_vocab);
 }
 
@@ -320,7 +351,6 @@ static enum err set_up(struct bench *b)
         .max_rows = c->step_tokens > b->max_seqs ? c->step_tokens : b->max_seqs,
         .max_logits = b->max_seqs,
         .has_fast_head = c->has_fast_head,
-        .does_copy_head = c->has_fast_head && c->does_copy_weights && c->model->file != NULL,
     };
     b->results->kv_bytes = config.n_blocks * backend_cpu_block_bytes(c->model, c->kv_type);
     e = backend_cpu_new(&config, &b->backend);

@@ -15,7 +15,8 @@
 enum {
     BENCH_MAX_LIST = 16, /* values of --pp, of --depth and of --batch */
     BENCH_MAX_RUNS = 100,
-    BENCH_MAX_RESULTS = 2 * BENCH_MAX_LIST,
+    BENCH_MAX_WAYS = 8, /* of sampling */
+    BENCH_MAX_RESULTS = 2 * BENCH_MAX_LIST + BENCH_MAX_WAYS,
 };
 
 struct bench_list {
@@ -38,20 +39,23 @@ struct bench_config {
     enum kv_type kv_type;
     bool has_fast_head;
     bool does_copy_weights;
+    bool does_sample; /* decode in other ways than the greedy one, too */
 };
 
 struct bench_stat {
     double mean, sd, median;
 };
 
-/* Tokens per second of prefill ("pp512") or decode ("tg128", "tg128@1024" at a context depth). */
+/* Tokens per second of prefill ("pp512") or decode ("tg128", "tg128@1024" at a context depth,
+ * "tg128/draw" sampled). */
 struct bench_result {
     char name[32];
     bool is_decode;
     struct bench_stat speed; /* tokens per second */
     struct bench_stat share; /* of the limit: memory for decode, int8 for prefill; 0 if not known */
-    double bytes_per_token; /* decode: codes, head and the KV read on average */
+    double bytes_per_token; /* decode: codes, head and the KV read on average, by the last run */
     double kv_bytes_per_token;
+    double head_bytes;
     uint32_t depth;
     /* Of decode at a depth, against the first decode measured, both from the medians: the part of its
      * tokens/s that is lost, and what reading the further KV bytes at the limit would lose. */

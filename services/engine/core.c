@@ -75,7 +75,6 @@ static bool open_backend(struct core *c, const struct options *o)
         .max_rows = o->step_tokens,
         .max_logits = o->max_seqs + draft_rows(o),
         .has_fast_head = has_fast_head(o),
-        .does_copy_head = has_fast_head(o) && o->does_copy_weights,
     };
     enum err err = backend_cpu_new(&config, &c->backend);
     if (err) {

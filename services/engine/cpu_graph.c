@@ -9,6 +9,7 @@
 enum {
     ROWS_PER_TASK = 4, /* of the operations that go row by row */
     RELEASE_ROWS = 16, /* of the embedding or the head, read from the file's pages */
+    STREAM_ROWS = 256, /* of a head in the file's pages, which are there while they are read */
     OUT_ALIGN = 16, /* matrix rows: where the kernels run fastest */
     TASKS_PER_THREAD = 4, /* so that a thread that starts late costs a quarter of its share */
     ATTENTION_TASKS_PER_THREAD = 8, /* of few groups: a context of some thousands is long */
@@ -373,7 +374,15 @@ static void head_task(void *ctx, uint32_t i)
     size_t row0 = (size_t)i * job->per_task;
     size_t row1 = row0 + job->per_task < cfg->n_vocab ? row0 + job->per_task : cfg->n_vocab;
     struct head_input in = {.h = c->last, .stride = cfg->n_hidden, .n_tokens = c->n_wanted};
-    c->k->head_logits(c->full_head, cfg->n_hidden, &in, row0, row1, c->logits, cfg->n_vocab);
+    size_t at_once = c->does_release ? STREAM_ROWS : row1 - row0;
+    for (size_t r = row0, end; r < row1; r = end) {
+        end = row1 - r < at_once ? row1 : r + at_once;
+        if (c->does_release)
+            model_fetch_head(c->model, (uint32_t)r, (uint32_t)end);
+        c->k->head_logits(c->model->head, cfg->n_hidden, &in, r, end, c->logits, cfg->n_vocab);
+        if (c->does_release)
+            model_release_head(c->model, (uint32_t)r, (uint32_t)end);
+    }
 }
 
 /* One row that wants all logits makes the full head be read, and then the others may have it, too. */
@@ -397,9 +406,7 @@ static void run_head(struct cpu *c)
     for (uint32_t i = 0; i < c->n_wanted; i++)
         c->got[i] = (struct backend_logits){.values = c->logits + (size_t)i * cfg->n_vocab,
                                             .n = cfg->n_vocab};
-    if (c->does_copy_head && model_copy_head(c->model, &c->full_head))
-        c->full_head = c->model->head; /* too little memory: read from the file's pages */
-    c->does_copy_head = false;
+    c->head_bytes += model_head_bytes(c->model);
     struct head_job job = {.c = c,
                            .per_task = rows_per_task(c, cfg->n_vocab, 2ULL * cfg->n_hidden)};
     pool_run(c->pool, (cfg->n_vocab + job.per_task - 1) / job.per_task, head_task, &job);

@@ -83,9 +83,8 @@ struct cpu {
     float *logits; /* [max_logits][vocab] */
     struct quantized act;
     struct fast_head *fast_head; /* NULL: none */
-    const uint16_t *full_head; /* the model's, or a copy */
-    bool does_copy_head; /* before it is read in full */
-    bool does_release; /* pages of single rows of embedding and head, for they lie in the file */
+    bool does_release; /* pages of embedding and head, for they lie in the file */
+    uint64_t head_bytes; /* that full heads have read so far */
     uint64_t n_steps;
     uint64_t n_released; /* rows read when pages were let go last */
     uint32_t *wanted; /* rows whose logits are wanted */

@@ -40,7 +40,6 @@ struct fast_head {
     float *logits; /* upper bounds first */
     struct backend_logits *got;
     unsigned plane; /* being read */
-    uint64_t n_runs;
     _Atomic uint64_t n_rescored;
     _Atomic uint64_t n_read[PLANES]; /* rows of each plane */
 };
@@ -269,7 +268,6 @@ bool fast_head_run(struct fast_head *f, const float *h, const struct backend_wan
     f->logits = logits;
     f->got = ret_got;
     f->x.n_tokens = n_tokens;
-    f->n_runs++;
     f->plane = 0;
     pool_run(f->pool, f->n_ranges, first_task, f);
     pool_run(f->pool, n_tokens, least_task, f);
@@ -354,7 +352,7 @@ uint64_t fast_head_bytes_read(const struct fast_head *f)
     uint64_t bytes = f->n_rescored * 2 * c->n_hidden;
     for (unsigned k = 0; k < PLANES; k++)
         bytes += f->n_read[k] * (planes_row_bytes(c->n_hidden, k) + 3 * sizeof(float));
-    return f->n_runs > 0 ? bytes / f->n_runs : 0;
+    return bytes;
 }
 
 /* ---- the copy ---- */

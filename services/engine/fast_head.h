@@ -61,7 +61,7 @@ bool fast_head_agrees(const float *full, const struct backend_logits *got, uint3
 /* Rows computed from the full head so far. */
 uint64_t fast_head_n_rescored(const struct fast_head *f);
 
-/* Bytes that a run has read on average: of the copy, and of the full head. */
+/* Bytes read so far: of the copy, and of the full head. */
 uint64_t fast_head_bytes_read(const struct fast_head *f);
 
 #endif

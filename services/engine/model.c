@@ -230,14 +230,20 @@ static uint64_t available_bytes(void)
     return kib * 1024;
 }
 
-/* Pages of the file's mapping that are not needed soon; they come back when read. */
-static void let_go(const void *data, size_t bytes)
+/* About the whole pages in these bytes. */
+static void advise(const void *data, size_t bytes, int advice)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)data + page - 1) / page * page;
     uintptr_t to = ((uintptr_t)data + bytes) / page * page;
     if (from < to)
-        (void)madvise((void *)from, to - from, MADV_DONTNEED);
+        (void)madvise((void *)from, to - from, advice);
+}
+
+/* Pages of the file's mapping that are not needed soon; they come back when read. */
+static void let_go(const void *data, size_t bytes)
+{
+    advise(data, bytes, MADV_DONTNEED);
 }
 
 /* Moves `bytes` at *data to the end of the copy; without memory only counts them. */
@@ -335,48 +341,45 @@ enum err model_copy_weights(struct model *m, bool with_head)
     return ERR_OK;
 }
 
-enum err model_copy_head(const struct model *m, const uint16_t **ret_head)
-{
-    enum { COPY_ROWS = 4096 };
-    size_t bytes = (size_t)model_head_bytes(m);
-    void *p = take_pages(bytes);
-    if (p == NULL)
-        return ERR_NOMEM;
-    size_t row = (size_t)m->config.n_hidden;
-    for (uint32_t r = 0, n; r < m->config.n_vocab; r += n) { /* so that it is never there twice */
-        n = m->config.n_vocab - r < COPY_ROWS ? m->config.n_vocab - r : COPY_ROWS;
-        memcpy((uint16_t *)p + r * row, m->head + r * row, n * row * sizeof *m->head);
-        model_release_head(m, r, r + n);
-    }
-    (void)mprotect(p, bytes, PROT_READ);
-    *ret_head = p;
-    return ERR_OK;
-}
-
 uint64_t model_head_bytes(const struct model *m)
 {
     return (uint64_t)m->config.n_vocab * m->config.n_hidden * sizeof *m->head;
 }
 
-static void release_rows(const struct model *m, const uint16_t *matrix, uint32_t row0,
-                         uint32_t row1)
+static bool is_in_file(const struct model *m, const void *data)
 {
-    const char *at = (const char *)matrix;
-    bool is_copied =
-        m->copy != NULL && at >= (char *)m->copy && at < (char *)m->copy + m->copy_bytes;
-    size_t row_bytes = m->config.n_hidden * sizeof *matrix;
-    if (m->file != NULL && !is_copied)
-        let_go(at + row0 * row_bytes, (row1 - row0) * row_bytes);
+    const char *at = data;
+    const char *copy = m->copy;
+    return m->file != NULL && (copy == NULL || at < copy || at >= copy + m->copy_bytes);
+}
+
+bool model_has_head_in_file(const struct model *m)
+{
+    return is_in_file(m, m->head);
+}
+
+/* Tells the system about the whole pages of these rows, if they lie in the file. */
+static void advise_rows(const struct model *m, const uint16_t *matrix, uint32_t row0, uint32_t row1,
+                        int advice)
+{
+    size_t row = m->config.n_hidden;
+    if (is_in_file(m, matrix))
+        advise(matrix + row0 * row, (row1 - row0) * row * sizeof *matrix, advice);
+}
+
+void model_fetch_head(const struct model *m, uint32_t row0, uint32_t row1)
+{
+    advise_rows(m, m->head, row0, row1, MADV_POPULATE_READ);
 }
 
 void model_release_head(const struct model *m, uint32_t row0, uint32_t row1)
 {
-    release_rows(m, m->head, row0, row1);
+    advise_rows(m, m->head, row0, row1, MADV_DONTNEED);
 }
 
 void model_release_embedding(const struct model *m)
 {
-    release_rows(m, m->embedding, 0, m->config.n_vocab);
+    advise_rows(m, m->embedding, 0, m->config.n_vocab, MADV_DONTNEED);
 }
 
 void model_close(struct model *m)

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "common/check.h"
 #include "common/h1b.h"
 #include "services/engine/backend_cpu.h"
 #include "services/engine/model.h"
@@ -70,7 +71,7 @@ static uint64_t resident_bytes(void)
 }
 
 static void step(struct backend *b, const struct model *m, uint32_t pos, uint32_t n,
-                 uint32_t n_logits, uint32_t n_top)
+                 uint32_t n_logits, const struct backend_want *want)
 {
     uint32_t tokens[STEP];
     uint32_t blocks[N_POSITIONS / KV_BLOCK];
@@ -83,12 +84,12 @@ static void step(struct backend *b, const struct model *m, uint32_t pos, uint32_
                                 .pos0 = pos,
                                 .blocks = blocks,
                                 .n_logits = n_logits,
-                                .want = {.kind = n_top > 0 ? WANT_TOP : WANT_ALL, .n_top = n_top}};
+                                .want = *want};
     assert_int_equal(backend_step(b, &item, 1), ERR_OK);
 }
 
 /* Starts as halo-engine does, fills the cache, and chooses tokens at many positions. */
-static struct use serve(const char *path, bool is_greedy)
+static struct use serve(const char *path, const struct backend_want *want)
 {
     char why[300];
     struct model *m = NULL;
@@ -103,16 +104,15 @@ static struct use serve(const char *path, bool is_greedy)
                                               .n_blocks = N_POSITIONS / KV_BLOCK,
                                               .max_rows = STEP,
                                               .max_logits = 4,
-                                              .has_fast_head = true,
-                                              .does_copy_head = true};
+                                              .has_fast_head = true};
     struct backend *b = NULL;
     assert_int_equal(backend_cpu_new(&config, &b), ERR_OK);
     struct use u = {.file = (uint64_t)st.st_size,
                     .kv = config.n_blocks * backend_cpu_block_bytes(m, KV_F16)};
     backend_cpu_fill_cache(b);
-    step(b, m, 0, STEP, 1, 1);
+    step(b, m, 0, STEP, 1, want);
     for (uint32_t i = 0; i < 64; i++)
-        step(b, m, STEP + i, 1, 1, is_greedy ? 1 : 0);
+        step(b, m, STEP + i, 1, 1, want);
     struct rusage usage;
     assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
     u.peak = (uint64_t)usage.ru_maxrss * 1024;
@@ -123,7 +123,7 @@ static struct use serve(const char *path, bool is_greedy)
 }
 
 /* Serves in a child. */
-static struct use measure(const char *path, bool is_greedy)
+static struct use measure(const char *path, const struct backend_want *want)
 {
     struct use *u =
         mmap(NULL, sizeof *u, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -131,7 +131,7 @@ static struct use measure(const char *path, bool is_greedy)
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        *u = serve(path, is_greedy);
+        *u = serve(path, want);
         _exit(0);
     }
     int status = 0;
@@ -173,19 +173,35 @@ static int remove_model(void **state)
     return unlink(*state);
 }
 
-static void greedy_replies_take_a_tenth_more_than_weights_and_cache(void **state)
+static void expect_a_tenth_more(void **state, const struct backend_want *want)
 {
-    struct use u = measure(*state, true);
+    struct use u = measure(*state, want);
     assert_true((double)u.now < 1.1 * (double)(u.file + u.kv));
     assert_true((double)u.peak < 1.1 * (double)(u.file + u.kv) + LET_GO_LATER);
 }
 
-/* The 8-bit copy of the head then stands beside the head. */
-static void other_replies_take_a_quarter_more(void **state)
+static void greedy_replies_take_a_tenth_more_than_weights_and_cache(void **state)
 {
-    struct use u = measure(*state, false);
-    uint64_t more = (uint64_t)shape->n_vocab * (shape->n_hidden + 12) + LET_GO_LATER;
-    assert_true((double)u.now < 1.1 * (double)(u.file + u.kv) + (double)more);
+    expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_TOP, .n_top = 1});
+}
+
+static void sampled_replies_take_no_more(void **state)
+{
+    struct backend_change changes[1000];
+    for (uint32_t i = 0; i < ARRAY_LEN(changes); i++)
+        changes[i] = (struct backend_change){
+            .id = i * 31, .kind = i % 50 == 0 ? CHANGE_ANY : CHANGE_ADD, .value = -0.5F};
+    expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_DRAW,
+                                                      .noise = {.seed = 1, .scale = 1.0F},
+                                                      .changes = changes,
+                                                      .n_changes = ARRAY_LEN(changes)});
+    expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_NEAR, .reach = 3.0F});
+}
+
+/* With top_p, or log probabilities. */
+static void replies_that_need_all_logits_take_no_more(void **state)
+{
+    expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_ALL});
 }
 
 int main(int argc, char **argv)
@@ -194,7 +210,8 @@ int main(int argc, char **argv)
         shape = &SHAPE_2B4T;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_replies_take_a_tenth_more_than_weights_and_cache),
-        cmocka_unit_test(other_replies_take_a_quarter_more),
+        cmocka_unit_test(sampled_replies_take_no_more),
+        cmocka_unit_test(replies_that_need_all_logits_take_no_more),
     };
     return cmocka_run_group_tests(tests, write_model, remove_model);
 }

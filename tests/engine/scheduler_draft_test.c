@@ -13,7 +13,7 @@
 #include "tests/engine/scheduler_rig.h"
 #include "tests/engine/testmodel.h"
 
-enum { N_DRAFTED = 7, MAX_PROMPT = 130, MAX_PERIOD = 40 };
+enum { N_DRAFTED = 10, MAX_PROMPT = 130, MAX_PERIOD = 40 };
 
 static uint64_t n_accepted(const struct rig *r)
 {
@@ -33,6 +33,9 @@ static void make_repetitive(const struct model *m, uint32_t period,
         {.temperature = 0.5F, .repetition_penalty = 1.05F, .seed = 5, .top_p = 0.5F},
         {.temperature = 0.0F, .min_tokens = 60},
         {.temperature = 0.2F, .min_p = 0.1F, .seed = 6},
+        {.temperature = 0.3F, .frequency_penalty = 0.02F, .seed = 7},
+        {.temperature = 0.3F, .min_tokens = 40, .seed = 8},
+        {.temperature = 0.3F, .min_p = 0.01F, .repetition_penalty = 1.02F, .seed = 9},
     };
     uint32_t base[MAX_PERIOD];
     uint64_t rng = 5;
@@ -41,12 +44,14 @@ static void make_repetitive(const struct model *m, uint32_t period,
     for (uint32_t i = 0; i < N_DRAFTED; i++) {
         for (uint32_t k = 0; k < MAX_PROMPT; k++)
             prompts[i][k] = base[k % period];
-        submits[i] = (struct frame_submit){
-            .req = i, .prompt = prompts[i], .n_prompt = 70 + 10 * i, .sampling = SAMPLINGS[i]};
+        submits[i] = (struct frame_submit){.req = i,
+                                           .prompt = prompts[i],
+                                           .n_prompt = 70 + 10 * (i % 7),
+                                           .sampling = SAMPLINGS[i]};
         submits[i].sampling.max_tokens = 120 - 5 * i;
-        submits[i].sampling.logprobs = i % 2 == 1;
+        submits[i].sampling.logprobs = i % 2 == 1 && i < 7;
         submits[i].sampling.top_logprobs = i == 3 ? 5 : 0;
-        submits[i].sampling.ignore_eos = i != 5;
+        submits[i].sampling.ignore_eos = i != 5 && i != 8;
     }
 }
 

@@ -94,7 +94,7 @@ static void batches_and_budgets_do_not_show(void **state)
     }
 }
 
-/* Greedy and top-k replies, one that needs all logits for some steps, and mixtures of them. */
+/* Greedy, drawn and top-k replies, with penalties and without, and mixtures of them. */
 static void the_fast_head_does_not_show(void **state)
 {
     const struct bench *t = *state;
@@ -109,6 +109,7 @@ static void the_fast_head_does_not_show(void **state)
                                                              : k == 3 ? 7
                                                                       : 0,
                                                     .top_p = k == 3 ? 0.9F : 0.0F,
+                                                    .frequency_penalty = k >= 4 ? 0.1F : 0.0F,
                                                     .min_tokens = k == 4 ? 3 : 0,
                                                     .seed = k,
                                                     .ignore_eos = k < 4};
