@@ -20,14 +20,3 @@ struct philox_block philox_rounds(struct philox_block counter, const uint32_t ke
     }
     return x;
 }
-
-struct philox_block philox_at(uint64_t seed, uint32_t position, uint32_t stream)
-{
-    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    return philox_rounds((struct philox_block){{position, stream, 0, 0}}, key);
-}
-
-float philox_uniform(uint32_t word)
-{
-    return (float)(word >> 8) * 0x1p-24f;
-}

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Philox4x32-10, a counter-based random generator (Salmon, Moraes, Dror, Shaw: "Parallel random
  * numbers: as easy as 1, 2, 3", SC11): the block for a counter is a pure function of counter and key,
- * so a token's random numbers follow from (seed, position) with nothing to carry over.
- *
- * Halo's use: key = seed (low word first); counter = {position, stream, 0, 0}. A stream separates
- * independent uses at the same position. */
+ * so a token's random numbers follow from its place with nothing to carry over. */
 #ifndef HALO_KERNELS_PHILOX_PHILOX_H
 #define HALO_KERNELS_PHILOX_PHILOX_H
 
@@ -23,11 +20,5 @@ struct philox_block {
 
 /* Ten rounds on any counter and key. */
 struct philox_block philox_rounds(struct philox_block counter, const uint32_t key[2]);
-
-/* The block for (seed, position, stream). */
-struct philox_block philox_at(uint64_t seed, uint32_t position, uint32_t stream);
-
-/* Uniform in [0, 1): the word's top 24 bits times 2^-24, exact in f32. */
-float philox_uniform(uint32_t word);
 
 #endif
