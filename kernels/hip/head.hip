@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* head_N: logits from the f16 matrix with the bits of kernels/head, for one token or by fours.
+ *
+ * The 32 chains of a row lie in four lanes, eight each: chains 8 j .. 8 j + 7 are columns that follow each other,
+ * 16 bytes a load, 64 of the four. The partial sums are added by two exchanges and within the lane.
+ * Bytes (2B-4T): 657 MB a token: 153 us at an H200's 4.3 TB/s, 2.6 ms at 256 GB/s, which binds there (8
+ * conversions and 8 fma for 16 bytes: 1 instruction a byte, 15 T/s of them). Never run. */
+#include "kernels/hip/device.h"
+
+enum {
+    HEAD_THREADS = 256,
+    HEAD_LANES = 4,
+    HEAD_ROWS = HEAD_THREADS / HEAD_LANES,
+    HEAD_CHAINS = 8,
+    HEAD_AHEAD = 4, /* loads of weights before the first is used */
+};
+
+/* p[t] += eight columns of a row times those of n tokens at h. */
+DEVICE void head_chunk(const struct quad *eight, const float *h, uint32_t stride, int n,
+                       float (*p)[HEAD_CHAINS])
+{
+    float f[HEAD_CHAINS];
+    UNROLL for (int i = 0; i < HEAD_CHAINS; i++)
+    {
+        f[i] = f32_of_f16((uint16_t)(eight->w[i / 2] >> i % 2 * 16));
+    }
+    UNROLL for (int t = 0; t < n; t++)
+    {
+        const float *x = h + (size_t)t * stride;
+        UNROLL for (int i = 0; i < HEAD_CHAINS; i++)
+        {
+            p[t][i] = fma_f32(f[i], x[i], p[t][i]);
+        }
+    }
+}
+
+DEVICE void head_rows(const struct hip_head_args *a, int n_tokens)
+{
+    uint32_t first = block_y() * (uint32_t)n_tokens;
+    uint32_t n_wanted = a->step->n_wanted;
+    if (first >= n_wanted) {
+        return;
+    }
+    uint32_t lane = thread_id() % HEAD_LANES;
+    uint32_t r = block_x() * HEAD_ROWS + thread_id() / HEAD_LANES;
+    float p[4][HEAD_CHAINS] = {{0}};
+    if (r < a->n_vocab) {
+        const struct quad *w = (const struct quad *)(const void *)(a->head + (size_t)r * a->n);
+        const float *h = a->h + (size_t)first * a->n;
+        uint32_t n_chunks = a->n / HEAD_CHAINS;
+        uint32_t c = lane;
+        for (; c + (HEAD_AHEAD - 1) * HEAD_LANES < n_chunks; c += HEAD_AHEAD * HEAD_LANES) {
+            struct quad eight[HEAD_AHEAD];
+            UNROLL for (uint32_t i = 0; i < HEAD_AHEAD; i++)
+            {
+                eight[i] = w[c + i * HEAD_LANES];
+            }
+            UNROLL for (uint32_t i = 0; i < HEAD_AHEAD; i++)
+            {
+                head_chunk(&eight[i], h + (c + i * HEAD_LANES) * HEAD_CHAINS, a->n, n_tokens, p);
+            }
+        }
+        for (; c < n_chunks; c += HEAD_LANES) {
+            const struct quad eight = w[c];
+            head_chunk(&eight, h + c * HEAD_CHAINS, a->n, n_tokens, p);
+        }
+    }
+    UNROLL for (int t = 0; t < n_tokens; t++)
+    {
+        UNROLL for (int i = 0; i < HEAD_CHAINS; i++)
+        {
+            p[t][i] += lane_xor_f32(p[t][i], 2);
+            p[t][i] += lane_xor_f32(p[t][i], 1);
+        }
+        UNROLL for (int d = 4; d > 0; d /= 2)
+        {
+            UNROLL for (int i = 0; i < d; i++)
+            {
+                p[t][i] += p[t][i + d];
+            }
+        }
+        if (lane == 0 && r < a->n_vocab && first + (uint32_t)t < n_wanted) {
+            a->logits[((size_t)first + (size_t)t) * a->n_vocab + r] = p[t][0];
+        }
+    }
+}
+
+KERNEL(head_1, head, HEAD_THREADS)
+{
+    head_rows(&a, 1);
+}
+
+KERNEL(head_4, head, HEAD_THREADS)
+{
+    head_rows(&a, 4);
+}

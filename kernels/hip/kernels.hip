@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* All GPU kernels as one code object: compiled once per target, and once for the harness. */
+#include "kernels/hip/norm.hip"
+
+#include "kernels/hip/linear.hip"
+
+#include "kernels/hip/matrix.hip"
+
+#include "kernels/hip/rope.hip"
+
+#include "kernels/hip/attention.hip"
+
+#include "kernels/hip/head.hip"
+
+#include "kernels/hip/top.hip"

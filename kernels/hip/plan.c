@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT */
+/* A layer is eleven launches: norm, q k v, rope, attention, join, norm, o, norm, gate up, norm, down; with
+ * 30 layers and the ends 335. A node of a graph costs 0.5 to 0.7 us on an H200 by itself. */
+#include "kernels/hip/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/attention/attention.h"
+#include "kernels/ternary/ternary_s3.h"
+
+enum {
+    ALIGN = 256,
+    TOKEN_TILE = 64, /* kernels read activations of whole tiles of tokens */
+    FEW_ROWS = 32, /* of weights, that a block of linear_N and linear_split_N does */
+    MATRIX_ROWS = 128, /* and of linear_matrix */
+    MATRIX_MIN_TOKENS =
+        128, /* before, more blocks matter more than reading activations less often */
+    HEAD_ROWS = 64,
+    NORM_STAGE = 8192, /* as in norm.hip */
+    NORM_WAVES = 16,
+    WAVES = 8, /* of the other kernels' blocks */
+    ATTENTION_QUERIES = 4, /* as in attention.hip */
+    LAUNCHES_PER_LAYER = 11,
+    LAUNCHES_AROUND = 6,
+};
+
+const struct hip_kernel_info HIP_KERNELS[HIP_N_KERNELS] = {
+#define HIP_KERNEL(name, args, threads, doc)                                                       \
+    {"halo_" #name, (uint32_t)sizeof(struct hip_##args##_args), threads},
+#include "kernels/hip/kernels.def"
+};
+
+static uint32_t div_up(uint32_t a, uint32_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static uint32_t stride_of(uint32_t n)
+{
+    return (n + 127) / 128 * 128;
+}
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* ---- model ---- */
+
+/* Code t + 1 of column c of a row. */
+static unsigned code_at(enum ternary_packing packing, const uint8_t *row, uint32_t c)
+{
+    uint32_t unit_cols = packing == TERNARY_T5 ? 320 : 128;
+    const uint8_t *unit = row + c / unit_cols * ternary_row_bytes(packing, 1);
+    c %= unit_cols;
+    switch (packing) {
+    case TERNARY_T5: {
+        unsigned v = unit[c % 64];
+        for (uint32_t k = 0; k < c / 64; k++)
+            v = 3 * v & 255;
+        return 3 * v >> 8;
+    }
+    case TERNARY_S3: {
+        unsigned nibble = unit[c / 4 % 16] >> c / 64 * 4 & 15U;
+        unsigned code = ternary_s3_table[nibble] >> c % 4 * 8 & 255;
+        return unit[16 + c / 32] >> c / 4 % 8 & 1 ? 2 - code : code;
+    }
+    case TERNARY_B1:
+        return (unit[c % 16] >> c / 16 & 1U) * 2U;
+    case TERNARY_T2:
+    case TERNARY_PACKINGS:
+        break;
+    }
+    return unit[c % 32] >> c / 32 * 2 & 3U;
+}
+
+void hip_repack_row(enum ternary_packing packing, uint32_t n_cols, const uint8_t *codes,
+                    uint8_t *to)
+{
+    if (packing == TERNARY_T2) {
+        memcpy(to, codes, hip_row_bytes(n_cols));
+        return;
+    }
+    memset(to, 0, hip_row_bytes(n_cols));
+    for (uint32_t c = 0; c < n_cols; c++) {
+        uint8_t *unit = to + c / 128 * 32;
+        unit[c % 32] |= (uint8_t)(code_at(packing, codes, c) << c % 128 / 32 * 2);
+    }
+}
+
+static uint32_t part_bytes(const struct hip_model *m)
+{
+    return (uint32_t)(m->is_kv_int8 ? attention8_part_bytes(m->head_dim)
+                                    : attention_part_bytes(m->head_dim));
+}
+
+uint64_t hip_block_bytes(const struct hip_model *m)
+{
+    return (uint64_t)m->n_layers * m->n_kv_heads * part_bytes(m);
+}
+
+const char *hip_refuses(const struct hip_model *m)
+{
+    if (m->head_dim > ATTENTION_MAX_HEAD_DIM || m->head_dim % 4 != 0)
+        return "heads must have a multiple of 4 values, 256 at most";
+    if (m->n_hidden % 8 != 0)
+        return "the hidden size must be a multiple of 8";
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        const struct hip_layer *l = &m->layers[i];
+        if (l->q.group != l->k.group || l->q.group != l->v.group || l->gate.group != l->up.group)
+            return "matrices of one input must have groups of one size";
+    }
+    return NULL;
+}
+
+/* ---- buffers ---- */
+
+/* The next n * size bytes of the allocation. */
+static uint64_t take(uint64_t *at, uint64_t n, uint64_t size)
+{
+    uint64_t p = *at;
+    *at += (n * size + ALIGN - 1) / ALIGN * ALIGN;
+    return p;
+}
+
+static void *address(uint64_t at)
+{
+    return (void *)(uintptr_t)at;
+}
+
+static uint32_t n_chunks(const struct hip_model *m)
+{
+    return div_up(m->n_vocab, HIP_TOP_CHUNK);
+}
+
+void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limits, uint64_t base,
+                        struct hip_buffers *ret_buffers)
+{
+    struct hip_buffers b = {.limits = *limits};
+    uint64_t at = base;
+    uint64_t rows = (uint64_t)div_up(limits->rows, TOKEN_TILE) * TOKEN_TILE;
+    uint64_t wanted = (uint64_t)div_up(limits->wanted, 4) * 4;
+    uint32_t n_q = m->n_heads * m->head_dim;
+    uint32_t n_kv = m->n_kv_heads * m->head_dim;
+    uint32_t widest = larger(larger(m->n_hidden, m->n_ffn), n_q);
+    b.step = address(take(&at, 1, sizeof *b.step));
+    b.rows = address(take(&at, limits->rows, sizeof *b.rows));
+    b.groups = address(take(&at, limits->rows, sizeof *b.groups));
+    b.wanted = address(take(&at, limits->wanted, sizeof *b.wanted));
+    b.table = address(take(&at, limits->table, sizeof *b.table));
+    b.step_bytes = (size_t)(at - base);
+    b.result = address(
+        take(&at, 1,
+             sizeof *b.result + (uint64_t)limits->wanted * HIP_MAX_TOP * sizeof(struct hip_top)));
+    b.tops = address((uint64_t)(uintptr_t)b.result + sizeof *b.result);
+    b.logits = address(take(&at, limits->wanted, (uint64_t)m->n_vocab * sizeof(float)));
+    b.x = address(take(&at, rows, (uint64_t)m->n_hidden * sizeof(float)));
+    b.proj = address(take(&at, rows, (uint64_t)m->n_hidden * sizeof(float)));
+    b.normed = address(take(&at, rows, (uint64_t)widest * sizeof(float)));
+    b.qkv_q = address(take(&at, rows, (uint64_t)n_q * sizeof(float)));
+    b.qkv_k = address(take(&at, rows, (uint64_t)n_kv * sizeof(float)));
+    b.qkv_v = address(take(&at, rows, (uint64_t)n_kv * sizeof(float)));
+    b.attn = address(take(&at, rows, (uint64_t)n_q * sizeof(float)));
+    b.gate = address(take(&at, rows, (uint64_t)m->n_ffn * sizeof(float)));
+    b.up = address(take(&at, rows, (uint64_t)m->n_ffn * sizeof(float)));
+    b.last = address(take(&at, wanted, (uint64_t)m->n_hidden * sizeof(float)));
+    b.sums = address(take(&at, (uint64_t)limits->sums_rows * m->n_heads * limits->segments,
+                          attention_sums_stride(m->head_dim) * sizeof(float)));
+    b.act_q = address(take(&at, rows, stride_of(widest)));
+    b.act_scale = address(take(&at, rows, (uint64_t)(widest / 64 + 1) * sizeof(float)));
+    b.act_sum = address(take(&at, rows, sizeof *b.act_sum));
+    b.keys =
+        address(take(&at, limits->wanted, (uint64_t)n_chunks(m) * HIP_MAX_TOP * sizeof *b.keys));
+    b.bytes = (size_t)(at - base);
+    *ret_buffers = b;
+}
+
+/* ---- launches ---- */
+
+struct plan {
+    const struct hip_model *m;
+    const struct hip_buffers *b;
+    const struct hip_shape *shape;
+    uint8_t *cache;
+    struct hip_launch *launches;
+    size_t n;
+};
+
+static struct hip_launch *add(struct plan *p, enum hip_kernel kernel, uint32_t x, uint32_t y,
+                              uint32_t z)
+{
+    struct hip_launch *l = &p->launches[p->n++];
+    memset(l, 0, sizeof *l);
+    l->kernel = kernel;
+    l->grid[0] = x;
+    l->grid[1] = y;
+    l->grid[2] = z;
+    return l;
+}
+
+size_t hip_plan_max(const struct hip_model *m)
+{
+    return (size_t)m->n_layers * LAUNCHES_PER_LAYER + LAUNCHES_AROUND;
+}
+
+struct norm {
+    float *x;
+    const float *add, *up, *weight;
+    uint32_t n;
+    enum hip_act act;
+    uint32_t input; /* bit of model.hadamard */
+    uint32_t group;
+};
+
+static struct hip_norm_args *add_norm(struct plan *p, const struct norm *norm, uint32_t n_rows)
+{
+    struct hip_launch *l = add(p, HIP_KERNEL_norm, n_rows, 1, 1);
+    uint32_t stage = norm->n < NORM_STAGE ? norm->n : NORM_STAGE;
+    l->shared_bytes = (stage + 2 * NORM_WAVES) * (uint32_t)sizeof(float);
+    l->args.norm = (struct hip_norm_args){
+        .step = p->b->step,
+        .x = norm->x,
+        .add = norm->add,
+        .up = norm->up,
+        .weight = norm->weight,
+        .y = p->b->normed,
+        .q = p->b->act_q,
+        .scale = p->b->act_scale,
+        .sum = p->b->act_sum,
+        .eps = p->m->rms_eps,
+        .n = norm->n,
+        .q_stride = stride_of(norm->n),
+        .group = norm->group,
+        .hadamard = p->m->hadamard & norm->input ? p->m->hadamard_block : 0,
+        .act = norm->act,
+    };
+    return &l->args.norm;
+}
+
+/* The kernel for a number of tokens, and the weights' rows and tokens of one of its blocks. */
+static enum hip_kernel pick_linear(uint32_t group, uint32_t n_tokens, uint32_t *rows,
+                                   uint32_t *tokens)
+{
+    static const struct {
+        uint32_t most;
+        enum hip_kernel kernel;
+        uint32_t rows, tokens;
+    } BY_TOKENS[] = {
+        {1, HIP_KERNEL_linear_1, FEW_ROWS, 1},
+        {2, HIP_KERNEL_linear_2, FEW_ROWS, 2},
+        {4, HIP_KERNEL_linear_4, FEW_ROWS, 4},
+        {8, HIP_KERNEL_linear_8, FEW_ROWS, 8},
+        {16, HIP_KERNEL_linear_split_16, FEW_ROWS, 16},
+        {32, HIP_KERNEL_linear_split_32, FEW_ROWS, 32},
+        {MATRIX_MIN_TOKENS - 1, HIP_KERNEL_linear_split_64, FEW_ROWS, 64},
+        {UINT32_MAX, HIP_KERNEL_linear_matrix, MATRIX_ROWS, 64},
+    };
+    if (group != 0) {
+        *rows = FEW_ROWS;
+        *tokens = n_tokens == 1 ? 1 : 4;
+        return n_tokens == 1 ? HIP_KERNEL_linear_group_1 : HIP_KERNEL_linear_group_4;
+    }
+    size_t i = 0;
+    while (n_tokens > BY_TOKENS[i].most)
+        i++;
+    *rows = BY_TOKENS[i].rows;
+    *tokens = BY_TOKENS[i].tokens;
+    return BY_TOKENS[i].kernel;
+}
+
+static uint32_t linear_shared(enum hip_kernel kernel, uint32_t tokens)
+{
+    enum { TILE_STRIDE = 144 }; /* bytes of a token, as in matrix.hip */
+    switch ((int)kernel) {
+    case HIP_KERNEL_linear_split_16:
+    case HIP_KERNEL_linear_split_32:
+    case HIP_KERNEL_linear_split_64:
+        return tokens * FEW_ROWS * (uint32_t)sizeof(int32_t);
+    case HIP_KERNEL_linear_matrix:
+        return tokens * TILE_STRIDE;
+    default:
+        return 0;
+    }
+}
+
+static void add_linear(struct plan *p, uint32_t n, const struct hip_matrix *const *w,
+                       float *const *y)
+{
+    uint32_t rows, tokens;
+    uint32_t n_tokens = p->shape->rows;
+    enum hip_kernel kernel = pick_linear(w[0]->group, n_tokens, &rows, &tokens);
+    struct hip_launch *l = add(p, kernel, 0, div_up(n_tokens, tokens), 1);
+    l->shared_bytes = linear_shared(kernel, tokens);
+    struct hip_linear_args *a = &l->args.linear;
+    *a = (struct hip_linear_args){
+        .step = p->b->step,
+        .q = p->b->act_q,
+        .x_scale = p->b->act_scale,
+        .x_sum = p->b->act_sum,
+        .n_cols = w[0]->n_cols,
+        .q_stride = stride_of(w[0]->n_cols),
+        .group = w[0]->group,
+        .n_parts = n,
+    };
+    for (uint32_t i = 0; i < n; i++) {
+        a->parts[i] = (struct hip_linear_part){
+            .codes = w[i]->codes,
+            .scales = w[i]->scales,
+            .y = y[i],
+            .n_rows = w[i]->n_rows,
+            .rows_per_scale = w[i]->rows_per_scale,
+            .first_tile = l->grid[0],
+        };
+        l->grid[0] += div_up(w[i]->n_rows, rows);
+    }
+}
+
+static void add_rope(struct plan *p, uint32_t layer)
+{
+    const struct hip_model *m = p->m;
+    struct hip_launch *l =
+        add(p, HIP_KERNEL_rope, p->shape->rows, div_up(m->n_heads + 2 * m->n_kv_heads, WAVES), 1);
+    l->shared_bytes = WAVES * m->head_dim * (uint32_t)sizeof(float);
+    l->args.rope = (struct hip_rope_args){
+        .step = p->b->step,
+        .rows = p->b->rows,
+        .q = p->b->qkv_q,
+        .k = p->b->qkv_k,
+        .v = p->b->qkv_v,
+        .q_norm = m->layers[layer].q_norm,
+        .k_norm = m->layers[layer].k_norm,
+        .cos = m->rope_cos,
+        .sin = m->rope_sin,
+        .cache = p->cache,
+        .block_bytes = hip_block_bytes(m),
+        .layer_offset = (uint64_t)layer * m->n_kv_heads * part_bytes(m),
+        .part_bytes = part_bytes(m),
+        .n_heads = m->n_heads,
+        .n_kv_heads = m->n_kv_heads,
+        .head_dim = m->head_dim,
+        .is_int8 = m->is_kv_int8,
+        .eps = m->rms_eps,
+    };
+}
+
+static void add_attention(struct plan *p, uint32_t layer)
+{
+    const struct hip_model *m = p->m;
+    uint32_t z = p->shape->segments > 0 ? p->shape->segments : 1;
+    struct hip_launch *l = add(p, m->is_kv_int8 ? HIP_KERNEL_attention8 : HIP_KERNEL_attention,
+                               p->shape->groups, m->n_kv_heads, z);
+    l->shared_bytes = ATTENTION_QUERIES *
+                      (m->head_dim + WAVES * ATTENTION_BLOCK + WAVES * (m->head_dim + 2)) *
+                      (uint32_t)sizeof(float);
+    l->args.attention = (struct hip_attention_args){
+        .step = p->b->step,
+        .groups = p->b->groups,
+        .table = p->b->table,
+        .q = p->b->qkv_q,
+        .cache = p->cache,
+        .sums = p->b->sums,
+        .out = p->b->attn,
+        .block_bytes = hip_block_bytes(m),
+        .layer_offset = (uint64_t)layer * m->n_kv_heads * part_bytes(m),
+        .part_bytes = part_bytes(m),
+        .n_heads = m->n_heads,
+        .n_kv_heads = m->n_kv_heads,
+        .head_dim = m->head_dim,
+        .max_segments = p->b->limits.segments,
+        .scale = 1.0F / sqrtf((float)m->head_dim),
+    };
+    if (p->shape->segments == 0)
+        return;
+    struct hip_launch *join = add(p, HIP_KERNEL_attention_join, p->shape->groups, m->n_heads, 1);
+    join->args.attention = l->args.attention;
+}
+
+static void add_layer(struct plan *p, uint32_t i)
+{
+    const struct hip_model *m = p->m;
+    const struct hip_layer *l = &m->layers[i];
+    const struct hip_buffers *b = p->b;
+    uint32_t rows = p->shape->rows;
+    (void)add_norm(p,
+                   &(struct norm){.x = b->x,
+                                  .add = i > 0 ? b->proj : NULL,
+                                  .weight = l->input_norm,
+                                  .n = m->n_hidden,
+                                  .input = 1,
+                                  .group = l->q.group},
+                   rows);
+    add_linear(p, 3, (const struct hip_matrix *const[]){&l->q, &l->k, &l->v},
+               (float *const[]){b->qkv_q, b->qkv_k, b->qkv_v});
+    add_rope(p, i);
+    add_attention(p, i);
+    (void)add_norm(p,
+                   &(struct norm){.x = b->attn,
+                                  .weight = l->attn_sub_norm,
+                                  .n = m->n_heads * m->head_dim,
+                                  .input = 2,
+                                  .group = l->o.group},
+                   rows);
+    add_linear(p, 1, (const struct hip_matrix *const[]){&l->o}, (float *const[]){b->proj});
+    (void)add_norm(p,
+                   &(struct norm){.x = b->x,
+                                  .add = b->proj,
+                                  .weight = l->post_attn_norm,
+                                  .n = m->n_hidden,
+                                  .input = 4,
+                                  .group = l->gate.group},
+                   rows);
+    add_linear(p, 2, (const struct hip_matrix *const[]){&l->gate, &l->up},
+               (float *const[]){b->gate, b->up});
+    (void)add_norm(p,
+                   &(struct norm){.x = b->gate,
+                                  .up = b->up,
+                                  .act = m->act,
+                                  .weight = l->ffn_sub_norm,
+                                  .n = m->n_ffn,
+                                  .input = 8,
+                                  .group = l->down.group},
+                   rows);
+    add_linear(p, 1, (const struct hip_matrix *const[]){&l->down}, (float *const[]){b->proj});
+}
+
+static void add_head(struct plan *p)
+{
+    const struct hip_model *m = p->m;
+    uint32_t n = p->shape->wanted;
+    struct hip_norm_args *norm = add_norm(
+        p,
+        &(struct norm){.x = p->b->x, .add = p->b->proj, .weight = m->final_norm, .n = m->n_hidden},
+        n);
+    norm->wanted = p->b->wanted;
+    norm->y = p->b->last;
+    norm->q = NULL;
+    uint32_t tokens = n == 1 ? 1 : 4;
+    struct hip_launch *l = add(p, n == 1 ? HIP_KERNEL_head_1 : HIP_KERNEL_head_4,
+                               div_up(m->n_vocab, HEAD_ROWS), div_up(n, tokens), 1);
+    l->args.head = (struct hip_head_args){
+        .step = p->b->step,
+        .head = m->head,
+        .h = p->b->last,
+        .logits = p->b->logits,
+        .n = m->n_hidden,
+        .n_vocab = m->n_vocab,
+    };
+    if (p->shape->top == 0)
+        return;
+    l = add(p, HIP_KERNEL_top_chunk, n_chunks(m), n, 1);
+    l->shared_bytes = HIP_TOP_CHUNK * (uint32_t)sizeof(uint64_t);
+    l->args.top = (struct hip_top_args){
+        .step = p->b->step,
+        .wanted = p->b->wanted,
+        .logits = p->b->logits,
+        .keys = p->b->keys,
+        .tops = p->b->tops,
+        .n_vocab = m->n_vocab,
+        .n_chunks = n_chunks(m),
+        .top = p->shape->top,
+    };
+    struct hip_launch *merge = add(p, HIP_KERNEL_top_merge, n, 1, 1);
+    merge->shared_bytes = l->shared_bytes;
+    merge->args.top = l->args.top;
+}
+
+size_t hip_plan(const struct hip_model *m, const struct hip_buffers *b, uint8_t *cache,
+                const struct hip_shape *shape, struct hip_launch *launches)
+{
+    struct plan p = {.m = m, .b = b, .shape = shape, .cache = cache, .launches = launches};
+    struct hip_launch *l = add(&p, HIP_KERNEL_embed, shape->rows, 1, 1);
+    l->args.embed = (struct hip_embed_args){
+        .step = b->step, .rows = b->rows, .embedding = m->embedding, .x = b->x, .n = m->n_hidden};
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        add_layer(&p, i);
+    if (shape->wanted > 0)
+        add_head(&p);
+    l = add(&p, HIP_KERNEL_finish, 1, 1, 1);
+    l->args.finish = (struct hip_finish_args){.step = b->step, .result = b->result};
+    return p.n;
+}

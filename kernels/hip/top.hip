@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* top_chunk, top_merge: the largest logits of a row, the lowest id first among equals.
+ *
+ * A logit and its id are one 64-bit key that sorts in that order: the float's bits made monotonic (-0 as +0,
+ * NaN lowest), then the complement of the id. A block finds the n_top largest keys of 1024 logits: their maximum
+ * where one is wanted, else all sorted (bitonic, 55 steps). The second kernel does the same with what is left,
+ * 1024 keys at a time. 126 blocks a row at 128256 logits (0.5 MB from L2): some 3 us for one, 10 us for a
+ * few, both far below the head itself. Never run. */
+#include "kernels/hip/device.h"
+
+enum { TOP_THREADS = HIP_TOP_CHUNK / 2 };
+
+DEVICE uint64_t key_of(float logit, uint32_t id)
+{
+    uint32_t u = logit == 0.0f ? 0 : bits_of_f32(logit);
+    u = u >> 31 ? ~u : u | 0x80000000U;
+    u = logit != logit ? 0 : u;
+    return (uint64_t)u << 32 | (uint32_t)~id;
+}
+
+DEVICE uint32_t id_of(uint64_t key)
+{
+    return ~(uint32_t)key;
+}
+
+/* Largest first. */
+DEVICE void sort_keys(uint64_t *keys)
+{
+    for (uint32_t width = 2; width <= HIP_TOP_CHUNK; width *= 2) {
+        for (uint32_t h = width / 2; h > 0; h /= 2) {
+            barrier();
+            uint32_t t = thread_id();
+            uint32_t i = (t & ~(h - 1)) * 2 + (t & (h - 1));
+            bool is_falling = (i & width) == 0;
+            uint64_t u = keys[i];
+            uint64_t v = keys[i + h];
+            if ((u < v) == is_falling) {
+                keys[i] = v;
+                keys[i + h] = u;
+            }
+        }
+    }
+    barrier();
+}
+
+DEVICE uint64_t larger_key(uint64_t u, uint64_t v)
+{
+    return u > v ? u : v;
+}
+
+#define lane_xor_u64(v, mask)                                                                      \
+    ((uint64_t)lane_xor_u32((uint32_t)((v) >> 32), mask) << 32 | lane_xor_u32((uint32_t)(v), mask))
+
+/* The largest of all threads' keys, in `keys[0]` after a barrier. */
+DEVICE void largest_key(uint64_t key, uint64_t *keys)
+{
+    key = larger_key(key, lane_xor_u64(key, 16));
+    key = larger_key(key, lane_xor_u64(key, 8));
+    key = larger_key(key, lane_xor_u64(key, 4));
+    key = larger_key(key, lane_xor_u64(key, 2));
+    key = larger_key(key, lane_xor_u64(key, 1));
+    if (thread_id() % WAVE == 0) {
+        keys[thread_id() / WAVE] = key;
+    }
+    barrier();
+    if (thread_id() == 0) {
+        for (uint32_t i = 1; i < TOP_THREADS / WAVE; i++) {
+            key = larger_key(key, keys[i]);
+        }
+        keys[0] = key;
+    }
+    barrier();
+}
+
+KERNEL(top_chunk, top, TOP_THREADS)
+{
+    uint32_t i = block_y();
+    if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
+        return;
+    }
+    uint32_t n_top = least_u32(a.wanted[i].n_top, a.top);
+    uint64_t *keys = (uint64_t *)SHARED_MEMORY;
+    const float *logits = a.logits + (size_t)i * a.n_vocab;
+    uint64_t own[2];
+    for (uint32_t k = 0; k < 2; k++) {
+        uint32_t id = block_x() * HIP_TOP_CHUNK + k * TOP_THREADS + thread_id();
+        own[k] = id < a.n_vocab ? key_of(logits[id], id) : 0;
+    }
+    if (n_top == 1) {
+        largest_key(larger_key(own[0], own[1]), keys);
+    } else {
+        keys[thread_id()] = own[0];
+        keys[TOP_THREADS + thread_id()] = own[1];
+        sort_keys(keys);
+    }
+    if (thread_id() < n_top) {
+        a.keys[((size_t)i * a.n_chunks + block_x()) * a.top + thread_id()] = keys[thread_id()];
+    }
+}
+
+KERNEL(top_merge, top, TOP_THREADS)
+{
+    uint32_t i = block_x();
+    if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
+        return;
+    }
+    uint32_t n_top = least_u32(a.wanted[i].n_top, a.top);
+    uint64_t *keys = (uint64_t *)SHARED_MEMORY;
+    const uint64_t *from = a.keys + (size_t)i * a.n_chunks * a.top;
+    uint32_t n = a.n_chunks * n_top; /* candidates */
+    if (n_top == 1) {
+        uint64_t key = 0;
+        for (uint32_t c = thread_id(); c < n; c += TOP_THREADS) {
+            key = larger_key(key, from[(size_t)c * a.top]);
+        }
+        largest_key(key, keys);
+    } else {
+        uint32_t n_kept = 0;
+        for (uint32_t c = 0; c < n; c += HIP_TOP_CHUNK - n_kept, n_kept = n_top) {
+            for (uint32_t k = n_kept + thread_id(); k < HIP_TOP_CHUNK; k += TOP_THREADS) {
+                uint32_t at = c + k - n_kept;
+                keys[k] = at < n ? from[(size_t)(at / n_top) * a.top + at % n_top] : 0;
+            }
+            sort_keys(keys);
+        }
+    }
+    if (thread_id() < n_top) {
+        uint32_t id = id_of(keys[thread_id()]);
+        struct hip_top *to = a.tops + (size_t)i * a.top + thread_id();
+        to->id = id;
+        to->logit = a.logits[(size_t)i * a.n_vocab + id];
+    }
+}
