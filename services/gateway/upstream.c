@@ -112,6 +112,7 @@ static void send_job(struct upstream *u, struct job *j)
         }
         j->generate.deadline_ms = (uint32_t)(j->due_ms - now);
     }
+    uint64_t sent_ns = clock_now_ns();
     enum err e = link_send(u->link, FRAME_generate, &j->generate);
     if (e == ERR_CLOSED)
         return; /* `down` follows, and after it another `up` */
@@ -119,7 +120,7 @@ static void send_job(struct upstream *u, struct job *j)
         fail(u, j, e, STR_LIT("the request does not fit into one frame"));
         return;
     }
-    j->sent_ns = clock_now_ns();
+    j->sent_ns = sent_ns;
     if (j->was_sent)
         u->n_resumes++;
     j->is_sent = true;

@@ -168,6 +168,8 @@ static void settle(const struct top *t, struct top_rates *ret_rates)
     ret_rates->ttft_p99 = window.ttft_p99;
     ret_rates->itl_p50 = window.itl_p50;
     ret_rates->itl_p99 = window.itl_p99;
+    memcpy(ret_rates->stage_p50, window.stage_p50, sizeof window.stage_p50);
+    memcpy(ret_rates->stage_p95, window.stage_p95, sizeof window.stage_p95);
 }
 
 /* ---- the picture ------------------------------------------------------------------------------- */
@@ -178,6 +180,29 @@ static void add_ms(struct buf *out, const char *label, double s)
         buf_printf(out, "  %s -", label);
     else
         buf_printf(out, "  %s %.*f ms", label, s < 0.01 ? 2 : 0, s * 1e3);
+}
+
+static void add_stage_ms(struct buf *out, double s)
+{
+    char text[16] = "-";
+    if (s >= 0)
+        (void)snprintf(text, sizeof text, "%.*f", s < 0.01 ? 3 : 0, s * 1e3);
+    buf_printf(out, " %10s", text);
+}
+
+/* Where the time goes: a column for each stage. */
+static void add_stages(const struct top_rates *r, struct buf *out)
+{
+    buf_printf(out, "\n\n%-10s", "STAGES ms");
+    for (size_t i = 0; i < TOP_STAGES; i++)
+        buf_printf(out, " %10s", top_stage_name(i));
+    buf_printf(out, "   decode, detokenize per token\n%-10s", "p50");
+    for (size_t i = 0; i < TOP_STAGES; i++)
+        add_stage_ms(out, r->stage_p50[i]);
+    buf_printf(out, "\n%-10s", "p95");
+    for (size_t i = 0; i < TOP_STAGES; i++)
+        add_stage_ms(out, r->stage_p95[i]);
+    buf_add_char(out, '\n');
 }
 
 static void add_share(struct buf *out, const char *label, double part)
@@ -260,7 +285,8 @@ static void draw(const struct top *t, struct buf *out)
         add_ms(out, "p99", r.itl_p99);
         buf_add_cstr(out, "\nKV cache   ");
         add_bar(now->kv_share, out);
-        buf_printf(out, "   engines %.0f\n", now->engines);
+        buf_printf(out, "   engines %.0f", now->engines);
+        add_stages(&r, out);
     }
     add_processes(t, out);
 }
@@ -296,6 +322,12 @@ static void print_json(const struct top *t)
     (void)json_object_set_new(o, "ttft_p99_s", number(r.ttft_p99));
     (void)json_object_set_new(o, "itl_p50_s", number(r.itl_p50));
     (void)json_object_set_new(o, "itl_p99_s", number(r.itl_p99));
+    json_t *stages = json_object();
+    for (size_t i = 0; i < TOP_STAGES; i++)
+        (void)json_object_set_new(stages, top_stage_name(i),
+                                  json_pack("{s:o, s:o}", "p50_s", number(r.stage_p50[i]), "p95_s",
+                                            number(r.stage_p95[i])));
+    (void)json_object_set_new(o, "stages", stages);
     (void)json_object_set_new(o, "processes", processes);
     (void)json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8));
     (void)printf("\n");

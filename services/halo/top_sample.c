@@ -40,6 +40,17 @@ static const struct {
 } HISTOGRAMS[] = {
     {"vllm:time_to_first_token_seconds_bucket", offsetof(struct top_reading, ttft)},
     {"vllm:inter_token_latency_seconds_bucket", offsetof(struct top_reading, itl)},
+#define STAGE(name, stage)                                                                         \
+    {                                                                                              \
+        name "_bucket", offsetof(struct top_reading, stages[stage])                                \
+    }
+    STAGE("vllm:request_queue_time_seconds", TOP_QUEUE),
+    STAGE("halo_tokenize_seconds", TOP_TOKENIZE),
+    STAGE("vllm:request_prefill_time_seconds", TOP_PREFILL),
+    STAGE("vllm:request_time_per_output_token_seconds", TOP_DECODE),
+    STAGE("halo_detokenize_seconds", TOP_DETOKENIZE),
+    STAGE("halo_write_seconds", TOP_WRITE),
+#undef STAGE
 };
 
 /* ---- reading ----------------------------------------------------------------------------------- */
@@ -155,4 +166,16 @@ void top_compare(const struct top_reading *from, const struct top_reading *to,
         .itl_p50 = quantile(&from->itl, &to->itl, 0.5),
         .itl_p99 = quantile(&from->itl, &to->itl, 0.99),
     };
+    for (size_t i = 0; i < TOP_STAGES; i++) {
+        ret_rates->stage_p50[i] = quantile(&from->stages[i], &to->stages[i], 0.5);
+        ret_rates->stage_p95[i] = quantile(&from->stages[i], &to->stages[i], 0.95);
+    }
+}
+
+const char *top_stage_name(enum top_stage stage)
+{
+    static const char *const NAMES[TOP_STAGES] = {
+        [TOP_QUEUE] = "queue",   [TOP_TOKENIZE] = "tokenize",     [TOP_PREFILL] = "prefill",
+        [TOP_DECODE] = "decode", [TOP_DETOKENIZE] = "detokenize", [TOP_WRITE] = "write"};
+    return NAMES[stage];
 }

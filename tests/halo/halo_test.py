@@ -468,7 +468,7 @@ def test_doctor_says_how_to_start_when_nothing_runs(scene):
 
 # ---- words ----------------------------------------------------------------------------------------
 
-VERBS = ["up", "down", "status", "restart", "top", "logs", "key", "chat", "doctor", "version"]
+VERBS = ["up", "down", "status", "restart", "top", "trace", "logs", "key", "chat", "doctor", "version"]
 
 
 def test_each_verb_explains_itself_with_an_example(scene):
