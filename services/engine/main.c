@@ -87,8 +87,9 @@ int main(int argc, char **argv)
         status = service_has_failed(e.service) ? EXIT_FAILURE : EXIT_SUCCESS;
         log_info("stopped");
     }
+    bool is_replaced = service_is_replaced(e.service);
     service_stop(e.service);
-    if (status == EXIT_SUCCESS)
+    if (status == EXIT_SUCCESS && !is_replaced)
         carry_out(&e.carry);
     core_close(&e.core);
     loop_free(e.loop);

@@ -21,6 +21,7 @@ struct service {
     struct frame_engine_load load; /* the latest */
     uint64_t epoch; /* counts connections, see worker.h */
     bool is_standby; /* out of service: the router says, and we say it to the next one */
+    bool is_replaced; /* another engine has our KV blocks */
     bool is_leaving;
     bool has_failed;
 };
@@ -142,6 +143,7 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         on_carry(s, l, f);
     } else if (f->type == FRAME_standby) {
         s->is_standby = ((const struct frame_standby *)f->body)->on;
+        s->is_replaced = ((const struct frame_standby *)f->body)->replaced;
         log_info("standby", U("on", s->is_standby));
     } else {
         log_warn("unexpected-frame", S("frame", frame_name(f->type)));
@@ -207,6 +209,11 @@ void service_stop(struct service *s)
     link_close(s->link);
     worker_stop(s->worker);
     free(s);
+}
+
+bool service_is_replaced(const struct service *s)
+{
+    return s != NULL && s->is_replaced;
 }
 
 bool service_has_failed(const struct service *s)

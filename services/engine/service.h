@@ -41,6 +41,9 @@ void service_leave(struct service *s);
 /* Ends the worker and frees everything. NULL is allowed. */
 void service_stop(struct service *s);
 
+/* Whether another engine has our place and our KV blocks. */
+bool service_is_replaced(const struct service *s);
+
 /* Whether the backend failed, so that the process should end with an error. */
 bool service_has_failed(const struct service *s);
 

@@ -1,22 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/halo/control.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/mem.h"
 #include "proto/link.h"
 #include "services/halo/units.h"
 
 enum { DRAIN_MS = 1000 };
 
-struct asking {
+/* One end of a session. */
+struct control_end {
+    struct control_session *session;
+    const char *service;
+    struct link *link; /* NULL: not dialled yet */
+    bool is_up;
+};
+
+struct control_session {
+    const char *run;
     struct loop *loop;
-    struct loop_timer timer;
-    const struct frame_command *command;
+    struct control_end ends[CONTROL_SERVICES];
+    const struct control_end *asked; /* whose answer is waited for; NULL: nobody's */
     struct control_reply *reply;
     bool is_answered;
+    char news[CONTROL_NEWS_CAP];
 };
 
 static struct str keep(struct arena *a, struct str s)
@@ -26,9 +38,8 @@ static struct str keep(struct arena *a, struct str s)
     return (struct str){copy, s.len};
 }
 
-static void keep_reply(struct asking *q, const struct frame_reply *f)
+static void keep_reply(struct control_reply *r, const struct frame_reply *f)
 {
-    struct control_reply *r = q->reply;
     r->code = err_from_number(f->code);
     r->detail = keep(&r->arena, f->detail).ptr;
     r->data = keep(&r->arena, f->data).ptr;
@@ -46,63 +57,136 @@ static void keep_reply(struct asking *q, const struct frame_reply *f)
 
 static void on_up(void *ctx, struct link *l)
 {
-    struct asking *q = ctx;
-    if (link_send(l, FRAME_command, q->command) != ERR_OK)
-        loop_stop(q->loop);
+    struct control_end *end = ctx;
+    (void)l;
+    end->is_up = true;
 }
 
 static void on_frame(void *ctx, struct link *l, const struct frame *f)
 {
-    struct asking *q = ctx;
+    struct control_end *end = ctx;
+    struct control_session *s = end->session;
     (void)l;
-    if (f->type != FRAME_reply || q->is_answered)
+    if (f->type != FRAME_reply)
         return;
-    q->is_answered = true;
-    keep_reply(q, f->body);
-    loop_stop(q->loop);
+    if (s->asked == end && !s->is_answered) {
+        s->is_answered = true;
+        keep_reply(s->reply, f->body);
+    } else {
+        const struct frame_reply *r = f->body;
+        (void)snprintf(s->news, sizeof s->news, "%.*s", (int)r->detail.len, r->detail.ptr);
+    }
 }
 
 static void on_down(void *ctx, struct link *l, enum err why)
 {
-    struct asking *q = ctx;
+    struct control_end *end = ctx;
     (void)l;
     (void)why;
-    loop_stop(q->loop); /* a command is not repeated */
+    end->is_up = false;
+    if (end->session->asked == end)
+        end->session->asked = NULL; /* a command is not repeated */
 }
 
-static void on_timeout(struct loop_timer *t)
+enum err control_open(const char *run, struct control_session **ret_session)
 {
-    struct asking *q = (struct asking *)(void *)((char *)t - offsetof(struct asking, timer));
-    loop_stop(q->loop);
+    static const char *const SERVICES[CONTROL_SERVICES] = {
+        [CONTROL_SUPERVISOR] = "supervisor",
+        [CONTROL_ROUTER] = "router",
+    };
+    struct control_session *s = mem_zalloc(1, sizeof *s);
+    s->run = run;
+    for (size_t i = 0; i < CONTROL_SERVICES; i++)
+        s->ends[i] = (struct control_end){.session = s, .service = SERVICES[i]};
+    enum err e = loop_new(&s->loop);
+    if (e != ERR_OK) {
+        free(s);
+        return e;
+    }
+    *ret_session = s;
+    return ERR_OK;
 }
 
-static enum err ask(const char *run, const char *service, const struct frame_command *command,
-                    uint32_t timeout_ms, struct control_reply *ret_reply)
+void control_close(struct control_session *s)
 {
-    struct asking q = {.timer = {.fire = on_timeout}, .command = command, .reply = ret_reply};
-    struct link_handler handler = {on_up, on_frame, on_down, &q};
-    struct link *link = NULL;
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < CONTROL_SERVICES; i++)
+        link_close(s->ends[i].link);
+    (void)link_drain(DRAIN_MS);
+    loop_free(s->loop);
+    free(s);
+}
+
+const char *control_news(const struct control_session *s)
+{
+    return s->news;
+}
+
+/* Turns the loop until the flag is set, at most until then. */
+static bool turn_until(struct control_session *s, const bool *flag, uint64_t end_ms)
+{
+    for (uint64_t now = clock_now_ms(); !*flag && now < end_ms; now = clock_now_ms()) {
+        if (flag == &s->is_answered && s->asked == NULL)
+            break;
+        loop_turn(s->loop, (int)(end_ms - now));
+    }
+    return *flag;
+}
+
+enum err control_say(struct control_session *s, enum control_service service,
+                     const struct frame_command *command, uint32_t timeout_ms,
+                     struct control_reply *ret_reply)
+{
+    struct control_end *end = &s->ends[service];
+    uint64_t end_ms = clock_now_ms() + timeout_ms;
     *ret_reply = (struct control_reply){.code = ERR_TIMEOUT,
-                                        .detail = strcmp(service, "router") == 0
+                                        .detail = service == CONTROL_ROUTER
                                                       ? "the router does not answer"
                                                       : "the supervisor does not answer",
                                         .data = ""};
-    enum err e = loop_new(&q.loop);
+    struct link_handler handler = {on_up, on_frame, on_down, end};
+    struct link_config config = {.loop = s->loop,
+                                 .run = s->run,
+                                 .service = "halo",
+                                 .instance = "",
+                                 .epoch = clock_random_u64()};
+    if (end->link == NULL && link_dial(&config, end->service, &handler, &end->link) != ERR_OK)
+        return ret_reply->code;
+    s->asked = NULL;
+    if (!turn_until(s, &end->is_up, end_ms) ||
+        link_send(end->link, FRAME_command, command) != ERR_OK)
+        return ret_reply->code;
+    s->asked = end;
+    s->reply = ret_reply;
+    s->is_answered = false;
+    (void)turn_until(s, &s->is_answered, end_ms);
+    s->asked = NULL;
+    return ret_reply->code;
+}
+
+static enum err ask(const char *run, enum control_service service,
+                    const struct frame_command *command, uint32_t timeout_ms,
+                    struct control_reply *ret_reply)
+{
+    struct control_session *s;
+    enum err e = control_open(run, &s);
     if (e != ERR_OK) {
-        ret_reply->code = e;
-        ret_reply->detail = err_text(e);
+        *ret_reply = (struct control_reply){.code = e, .detail = err_text(e), .data = ""};
         return e;
     }
-    struct link_config config = {
-        .loop = q.loop, .run = run, .service = "halo", .instance = "", .epoch = clock_random_u64()};
-    if (link_dial(&config, service, &handler, &link) == ERR_OK) {
-        loop_timer_set(q.loop, &q.timer, timeout_ms);
-        loop_run(q.loop);
-    }
-    link_close(link);
-    (void)link_drain(DRAIN_MS);
-    loop_free(q.loop);
-    return ret_reply->code;
+    e = control_say(s, service, command, timeout_ms, ret_reply);
+    control_close(s);
+    return e;
+}
+
+void control_settle_name(const char *word, char name[CONTROL_NAME_CAP])
+{
+    bool is_number = *word != '\0' && word[strspn(word, "0123456789")] == '\0';
+    (void)snprintf(name, CONTROL_NAME_CAP, "%s%s", is_number ? "engine." : "", word);
+    char *at = strchr(name, '@');
+    if (at != NULL)
+        *at = '.';
 }
 
 enum err control_ask(const char *run, const char *verb, const char *target, uint32_t timeout_ms,
@@ -113,7 +197,7 @@ enum err control_ask(const char *run, const char *verb, const char *target, uint
     if (systemd_url != NULL)
         return units_ask(verb, target, ret_reply);
     struct frame_command command = {.verb = str_from(verb), .target = str_from(target)};
-    return ask(run, "supervisor", &command, timeout_ms, ret_reply);
+    return ask(run, CONTROL_SUPERVISOR, &command, timeout_ms, ret_reply);
 }
 
 enum err control_ask_router(const char *run, const char *verb, const char *target, const char *args,
@@ -121,7 +205,7 @@ enum err control_ask_router(const char *run, const char *verb, const char *targe
 {
     struct frame_command command = {
         .verb = str_from(verb), .target = str_from(target), .args = str_from(args)};
-    return ask(run, "router", &command, timeout_ms, ret_reply);
+    return ask(run, CONTROL_ROUTER, &command, timeout_ms, ret_reply);
 }
 
 void control_reply_fini(struct control_reply *r)

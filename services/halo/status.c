@@ -17,6 +17,7 @@
 enum {
     STATUS_TIMEOUT_MS = 5000,
     RESTART_TIMEOUT_MS = 600000,
+    DRAIN_TIMEOUT_MS = 75000,
 };
 
 struct options {
@@ -146,13 +147,40 @@ int verb_status(int argc, char **argv)
     return rc;
 }
 
+/* Takes an engine out of service, if another one can have its replies meanwhile. Without, they wait for
+ * it to be back. */
+static bool drain_first(const char *run, const char *name)
+{
+    struct control_reply reply;
+    bool is_drained =
+        control_ask_router(run, "drain", name, "{\"migrate\":true,\"limit_ms\":60000}",
+                           DRAIN_TIMEOUT_MS, &reply) == ERR_OK;
+    json_t *data = json_loads(reply.data, 0, NULL);
+    bool was_out = json_is_true(json_object_get(data, "was_out")); /* and so it stays */
+    json_decref(data);
+    control_reply_fini(&reply);
+    return is_drained && !was_out;
+}
+
+static bool undrain(const char *run, const char *name)
+{
+    struct control_reply reply;
+    bool is_done = control_ask_router(run, "undrain", name, "", DRAIN_TIMEOUT_MS, &reply) == ERR_OK;
+    if (!is_done)
+        (void)fprintf(stderr, "halo restart: %s; `halo undrain %s` puts it back into service\n",
+                      reply.detail, name);
+    control_reply_fini(&reply);
+    return is_done;
+}
+
 int verb_restart(int argc, char **argv)
 {
     struct options o = {0};
     struct opt_program program = {
         .name = "halo restart",
         .summary = "Stops a process and starts it again, without PROCESS all one after the other, "
-                   "and waits until it is ready. Replies in flight go on.",
+                   "and waits until it is ready. Replies in flight go on: those of an engine "
+                   "at another one, if there is one, and there with the KV cache that it keeps.",
         .operands = "[PROCESS]",
         .example = "halo restart engine.1",
         .opts = RESTART_OPTS,
@@ -167,7 +195,8 @@ int verb_restart(int argc, char **argv)
         return EXIT_BAD_USAGE;
     }
     const char *run = o.run != NULL ? o.run : stack_info_default_run();
-    const char *target = operands < argc ? argv[operands] : "";
+    char target[CONTROL_NAME_CAP];
+    control_settle_name(operands < argc ? argv[operands] : "", target);
     struct stack_info info;
     struct control_reply reply = {0};
     stack_info_read(run, &info);
@@ -179,6 +208,7 @@ int verb_restart(int argc, char **argv)
     }
     uint64_t began = clock_now_ms();
     rc = EXIT_SUCCESS;
+    bool is_drained = strncmp(target, "engine.", 7) == 0 && drain_first(run, target);
     if (control_ask(run, "restart", target, RESTART_TIMEOUT_MS, &reply) != ERR_OK) {
         (void)fprintf(stderr, "halo restart: %s\n", reply.detail);
         rc = EXIT_FAILURE;
@@ -188,5 +218,7 @@ int verb_restart(int argc, char **argv)
                      (double)(clock_now_ms() - began) / 1000.0);
     }
     control_reply_fini(&reply);
+    if (is_drained && !undrain(run, target))
+        rc = EXIT_FAILURE;
     return rc;
 }

@@ -146,8 +146,10 @@ static const struct verb {
     const char *name;
     enum err (*run)(struct control_call *call);
 } VERBS[] = {
-    {"engines", verb_engines},         {"drain", drain_verb_drain}, {"undrain", drain_verb_undrain},
-    {"lanes", lane_verbs_show},        {"share", lane_verbs_share}, {"cutover", lane_verbs_cutover},
+    {"engines", verb_engines}, /* one a line */
+    {"drain", drain_verb_drain},       {"undrain", drain_verb_undrain},
+    {"handover", handover_verb},       {"lanes", lane_verbs_show},
+    {"share", lane_verbs_share},       {"cutover", lane_verbs_cutover},
     {"rollback", lane_verbs_rollback},
 };
 

@@ -8,7 +8,9 @@
  *                          (its replies go on elsewhere at once), limit_ms (or after so long),
  *                          no_wait (answered at once)
  *   undrain ENGINE         it is in service again. args: pid
+ *   handover ENGINE        another engine takes its place, see handover.h
  *   lanes, share, cutover, rollback    lane_verbs.h
+ *   handover ENGINE        another engine takes its place, see handover.h
  *
  * An engine is called engine.1, engine@1 or 1; `pid` tells two of one name apart. A verb is a row of the
  * table in control.c. */

@@ -20,6 +20,7 @@ struct drain_wait {
     struct loop_timer limit;
     uint64_t began_ms;
     size_t n_migrated;
+    bool was_out; /* before the command */
 };
 
 /* ---- names ------------------------------------------------------------------------------------- */
@@ -40,6 +41,11 @@ static void remember_name(struct drain *d, const char *name, bool is_out)
         memcpy(d->names[d->n_names++], name, strlen(name) + 1);
     if (!is_out && known != NULL)
         memmove(known, d->names[--d->n_names], sizeof d->names[0]);
+}
+
+void drain_forget(struct router *r, const struct engine *e)
+{
+    remember_name(&r->drain, e->peer.name, false);
 }
 
 /* ---- out of service, and back ------------------------------------------------------------------ */
@@ -98,9 +104,9 @@ static void forget(struct router *r, struct drain_wait *w)
 static void answer(struct router *r, struct drain_wait *w, enum err code, const char *detail)
 {
     struct link *l = w->link;
-    json_t *data = json_pack("{s:I, s:I, s:I}", "migrated", (json_int_t)w->n_migrated, "left",
-                             (json_int_t)w->engine->n_in_flight, "ms",
-                             (json_int_t)(clock_now_ms() - w->began_ms));
+    json_t *data = json_pack("{s:b, s:I, s:I, s:I}", "was_out", w->was_out, "migrated",
+                             (json_int_t)w->n_migrated, "left", (json_int_t)w->engine->n_in_flight,
+                             "ms", (json_int_t)(clock_now_ms() - w->began_ms));
     forget(r, w);
     control_answer(l, code, detail, data);
 }
@@ -122,6 +128,7 @@ static void on_task(struct loop_task *t)
 
 void drain_touch(struct router *r)
 {
+    handover_touch(r);
     if (r->drain.waits == NULL || r->drain.is_posted)
         return;
     r->drain.is_posted = true;
@@ -156,6 +163,7 @@ void drain_init(struct router *r)
 
 void drain_fini(struct router *r)
 {
+    handover_fini(r);
     while (r->drain.waits != NULL)
         forget(r, r->drain.waits);
 }
@@ -166,10 +174,12 @@ void drain_on_engine_up(struct router *r, struct engine *e)
         drain_set(r, e, true);
     if (e->is_out)
         log_info("engine-out", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)));
+    handover_on_engine_up(r, e);
 }
 
-void drain_on_engine_down(struct router *r, const struct engine *e)
+void drain_on_engine_down(struct router *r, struct engine *e)
 {
+    handover_on_engine_down(r, e);
     struct drain_wait *w = r->drain.waits;
     while (w != NULL) {
         if (w->engine == e) {
@@ -183,6 +193,7 @@ void drain_on_engine_down(struct router *r, const struct engine *e)
 
 void drain_on_operator_down(struct router *r, const struct link *l)
 {
+    handover_on_operator_down(r, l);
     struct drain_wait *next;
     for (struct drain_wait *w = r->drain.waits; w != NULL; w = next) {
         next = w->next;
@@ -205,7 +216,8 @@ static enum err refuse_only(struct control_call *call, const struct engine *e)
     return ERR_UNSUPPORTED;
 }
 
-static void wait_until_empty(struct control_call *call, struct engine *e, size_t n_migrated)
+static void wait_until_empty(struct control_call *call, struct engine *e, size_t n_migrated,
+                             bool was_out)
 {
     struct router *r = call->router;
     struct drain_wait *w = mem_zalloc(1, sizeof *w);
@@ -216,7 +228,8 @@ static void wait_until_empty(struct control_call *call, struct engine *e, size_t
                              .link = call->link,
                              .limit = {.fire = on_limit},
                              .began_ms = clock_now_ms(),
-                             .n_migrated = n_migrated};
+                             .n_migrated = n_migrated,
+                             .was_out = was_out};
     r->drain.waits = w;
     if (limit_ms > 0)
         loop_timer_set(r->config.loop, &w->limit, limit_ms);
@@ -235,15 +248,28 @@ enum err drain_verb_drain(struct control_call *call)
         return refuse_only(call, e);
     log_info("drain-asked", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
              U("replies", e->n_in_flight), U("migrate", control_flag(call, "migrate")));
+    bool was_out = e->is_out;
     remember_name(&r->drain, e->peer.name, true);
     drain_set(r, e, true);
     size_t before = e->n_in_flight;
     if (control_flag(call, "migrate"))
         (void)drain_migrate(r, e);
     if (!control_flag(call, "no_wait"))
-        wait_until_empty(call, e, before - e->n_in_flight);
+        wait_until_empty(call, e, before - e->n_in_flight, was_out);
     router_review(r);
     return ERR_OK;
+}
+
+/* An engine that is being started again shall not be out when it comes. */
+static bool forget_absent(struct drain *d, struct str name)
+{
+    for (size_t i = 0; i < d->n_names; i++) {
+        if (str_is(name, d->names[i])) {
+            remember_name(d, d->names[i], false);
+            return true;
+        }
+    }
+    return false;
 }
 
 enum err drain_verb_undrain(struct control_call *call)
@@ -251,6 +277,8 @@ enum err drain_verb_undrain(struct control_call *call)
     struct router *r = call->router;
     struct engine *e;
     enum err err = control_find_engine(call, &e);
+    if (err == ERR_NOT_FOUND && forget_absent(&r->drain, call->target))
+        return ERR_OK;
     if (err != ERR_OK)
         return err;
     log_info("undrain-asked", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)));

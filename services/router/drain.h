@@ -35,6 +35,9 @@ void drain_fini(struct router *r);
 /* Takes an engine out of service, or back in, and tells it. The caller reviews the queue. */
 void drain_set(struct router *r, struct engine *e, bool is_out);
 
+/* The operator no longer wants engines of that name out. */
+void drain_forget(struct router *r, const struct engine *e);
+
 /* Takes those of its requests that another engine suits; returns how many are left. */
 size_t drain_migrate(struct router *r, struct engine *e);
 
@@ -42,7 +45,7 @@ size_t drain_migrate(struct router *r, struct engine *e);
  * operator's is down. */
 void drain_on_engine_up(struct router *r, struct engine *e);
 void drain_touch(struct router *r);
-void drain_on_engine_down(struct router *r, const struct engine *e);
+void drain_on_engine_down(struct router *r, struct engine *e);
 void drain_on_operator_down(struct router *r, const struct link *l);
 
 /* The operator's verbs, see control.h. */

@@ -32,6 +32,7 @@ struct engine {
     bool is_reserved; /* see engines_reserve */
     bool is_out; /* out of service: it gets nothing new (drain.h) */
     bool is_standby; /* out, and it says so to the next router */
+    struct engine *heir; /* has its place (handover.h); NULL: none */
     char model_name[ENGINE_NAME_MAX + 1];
     char model_hash[ENGINE_HASH_MAX + 1];
     uint32_t context;

@@ -583,6 +583,10 @@ static enum err on_engine_frame(struct router *r, struct engine *e, const struct
         return ERR_PROTOCOL;
     if (f->type == FRAME_tokens)
         return on_tokens(r, e, f->body);
+    if (f->type == FRAME_kv_done) {
+        handover_on_kv_done(r, e, f->body);
+        return ERR_OK;
+    }
     if (f->type != FRAME_engine_load)
         return ERR_PROTOCOL;
     e->load = *(const struct frame_engine_load *)f->body;

@@ -16,6 +16,7 @@
 #include "services/router/burnin.h"
 #include "services/router/drain.h"
 #include "services/router/engines.h"
+#include "services/router/handover.h"
 #include "services/router/lanes.h"
 #include "services/router/queue.h"
 #include "services/router/router.h"
@@ -36,6 +37,7 @@ struct router {
     struct peer_list peers;
     size_t n_peers;
     struct drain drain;
+    struct handover *handover; /* on its way; NULL: none */
 
     struct loop_timer status_timer;
     struct status status;

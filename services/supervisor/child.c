@@ -337,7 +337,7 @@ enum err child_new(const struct child_config *config, const struct child_spec *s
     c->spec = spec;
     c->timer.fire = on_timer;
     c->since_unix_ms = clock_unix_ms();
-    enum err e = child_log_new(config->loop, config->log_directory, spec->name, 0, &c->log);
+    enum err e = child_log_new(config->loop, config->log_directory, spec->log, 0, &c->log);
     if (e != ERR_OK) {
         free(c);
         return e;
@@ -358,6 +358,11 @@ void child_free(struct child *c)
     }
     child_log_free(c->log);
     free(c);
+}
+
+const struct child_spec *child_spec(const struct child *c)
+{
+    return c->spec;
 }
 
 const char *child_name(const struct child *c)

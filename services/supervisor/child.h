@@ -72,6 +72,7 @@ void child_on_exit(struct child *c, int wait_status);
 
 void child_on_notice(struct child *c, const struct notice *n);
 
+const struct child_spec *child_spec(const struct child *c); /* as it was made with */
 const char *child_name(const struct child *c);
 unsigned child_stage(const struct child *c);
 pid_t child_pid(const struct child *c); /* 0 when it does not run */

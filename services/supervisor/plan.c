@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/supervisor/plan.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/buf.h"
@@ -123,8 +125,11 @@ static enum err add_spec(struct plan *p, const struct row *row, const struct pla
         buf_printf(&name, ".%u", n);
     p->specs = mem_resize(p->specs, p->n_specs + 1, sizeof *p->specs);
     struct child_spec *s = &p->specs[p->n_specs++];
-    *s = (struct child_spec){
-        .name = buf_detach(&name), .kind = row->kind, .stage = row->stage, .socket = row->socket};
+    *s = (struct child_spec){.log = mem_strndup(buf_str(&name).ptr, name.len),
+                             .kind = row->kind,
+                             .stage = row->stage,
+                             .socket = row->socket};
+    s->name = buf_detach(&name);
     bool fits = expand(row, v, number, &c);
     s->argv = mem_zalloc(c.n + 1, sizeof *s->argv);
     memcpy(s->argv, c.words, c.n * sizeof *s->argv);
@@ -163,15 +168,110 @@ enum err plan_init(const struct plan_values *values, char *why, size_t cap_why,
     return ERR_OK;
 }
 
+static void spec_fini(struct child_spec *s)
+{
+    free(s->name);
+    free(s->log);
+    free(s->program);
+    for (char **a = s->argv; *a != NULL; a++)
+        free(*a);
+    free(s->argv);
+}
+
 void plan_fini(struct plan *p)
 {
-    for (size_t i = 0; i < p->n_specs; i++) {
-        free(p->specs[i].name);
-        free(p->specs[i].program);
-        for (char **a = p->specs[i].argv; *a != NULL; a++)
-            free(*a);
-        free(p->specs[i].argv);
-    }
+    for (size_t i = 0; i < p->n_specs; i++)
+        spec_fini(&p->specs[i]);
     free(p->specs);
     *p = (struct plan){0};
+}
+
+/* ---- newcomers --------------------------------------------------------------------------------- */
+
+static const char STANDBY[] = "--standby";
+
+/* The program that the change asks for; NULL, and `why`, if it cannot be run. */
+static char *find_build(const char *build, const char *name, char *why, size_t cap_why)
+{
+    struct stat st;
+    struct buf path = {0};
+    bool is_directory = stat(build, &st) == 0 && S_ISDIR(st.st_mode);
+    buf_printf(&path, is_directory ? "%s/%s" : "%s", build, name);
+    if (access(path.ptr, X_OK) == 0)
+        return buf_detach(&path);
+    (void)snprintf(why, cap_why, "cannot run %s: %s", path.ptr, strerrordesc_np(errno));
+    buf_fini(&path);
+    return NULL;
+}
+
+static bool push_option(struct command_line *c, const char *option, const char *value)
+{
+    return value == NULL ||
+           (push_word(c, option, strlen(option)) && push_word(c, value, strlen(value)));
+}
+
+enum err plan_newcomer(const struct child_spec *of, const struct plan_change *change, char *why,
+                       size_t cap_why, struct child_spec **ret_spec)
+{
+    struct command_line c = {.n = 0};
+    if (change->model != NULL && access(change->model, R_OK) != 0) {
+        (void)snprintf(why, cap_why, "cannot read the model %s: %s", change->model,
+                       strerrordesc_np(errno));
+        return ERR_NOT_FOUND;
+    }
+    char *program = change->build != NULL ? find_build(change->build, of->argv[0], why, cap_why)
+                                          : mem_strndup(of->program, strlen(of->program));
+    if (program == NULL)
+        return ERR_NOT_FOUND;
+    bool fits = true;
+    for (char **a = of->argv; *a != NULL && fits; a++)
+        fits = push_word(&c, *a, strlen(*a));
+    fits = fits && push_option(&c, "--model", change->model) &&
+           push_option(&c, "--backend", change->backend) &&
+           (change->args == NULL || push_words(&c, change->args)) &&
+           push_word(&c, STANDBY, sizeof STANDBY - 1);
+    struct buf name = {0};
+    buf_printf(&name, "%s.new", of->name);
+    struct child_spec *s = mem_zalloc(1, sizeof *s);
+    *s = (struct child_spec){.name = buf_detach(&name),
+                             .log = mem_strndup(of->log, strlen(of->log)),
+                             .program = program,
+                             .argv = mem_zalloc(c.n + 1, sizeof *s->argv),
+                             .kind = of->kind,
+                             .stage = of->stage,
+                             .socket = of->socket};
+    memcpy(s->argv, c.words, c.n * sizeof *s->argv);
+    if (!fits) {
+        (void)snprintf(why, cap_why, "%s would get more than %d arguments", s->name, PLAN_MAX_ARGS);
+        plan_spec_free(s);
+        return ERR_TOO_LARGE;
+    }
+    *ret_spec = s;
+    return ERR_OK;
+}
+
+void plan_inherit_name(struct child_spec *newcomer, const struct child_spec *from)
+{
+    free(newcomer->name);
+    newcomer->name = mem_strndup(from->name, strlen(from->name));
+}
+
+void plan_put_in_service(struct child_spec *newcomer)
+{
+    char **to = newcomer->argv;
+    for (char **a = newcomer->argv; *a != NULL; a++) {
+        if (strcmp(*a, STANDBY) == 0)
+            free(*a);
+        else
+            *to++ = *a;
+    }
+    *to = NULL;
+}
+
+void plan_spec_free(struct child_spec *s)
+{
+    if (s == NULL)
+        return;
+    spec_fini(s);
+    free(s);
 }

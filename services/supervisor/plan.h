@@ -36,6 +36,7 @@ struct plan_values {
 
 struct child_spec {
     char *name; /* "engine.1" */
+    char *log; /* name of its log, without ".log" */
     char *program; /* path */
     char **argv; /* NULL-terminated; argv[0] is the program's file name */
     enum child_kind kind;
@@ -53,5 +54,24 @@ struct plan {
 MUST_CHECK enum err plan_init(const struct plan_values *values, char *why, size_t cap_why,
                               struct plan *ret_plan);
 void plan_fini(struct plan *p);
+
+/* What a newcomer has that the process beside it has not; NULL: the same. */
+struct plan_change {
+    const char *model; /* file */
+    const char *backend;
+    const char *build; /* the program, or the directory that holds it */
+    const char *args; /* further words */
+};
+
+/* How to start a newcomer beside the process of `of`: called <name>.new, with the same log, out of service
+ * (--standby). ERR_NOT_FOUND: a file of the change is not there; ERR_TOO_LARGE. Free it with
+ * plan_spec_free. */
+MUST_CHECK enum err plan_newcomer(const struct child_spec *of, const struct plan_change *change,
+                                  char *why, size_t cap_why, struct child_spec **ret_spec);
+
+/* From its next start on the newcomer is in service; it is called as the other. */
+void plan_put_in_service(struct child_spec *newcomer);
+void plan_inherit_name(struct child_spec *newcomer, const struct child_spec *from);
+void plan_spec_free(struct child_spec *s);
 
 #endif

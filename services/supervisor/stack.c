@@ -17,11 +17,18 @@ enum phase { PHASE_IDLE, PHASE_STARTING, PHASE_RUNNING, PHASE_STOPPING, PHASE_ST
 
 enum { WHY_CAP = CHILD_LOG_LINE + 160 };
 
+struct place {
+    struct child *child;
+    struct child_spec *spec; /* ours; NULL: the plan's */
+    bool is_retired; /* goes when it has stopped */
+    struct child *heir; /* gets its name then; NULL: nobody */
+};
+
 struct stack {
     const struct stack_config *config;
     struct child_config child_config;
     struct notify_socket *notify;
-    struct child **children; /* by stage */
+    struct place *places; /* by stage */
     size_t n_children;
     enum phase phase;
     struct loop_task task; /* advance */
@@ -67,20 +74,20 @@ static void begin_stopping(struct stack *s)
 static bool advance_starting(struct stack *s)
 {
     for (size_t i = 0; i < s->n_children; i++) {
-        if (child_state(s->children[i]) == CHILD_FAILED) {
-            note_failure(s, s->children[i]);
+        if (child_state(s->places[i].child) == CHILD_FAILED) {
+            note_failure(s, s->places[i].child);
             begin_stopping(s);
             return false;
         }
     }
     for (size_t i = 0; i < s->n_children; i++) {
-        struct child *c = s->children[i];
+        struct child *c = s->places[i].child;
         if (child_state(c) == CHILD_READY)
             continue;
         unsigned stage = child_stage(c);
-        for (; i < s->n_children && child_stage(s->children[i]) == stage; i++) {
-            if (child_state(s->children[i]) == CHILD_STOPPED)
-                child_start(s->children[i]);
+        for (; i < s->n_children && child_stage(s->places[i].child) == stage; i++) {
+            if (child_state(s->places[i].child) == CHILD_STOPPED)
+                child_start(s->places[i].child);
         }
         return false;
     }
@@ -90,17 +97,51 @@ static bool advance_starting(struct stack *s)
 static bool advance_stopping(struct stack *s)
 {
     for (size_t i = s->n_children; i > 0; i--) {
-        struct child *c = s->children[i - 1];
+        struct child *c = s->places[i - 1].child;
         if (child_is_settled(c))
             continue;
         unsigned stage = child_stage(c);
-        for (; i > 0 && child_stage(s->children[i - 1]) == stage; i--) {
-            if (!child_is_settled(s->children[i - 1]))
-                child_stop(s->children[i - 1]);
+        for (; i > 0 && child_stage(s->places[i - 1].child) == stage; i--) {
+            if (!child_is_settled(s->places[i - 1].child))
+                child_stop(s->places[i - 1].child);
         }
         return false;
     }
     return true;
+}
+
+static void forget_place(struct place *p)
+{
+    child_free(p->child);
+    plan_spec_free(p->spec);
+}
+
+static struct place *find_place(struct stack *s, const struct child *c)
+{
+    for (size_t i = 0; i < s->n_children; i++) {
+        if (s->places[i].child == c)
+            return &s->places[i];
+    }
+    return NULL;
+}
+
+/* Takes out the retired children that have stopped. */
+static void sweep(struct stack *s)
+{
+    for (size_t i = 0; i < s->n_children;) {
+        struct place p = s->places[i];
+        if (!p.is_retired || !child_is_settled(p.child)) {
+            i++;
+            continue;
+        }
+        struct place *heir = p.heir != NULL ? find_place(s, p.heir) : NULL;
+        if (heir != NULL && heir->spec != NULL)
+            plan_inherit_name(heir->spec, child_spec(p.child));
+        s->n_children--;
+        memmove(&s->places[i], &s->places[i + 1], (s->n_children - i) * sizeof p);
+        s->config->gone(s->config->ctx, p.child);
+        forget_place(&p);
+    }
 }
 
 static void advance(struct loop_task *t)
@@ -111,6 +152,8 @@ static void advance(struct loop_task *t)
         s->phase = PHASE_RUNNING;
         s->config->ready(s->config->ctx);
     }
+    if (s->phase == PHASE_RUNNING)
+        sweep(s);
     if (s->phase == PHASE_STOPPING && advance_stopping(s)) {
         s->phase = PHASE_STOPPED;
         s->config->stopped(s->config->ctx, s->why);
@@ -129,7 +172,7 @@ void stack_stop(struct stack *s)
         return;
     if (s->phase == PHASE_STOPPING) {
         for (size_t i = 0; i < s->n_children; i++)
-            child_kill(s->children[i]);
+            child_kill(s->places[i].child);
     }
     begin_stopping(s);
     post_advance(s);
@@ -149,8 +192,8 @@ static void on_changed(void *ctx, struct child *c)
 static struct child *find_pid(struct stack *s, pid_t pid)
 {
     for (size_t i = 0; i < s->n_children; i++) {
-        if (child_pid(s->children[i]) == pid)
-            return s->children[i];
+        if (child_pid(s->places[i].child) == pid)
+            return s->places[i].child;
     }
     return NULL;
 }
@@ -208,9 +251,9 @@ enum err stack_new(const struct stack_config *config, struct stack **ret_stack)
         .changed = on_changed,
         .ctx = s,
     };
-    s->children = mem_zalloc(config->plan->n_specs, sizeof(struct child *));
+    s->places = mem_zalloc(config->plan->n_specs, sizeof *s->places);
     for (size_t i = 0; i < config->plan->n_specs; i++) {
-        e = child_new(&s->child_config, &config->plan->specs[i], &s->children[i]);
+        e = child_new(&s->child_config, &config->plan->specs[i], &s->places[i].child);
         if (e != ERR_OK)
             goto fail;
         s->n_children++;
@@ -227,12 +270,43 @@ void stack_free(struct stack *s)
     if (s == NULL)
         return;
     for (size_t i = 0; i < s->n_children; i++)
-        child_free(s->children[i]);
-    free(s->children);
+        forget_place(&s->places[i]);
+    free(s->places);
     if (s->child_config.http_fd >= 0)
         (void)close(s->child_config.http_fd);
     notify_socket_close(s->notify);
     free(s);
+}
+
+enum err stack_add(struct stack *s, const struct child *beside, struct child_spec *take_spec,
+                   struct child **ret_child)
+{
+    struct child *c;
+    enum err e = child_new(&s->child_config, take_spec, &c);
+    if (e != ERR_OK) {
+        plan_spec_free(take_spec);
+        return e;
+    }
+    size_t at = (size_t)(find_place(s, beside) - s->places) + 1;
+    s->places = mem_resize(s->places, s->n_children + 1, sizeof *s->places);
+    memmove(&s->places[at + 1], &s->places[at], (s->n_children - at) * sizeof *s->places);
+    s->places[at] = (struct place){.child = c, .spec = take_spec};
+    s->n_children++;
+    *ret_child = c;
+    child_start(c);
+    return ERR_OK;
+}
+
+void stack_retire(struct stack *s, struct child *c, struct child *heir)
+{
+    struct place *p = find_place(s, c);
+    struct place *successor = heir != NULL ? find_place(s, heir) : NULL;
+    if (successor != NULL && successor->spec != NULL)
+        plan_put_in_service(successor->spec);
+    p->is_retired = true;
+    p->heir = heir;
+    child_stop(c);
+    post_advance(s);
 }
 
 bool stack_is_running(const struct stack *s)
@@ -247,14 +321,14 @@ size_t stack_count(const struct stack *s)
 
 struct child *stack_child(struct stack *s, size_t i)
 {
-    return s->children[i];
+    return s->places[i].child;
 }
 
 struct child *stack_find(struct stack *s, struct str name)
 {
     for (size_t i = 0; i < s->n_children; i++) {
-        if (str_is(name, child_name(s->children[i])))
-            return s->children[i];
+        if (str_is(name, child_name(s->places[i].child)))
+            return s->places[i].child;
     }
     return NULL;
 }

@@ -26,6 +26,8 @@ struct stack_config {
     void (*changed)(void *ctx, struct child *c);
     /* All children are ready; once. */
     void (*ready)(void *ctx);
+    /* A child that stack_retire was called for has stopped and is freed next. */
+    void (*gone)(void *ctx, const struct child *c);
     /* All children are stopped; once. `why` is "" or what failed, in one line. */
     void (*stopped)(void *ctx, const char *why);
     void *ctx;
@@ -43,6 +45,14 @@ void stack_stop(struct stack *s);
 bool stack_is_running(const struct stack *s); /* started and not stopping */
 size_t stack_count(const struct stack *s);
 struct child *stack_child(struct stack *s, size_t i);
+
+/* Starts another child, placed after `beside`. The spec is the stack's from then on; also on failure. */
+MUST_CHECK enum err stack_add(struct stack *s, const struct child *beside,
+                              struct child_spec *take_spec, struct child **ret_child);
+
+/* Stops a child and forgets it when it has stopped. `heir` (one that stack_add made, or NULL) has its
+ * name then. */
+void stack_retire(struct stack *s, struct child *c, struct child *heir);
 
 /* NULL if there is none of that name. */
 struct child *stack_find(struct stack *s, struct str name);

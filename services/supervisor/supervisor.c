@@ -22,6 +22,14 @@ static void on_changed(void *ctx, struct child *c)
         control_on_change(s->control, c);
 }
 
+static void on_gone(void *ctx, const struct child *c)
+{
+    struct supervisor *s = ctx;
+    log_info("child-gone", S("name", child_name(c)));
+    if (s->control != NULL)
+        control_on_gone(s->control, c);
+}
+
 static void on_ready(void *ctx)
 {
     struct supervisor *s = ctx;
@@ -93,6 +101,7 @@ static enum err open_stack(struct supervisor *s, int take_http_fd)
                                             .stop_timeout_ms = o->stop_timeout_ms,
                                             .changed = on_changed,
                                             .ready = on_ready,
+                                            .gone = on_gone,
                                             .stopped = on_stopped,
                                             .ctx = s};
     return stack_new(&s->stack_config, &s->stack);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* halo swap: a newcomer beside an engine, then in its place. The supervisor starts and stops processes,
+ * the router moves the replies; whatever fails before the end, the old engine goes on. */
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/opt.h"
+#include "services/halo/control.h"
+#include "services/halo/print.h"
+#include "services/halo/stack_info.h"
+#include "services/halo/verbs.h"
+
+enum {
+    START_MS = 600000, /* a large model is read and checked */
+    STOP_MS = 120000,
+    HANDOVER_MS = 120000, /* beyond the limit that the router keeps */
+    ROUTER_TRIES = 5, /* a router that dies meanwhile is asked again */
+};
+
+struct options {
+    const char *run;
+    const char *model;
+    const char *backend;
+    const char *build;
+    const char *args;
+    uint32_t limit_s;
+    bool does_keep;
+    bool has_no_copy;
+};
+
+static const struct opt OPTS[] = {
+    PRINT_RUN_ROW(struct options),
+    OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
+                "model of the newcomer; default: the same file"),
+    OPT_STR_ROW(struct options, backend, "backend", NULL, "NAME", "its --backend"),
+    OPT_STR_ROW(struct options, build, "build", NULL, "PATH",
+                "halo-engine of another build, or the directory that holds it"),
+    OPT_STR_ROW(struct options, args, "args", NULL, "WORDS",
+                "further arguments for it, separated by blanks"),
+    OPT_BOOL_ROW(struct options, does_keep, "keep", "false",
+                 "replies that run end at the old engine; default: they go on at the newcomer"),
+    OPT_U32_ROW(struct options, limit_s, "limit-s", "60", 1, 86400, "S",
+                "time for replies that stay at the old engine"),
+    OPT_BOOL_ROW(struct options, has_no_copy, "no-copy", "false",
+                 "do not hand over the KV cache; the newcomer computes it again"),
+};
+
+struct swap {
+    const struct options *options;
+    struct control_session *session;
+    char name[CONTROL_NAME_CAP]; /* "engine.1" */
+    uint32_t old_pid;
+    uint32_t new_pid;
+    double start_s, handover_s, stop_s;
+};
+
+static double seconds_since(uint64_t began_ms)
+{
+    return (double)(clock_now_ms() - began_ms) / 1000.0;
+}
+
+static uint32_t pid_of(const struct control_reply *r, const char *name)
+{
+    for (size_t i = 0; i < r->n_children; i++) {
+        if (str_is(r->children[i].name, name))
+            return r->children[i].pid;
+    }
+    return 0;
+}
+
+static enum err say(struct swap *s, enum control_service service, const char *verb,
+                    json_t *take_args, uint32_t timeout_ms, struct control_reply *ret_reply)
+{
+    char *args = take_args != NULL ? json_dumps(take_args, JSON_COMPACT) : NULL;
+    struct frame_command c = {.verb = str_from(verb),
+                              .target = str_from(s->name),
+                              .args = str_from(args != NULL ? args : "")};
+    enum err e = control_say(s->session, service, &c, timeout_ms, ret_reply);
+    free(args);
+    json_decref(take_args);
+    return e;
+}
+
+static void set(json_t *o, const char *key, const char *value)
+{
+    if (value != NULL)
+        (void)json_object_set_new(o, key, json_string(value));
+}
+
+/* ---- the three steps --------------------------------------------------------------------------- */
+
+static bool start_newcomer(struct swap *s)
+{
+    char model[PATH_MAX];
+    char build[PATH_MAX];
+    char new_name[CONTROL_NAME_CAP + 8];
+    const struct options *o = s->options;
+    uint64_t began_ms = clock_now_ms();
+    json_t *args = json_object();
+    struct control_reply r;
+    /* The supervisor may have another working directory; what cannot be resolved, it refuses. */
+    set(args, "model", o->model != NULL && realpath(o->model, model) != NULL ? model : o->model);
+    set(args, "build", o->build != NULL && realpath(o->build, build) != NULL ? build : o->build);
+    set(args, "backend", o->backend);
+    set(args, "args", o->args);
+    enum err e = say(s, CONTROL_SUPERVISOR, "newcomer", args, START_MS, &r);
+    (void)snprintf(new_name, sizeof new_name, "%s.new", s->name);
+    s->old_pid = pid_of(&r, s->name);
+    s->new_pid = pid_of(&r, new_name);
+    s->start_s = seconds_since(began_ms);
+    if (e == ERR_OK && s->new_pid != 0)
+        (void)printf("newcomer ready after %.1f s (pid %u)\n", s->start_s, s->new_pid);
+    else
+        (void)fprintf(stderr, "halo swap: %s; nothing has changed\n", r.detail);
+    control_reply_fini(&r);
+    return e == ERR_OK;
+}
+
+static void print_handover(const struct swap *s, const char *data)
+{
+    json_t *o = json_loads(data, 0, NULL);
+    double bytes = (double)json_integer_value(json_object_get(o, "bytes"));
+    long long blocks = json_integer_value(json_object_get(o, "blocks"));
+    if (blocks > 0)
+        (void)printf("KV cache handed over: %lld blocks, %.1f MB, written in %.1f ms, read in %.1f "
+                     "ms\n",
+                     blocks, bytes / 1e6,
+                     (double)json_integer_value(json_object_get(o, "export_us")) / 1000.0,
+                     (double)json_integer_value(json_object_get(o, "import_us")) / 1000.0);
+    else
+        (void)printf("no KV cache handed over: what replies need is computed again\n");
+    (void)printf("%lld replies went on at the newcomer, held up for %.1f ms; handover %.1f s\n",
+                 (long long)json_integer_value(json_object_get(o, "migrated")),
+                 (double)json_integer_value(json_object_get(o, "pause_us")) / 1000.0,
+                 s->handover_s);
+    json_decref(o);
+}
+
+static bool hand_over(struct swap *s)
+{
+    const struct options *o = s->options;
+    uint64_t began_ms = clock_now_ms();
+    struct control_reply r = {0};
+    enum err e = ERR_TIMEOUT;
+    for (int i = 0; i < ROUTER_TRIES && e == ERR_TIMEOUT; i++) {
+        control_reply_fini(&r);
+        e = say(s, CONTROL_ROUTER, "handover",
+                json_pack("{s:I, s:I, s:b, s:b, s:I}", "pid", (json_int_t)s->old_pid, "to_pid",
+                          (json_int_t)s->new_pid, "keep", o->does_keep, "no_copy", o->has_no_copy,
+                          "limit_ms", (json_int_t)o->limit_s * 1000),
+                o->limit_s * 1000 + HANDOVER_MS, &r);
+    }
+    s->handover_s = seconds_since(began_ms);
+    if (e == ERR_OK)
+        print_handover(s, r.data);
+    else
+        (void)fprintf(stderr, "halo swap: %s%s%s\n", r.detail,
+                      *control_news(s->session) != '\0' ? ": " : "", control_news(s->session));
+    control_reply_fini(&r);
+    return e == ERR_OK;
+}
+
+static bool adopt(struct swap *s)
+{
+    struct control_reply r;
+    uint64_t began_ms = clock_now_ms();
+    enum err e = say(s, CONTROL_SUPERVISOR, "adopt", NULL, STOP_MS, &r);
+    s->stop_s = seconds_since(began_ms);
+    if (e == ERR_OK)
+        (void)printf("the old process (pid %u) stopped after %.1f s; %s is pid %u\n", s->old_pid,
+                     s->stop_s, s->name, s->new_pid);
+    else
+        (void)fprintf(stderr, "halo swap: %s\n", r.detail);
+    control_reply_fini(&r);
+    return e == ERR_OK;
+}
+
+/* ---- the verb ---------------------------------------------------------------------------------- */
+
+static int run_swap(const char *run, struct swap *s)
+{
+    if (control_open(run, &s->session) != ERR_OK) {
+        (void)fprintf(stderr, "halo swap: no event loop; too many open files?\n");
+        return EXIT_FAILURE;
+    }
+    /* When we go before `adopt`, the supervisor stops the newcomer. */
+    bool is_done = start_newcomer(s) && hand_over(s) && adopt(s);
+    control_close(s->session);
+    return is_done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int verb_swap(int argc, char **argv)
+{
+    struct options o = {0};
+    struct opt_program program = {
+        .name = "halo swap",
+        .summary =
+            "Starts another process beside an engine, hands over its KV cache and its replies, and "
+            "stops the old one. Clients see a short pause and the same bytes. If anything fails "
+            "before the end, the old engine goes on.",
+        .operands = "ENGINE",
+        .example = "halo swap engine@1 --build /opt/halo-next/halo-engine",
+        .opts = OPTS,
+        .n_opts = ARRAY_LEN(OPTS),
+        .values = &o};
+    int operands;
+    int rc;
+    if (!opt_parse(&program, argc, argv, &operands, &rc))
+        return rc;
+    if (argc - operands != 1) {
+        (void)fprintf(stderr, "halo swap: name one engine, for example engine@1\n");
+        return EXIT_BAD_USAGE;
+    }
+    const char *run = o.run != NULL ? o.run : stack_info_default_run();
+    struct swap s = {.options = &o};
+    struct stack_info info;
+    control_settle_name(argv[operands], s.name);
+    stack_info_read(run, &info);
+    bool is_running = info.pid > 0;
+    bool is_systemd = info.is_systemd;
+    stack_info_fini(&info);
+    if (!is_running) {
+        stack_info_say_none(run);
+        return EXIT_FAILURE;
+    }
+    if (is_systemd) {
+        (void)fprintf(stderr,
+                      "halo swap: systemd runs this stack; start the newcomer as another unit and "
+                      "drain the old one: see `More engines` in OPERATING.md\n");
+        return EXIT_FAILURE;
+    }
+    return run_swap(run, &s);
+}

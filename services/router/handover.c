@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/router/handover.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "services/router/control.h"
+#include "services/router/drain.h"
+#include "services/router/router_internal.h"
+
+enum {
+    ARRIVAL_MS = 15000, /* for a newcomer that is ready to register */
+    KV_PROTOCOL = 2, /* the first that has frames for blocks */
+};
+
+static const char FILE_NAME[] = "handover.kv";
+
+enum step { STEP_ARRIVAL, STEP_COPY_OUT, STEP_COPY_IN, STEP_REST_OUT, STEP_REST_IN, STEP_EMPTY };
+
+struct handover {
+    struct router *router;
+    struct link *link; /* to be answered; NULL when it is gone */
+    struct engine *from; /* NULL when it is lost */
+    struct engine *to; /* NULL until it has registered */
+    uint32_t to_pid;
+    enum step step;
+    bool does_copy;
+    bool does_migrate;
+    struct loop_timer timer; /* of the arrival, then the limit */
+    uint32_t limit_ms;
+    struct loop_task task; /* looks whether `from` is empty */
+    bool is_posted;
+    uint64_t mark; /* of the first export */
+    uint64_t began_ns;
+    uint64_t switched_ns;
+    uint64_t pause_us;
+    uint64_t n_blocks, n_bytes, out_us, in_us; /* of both copies */
+    size_t n_migrated;
+};
+
+/* ---- the end ----------------------------------------------------------------------------------- */
+
+static json_t *report(const struct handover *h)
+{
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"blocks", h->n_blocks},
+        {"bytes", h->n_bytes},
+        {"export_us", h->out_us},
+        {"import_us", h->in_us},
+        {"pause_us", h->pause_us},
+        {"migrated", h->n_migrated},
+        {"us", (clock_now_ns() - h->began_ns) / 1000},
+    };
+    json_t *o = json_object();
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        (void)json_object_set_new(o, numbers[i].key, json_integer((json_int_t)numbers[i].value));
+    return o;
+}
+
+static void remove_file(const struct router *r)
+{
+    struct buf path = {0};
+    buf_printf(&path, "%s/%s", r->config.run, FILE_NAME);
+    (void)unlink(path.ptr);
+    buf_fini(&path);
+}
+
+static void handover_free(struct router *r, struct handover *h)
+{
+    r->handover = NULL;
+    loop_timer_cancel(r->config.loop, &h->timer);
+    if (h->does_copy)
+        remove_file(r);
+    if (h->is_posted)
+        h->router = NULL; /* the task frees it */
+    else
+        free(h);
+}
+
+static void end(struct handover *h, enum err code, const char *detail)
+{
+    struct router *r = h->router;
+    struct link *l = h->link;
+    json_t *data = report(h);
+    log_info("handover-ended", S("err", err_name(code)), U("blocks", h->n_blocks),
+             U("pause_us", h->pause_us), U("migrated", h->n_migrated));
+    handover_free(r, h);
+    if (l != NULL)
+        control_answer(l, code, detail, data);
+    else
+        json_decref(data);
+}
+
+/* ---- the steps --------------------------------------------------------------------------------- */
+
+static bool send_export(struct handover *h, uint64_t after)
+{
+    struct frame_kv_export f = {.file = str_from(FILE_NAME), .after = after};
+    return link_send(h->from->peer.link, FRAME_kv_export, &f) == ERR_OK;
+}
+
+static bool send_import(struct handover *h)
+{
+    struct frame_kv_import f = {.file = str_from(FILE_NAME)};
+    return link_send(h->to->peer.link, FRAME_kv_import, &f) == ERR_OK;
+}
+
+/* Whether another engine has its place. */
+static void tell_replaced(struct engine *e, bool is_replaced)
+{
+    struct frame_standby f = {.on = is_replaced, .replaced = is_replaced};
+    e->is_standby = is_replaced;
+    if (link_peer_protocol(e->peer.link) >= KV_PROTOCOL &&
+        link_send(e->peer.link, FRAME_standby, &f) != ERR_OK)
+        log_debug("standby-not-sent", S("to", e->peer.name)); /* its link is going down */
+}
+
+static void look_if_empty(struct handover *h)
+{
+    if (h->step != STEP_EMPTY || (h->from != NULL && h->from->n_in_flight > 0))
+        return;
+    if (h->from != NULL)
+        tell_replaced(h->from, true);
+    end(h, ERR_OK, "");
+}
+
+static void open_newcomer(struct handover *h)
+{
+    struct router *r = h->router;
+    h->step = STEP_EMPTY;
+    h->pause_us = (clock_now_ns() - h->switched_ns) / 1000;
+    if (h->limit_ms > 0)
+        loop_timer_set(r->config.loop, &h->timer, h->limit_ms);
+    drain_forget(r, h->to);
+    drain_set(r, h->to, false);
+    router_review(r);
+    handover_touch(r);
+}
+
+/* Nothing new for the old one; its replies wait for the newcomer, or stay. */
+static void switch_over(struct handover *h)
+{
+    struct router *r = h->router;
+    struct request *next;
+    h->switched_ns = clock_now_ns();
+    if (h->from != NULL) {
+        h->from->is_out = true;
+        h->from->heir = h->to;
+        for (struct request *q = TAILQ_FIRST(&h->from->in_flight); q != NULL && h->does_migrate;
+             q = next) {
+            next = TAILQ_NEXT(q, place);
+            h->n_migrated += !q->is_probe;
+            if (!q->is_probe)
+                router_withdraw(r, q);
+        }
+    }
+    h->step = STEP_REST_OUT;
+    if (h->from == NULL || !h->does_copy || !h->does_migrate || !send_export(h, h->mark))
+        open_newcomer(h);
+}
+
+static void begin(struct handover *h)
+{
+    struct engine *from = h->from;
+    struct engine *to = h->to;
+    bool is_same = from != NULL && strcmp(from->model_hash, to->model_hash) == 0 &&
+                   from->group == to->group && to->context >= from->context;
+    loop_timer_cancel(h->router->config.loop, &h->timer);
+    h->does_migrate = h->does_migrate && is_same;
+    h->does_copy = h->does_copy && is_same && link_peer_protocol(from->peer.link) >= KV_PROTOCOL &&
+                   link_peer_protocol(to->peer.link) >= KV_PROTOCOL;
+    log_info("handover", S("name", to->peer.name),
+             U("from", from != NULL ? link_peer_pid(from->peer.link) : 0),
+             U("to", link_peer_pid(to->peer.link)), U("copy", h->does_copy),
+             U("migrate", h->does_migrate));
+    h->step = STEP_COPY_OUT;
+    if (!h->does_copy || !send_export(h, 0))
+        switch_over(h);
+}
+
+void handover_on_kv_done(struct router *r, struct engine *e, const struct frame_kv_done *f)
+{
+    struct handover *h = r->handover;
+    if (h == NULL || !str_is(f->file, FILE_NAME))
+        return;
+    bool is_out = h->step == STEP_COPY_OUT || h->step == STEP_REST_OUT;
+    bool is_in = h->step == STEP_COPY_IN || h->step == STEP_REST_IN;
+    if (!(is_out && e == h->from) && !(is_in && e == h->to))
+        return;
+    if (is_out) {
+        h->out_us += f->us;
+        h->mark = h->step == STEP_COPY_OUT ? f->mark : h->mark;
+        h->step = h->step == STEP_COPY_OUT ? STEP_COPY_IN : STEP_REST_IN;
+        if (f->code == ERR_OK && send_import(h))
+            return;
+    } else {
+        h->in_us += f->us;
+        h->n_blocks += f->blocks;
+        h->n_bytes += f->bytes;
+    }
+    /* What failed is computed again. */
+    if (h->step == STEP_COPY_IN)
+        switch_over(h);
+    else
+        open_newcomer(h);
+}
+
+/* ---- what happens ------------------------------------------------------------------------------ */
+
+static void on_task(struct loop_task *t)
+{
+    struct handover *h = (struct handover *)(void *)((char *)t - offsetof(struct handover, task));
+    h->is_posted = false;
+    if (h->router == NULL)
+        free(h);
+    else
+        look_if_empty(h);
+}
+
+void handover_touch(struct router *r)
+{
+    struct handover *h = r->handover;
+    if (h == NULL || h->step != STEP_EMPTY || h->is_posted)
+        return;
+    h->is_posted = true;
+    loop_post(r->config.loop, &h->task);
+}
+
+static void on_timer(struct loop_timer *t)
+{
+    struct handover *h = (struct handover *)(void *)((char *)t - offsetof(struct handover, timer));
+    struct router *r = h->router;
+    if (h->step == STEP_ARRIVAL) {
+        end(h, ERR_TIMEOUT, "the newcomer did not come to the router; nothing has changed");
+        return;
+    }
+    size_t before = h->from->n_in_flight;
+    h->n_migrated += before - drain_migrate(r, h->from);
+    router_review(r);
+    if (h->from->n_in_flight == 0)
+        handover_touch(r);
+    else
+        end(h, ERR_TIMEOUT,
+            "some replies still run on the old engine: another model's, or longer "
+            "than the newcomer's context");
+}
+
+void handover_on_engine_up(struct router *r, struct engine *e)
+{
+    struct handover *h = r->handover;
+    if (h == NULL || h->step != STEP_ARRIVAL || link_peer_pid(e->peer.link) != h->to_pid)
+        return;
+    h->to = e;
+    begin(h);
+}
+
+static void put_back(struct router *r, const struct engine *lost)
+{
+    for (struct engine *e = TAILQ_FIRST(&r->engines.list); e != NULL; e = TAILQ_NEXT(e, entry)) {
+        if (e->heir != lost)
+            continue;
+        log_warn("newcomer-lost", S("back-in-service", e->peer.name),
+                 U("pid", link_peer_pid(e->peer.link)));
+        e->heir = NULL;
+        e->is_out = false;
+        tell_replaced(e, false);
+    }
+}
+
+void handover_on_engine_down(struct router *r, struct engine *e)
+{
+    struct handover *h = r->handover;
+    put_back(r, e);
+    if (h == NULL || (e != h->from && e != h->to))
+        return;
+    if (e == h->to) {
+        h->to = NULL;
+        end(h, ERR_CLOSED, "the newcomer was lost; the old engine is in service");
+        return;
+    }
+    h->from = NULL;
+    if (h->step == STEP_EMPTY)
+        handover_touch(r);
+    else if (h->step != STEP_ARRIVAL)
+        switch_over(h);
+}
+
+void handover_on_operator_down(struct router *r, const struct link *l)
+{
+    if (r->handover != NULL && r->handover->link == l)
+        r->handover->link = NULL;
+}
+
+void handover_fini(struct router *r)
+{
+    if (r->handover != NULL)
+        handover_free(r, r->handover);
+}
+
+/* ---- the verb ---------------------------------------------------------------------------------- */
+
+static struct engine *find_pid(struct router *r, uint32_t pid)
+{
+    for (struct engine *e = TAILQ_FIRST(&r->engines.list); e != NULL; e = TAILQ_NEXT(e, entry)) {
+        if (e->is_ready && link_peer_pid(e->peer.link) == pid)
+            return e;
+    }
+    return NULL;
+}
+
+enum err handover_verb(struct control_call *call)
+{
+    struct router *r = call->router;
+    struct engine *from;
+    if (r->handover != NULL) {
+        (void)snprintf(call->detail, sizeof call->detail, "another handover is on its way");
+        return ERR_AGAIN;
+    }
+    enum err e = control_find_engine(call, &from);
+    if (e != ERR_OK)
+        return e;
+    struct handover *h = mem_zalloc(1, sizeof *h);
+    *h = (struct handover){.router = r,
+                           .link = call->link,
+                           .from = from,
+                           .to_pid = control_number(call, "to_pid"),
+                           .does_copy = !control_flag(call, "no_copy"),
+                           .does_migrate = !control_flag(call, "keep"),
+                           .timer = {.fire = on_timer},
+                           .limit_ms = control_number(call, "limit_ms"),
+                           .task = {.run = on_task},
+                           .began_ns = clock_now_ns()};
+    h->to = find_pid(r, h->to_pid);
+    if (h->to == from || h->to_pid == 0) {
+        free(h);
+        (void)snprintf(call->detail, sizeof call->detail, "say by its pid which engine takes over");
+        return ERR_INVALID;
+    }
+    r->handover = h;
+    call->is_deferred = true;
+    if (h->to != NULL)
+        begin(h);
+    else
+        loop_timer_set(r->config.loop, &h->timer, ARRIVAL_MS);
+    return ERR_OK;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* handover: one engine takes the place of another, under load, and no request fails.
+ *
+ * The newcomer registers out of service. Then
+ *   copy     the old engine's published KV blocks go to it, while the old one serves;
+ *   switch   the old one gets nothing new, its replies are taken back, and the blocks that came since the
+ *            copy follow. This is the pause that clients see;
+ *   open     the newcomer is in service, and the replies go on there by replay, from these blocks;
+ *   empty    what could not go (another model, or the operator's wish) ends at the old one.
+ * Without a copy (another model or KV layout, an old build) the newcomer computes the prompts again.
+ *
+ * At any moment before the end: if the newcomer is lost, the old one is in service again, also after the
+ * answer, as long as it lives. If the old one is lost, the newcomer is in service at once. The operator may
+ * go; the handover goes on. One at a time. */
+#ifndef HALO_ROUTER_HANDOVER_H
+#define HALO_ROUTER_HANDOVER_H
+
+#include "common/err.h"
+#include "proto/frames.h"
+
+struct control_call;
+struct engine;
+struct link;
+struct router;
+
+/* What router.c and drain.c say. */
+void handover_on_engine_up(struct router *r, struct engine *e);
+void handover_on_engine_down(struct router *r, struct engine *e);
+void handover_on_operator_down(struct router *r, const struct link *l);
+void handover_touch(struct router *r); /* a request has left its engine */
+
+/* An engine's answer about KV blocks. */
+void handover_on_kv_done(struct router *r, struct engine *e, const struct frame_kv_done *f);
+
+void handover_fini(struct router *r);
+
+/* handover ENGINE; args: pid, to_pid (the newcomer's), keep (its replies end at the old engine), no_copy,
+ * limit_ms (then they go on at the newcomer). Answered when the old one is empty. */
+enum err handover_verb(struct control_call *call);
+
+#endif
