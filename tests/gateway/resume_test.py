@@ -59,9 +59,8 @@ class Reader:
     def read_all(self):
         """To the end of the answer; how it ended is in `complete`."""
         try:
-            while not self.numbered() or not self.complete:
-                if not self._receive():
-                    break
+            while not self.wire.endswith(b'\r\n0\r\n\r\n') and self._receive():
+                pass
         except ConnectionResetError:
             pass
         self.sock.close()
