@@ -16,6 +16,7 @@ struct engine {
     struct loop *loop;
     struct core core;
     struct carry carry;
+    char numerics[16];
     struct service *service;
 };
 
@@ -41,6 +42,7 @@ static bool start(struct engine *e)
                               .cap_bytes = (uint64_t)e->options.keep_kv_mb << 20};
     carry_in(&e->carry);
     const struct model *m = e->core.model;
+    (void)snprintf(e->numerics, sizeof e->numerics, "kv-%s", e->options.kv_type);
     const struct service_config config = {
         .loop = e->loop,
         .scheduler = e->core.scheduler,
@@ -51,6 +53,7 @@ static bool start(struct engine *e)
         .max_seqs = e->options.max_seqs,
         .n_blocks = e->core.sizes.n_blocks,
         .backend = e->core.backend->name,
+        .numerics = e->numerics,
         .lane = e->options.lane,
         .model_file = e->options.model,
         .is_standby = e->options.is_standby,

@@ -102,6 +102,7 @@ static void on_up(void *ctx, struct link *l)
         .block_tokens = KV_BLOCK,
         .backend = {c->backend, strlen(c->backend)},
         .lane = c->lane,
+        .numerics = str_from(c->numerics),
         .standby = s->is_standby,
         .model_file = str_from(c->model_file),
     };

@@ -26,6 +26,7 @@ struct service_config {
     uint32_t max_seqs;
     uint32_t n_blocks;
     const char *backend; /* "cpu/avx2" */
+    const char *numerics; /* "kv-f16" */
     uint32_t lane;
     const char *model_file; /* its path */
     bool is_standby; /* starts out of service */

@@ -12,6 +12,7 @@
 #include "common/notify.h"
 #include "services/gateway/relay.h"
 #include "services/gateway/reply.h"
+#include "services/gateway/reply_log.h"
 #include "services/gateway/routes.h"
 #include "services/gateway/stages.h"
 #include "services/gateway/stream.h"
@@ -227,6 +228,9 @@ bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop,
     g->started_s = clock_unix_ms() / 1000;
     if (o->keys != NULL && !keys_open(loop, o->keys, &g->keys))
         return false;
+    if (o->reply_log != NULL &&
+        !reply_log_open(o->reply_log, o->reply_log_bytes, o->reply_log_files, &g->reply_log))
+        return false;
     if (!listen_open(o, &g->listeners))
         return false;
     enum err e = loop_on_terminate(loop, on_terminate, g);
@@ -273,5 +277,6 @@ void gateway_fini(struct gateway *g)
     upstream_free(g->upstream);
     metrics_free(g->metrics);
     traces_free(g->traces);
+    reply_log_close(g->reply_log);
     keys_close(g->keys);
 }

@@ -19,6 +19,7 @@
 
 struct relay;
 struct reply;
+struct reply_log;
 struct streams;
 
 struct gateway {
@@ -33,6 +34,7 @@ struct gateway {
     struct keys *keys; /* NULL: none are needed */
     struct reply *replies; /* in flight */
     size_t n_replies;
+    struct reply_log *reply_log; /* NULL: replies are not logged */
     struct outflow outflow; /* how fast replies end while there are max-streams */
     struct streams *streams; /* whose clients may come back */
     struct relay *relays;

@@ -57,6 +57,13 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, n_traces, "traces", "1024", 1, 65536, "N",
                 "requests whose way `halo trace` can show: all in flight and the latest that are "
                 "over; 3 kB each"),
+    OPT_STR_ROW(struct options, reply_log, "reply-log", NULL, "FILE",
+                "write every request and reply in full to this file, mode 0600, for `halo verify`; "
+                "by default nothing of them is written anywhere"),
+    OPT_U64_ROW(struct options, reply_log_bytes, "reply-log-bytes", "64M", 4096, 1ULL << 40,
+                "BYTES", "length at which FILE becomes FILE.1, and that one FILE.2"),
+    OPT_U32_ROW(struct options, reply_log_files, "reply-log-files", "4", 0, 999, "N",
+                "how many such older files stay"),
     OPT_BOOL_ROW(struct options, print_fields, "print-fields", "false",
                  "print the table of request fields as JSON lines and exit"),
     OPT_COMMON_ROWS(struct options),

@@ -28,6 +28,9 @@ struct options {
     uint64_t keep_stream_bytes;
     uint64_t keep_bytes;
     uint32_t n_traces;
+    const char *reply_log; /* NULL: none */
+    uint64_t reply_log_bytes;
+    uint32_t reply_log_files;
     bool is_h2c;
     bool print_fields;
 };

@@ -9,6 +9,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "services/gateway/receipt.h"
+#include "services/gateway/reply_log.h"
 #include "services/gateway/shape.h"
 #include "services/gateway/stages.h"
 #include "services/gateway/stream.h"
@@ -32,6 +34,7 @@ struct choice {
     uint64_t token_ns; /* when the last token came */
     uint32_t position; /* in the router's queue, as last told; 0 is not known */
     struct buf text;
+    struct buf ids; /* as receipts hash them */
     struct logprobs logprobs;
 };
 
@@ -48,6 +51,10 @@ struct reply {
     struct key *key; /* whose it is, or NULL */
     struct str model; /* the served name */
     char fingerprint[16];
+    char model_hash[72];
+    char numerics[24];
+    char *body; /* as the client sent it; NULL: replies are not logged */
+    bool wants_receipt; /* in the next chunk */
     char id[80]; /* of the answer: the exchange's with another prefix */
     uint64_t created_s;
     uint64_t start_ns;
@@ -175,12 +182,14 @@ static void reply_free(struct reply *r)
     for (size_t i = 0; i < r->n_choices; i++) {
         upstream_cancel(g->upstream, &r->choices[i].job);
         buf_fini(&r->choices[i].text);
+        buf_fini(&r->choices[i].ids);
         logprobs_fini(&r->choices[i].logprobs);
     }
     free(r->choices);
     buf_fini(&r->head);
     buf_fini(&r->out);
     request_fini(&r->request);
+    free(r->body);
     key_unref(r->key);
     *r->link = r->next;
     if (r->next != NULL)
@@ -298,9 +307,35 @@ static void add_identity(const struct reply *r, const char *object, struct buf *
                r->request.has_service_tier ? ",\"service_tier\":\"default\"" : "");
 }
 
+/* Appends `"halo":` and the receipt. */
+static void add_receipt(const struct reply *r, struct buf *out)
+{
+    const struct receipt receipt = {.id = r->id,
+                                    .created_s = r->created_s,
+                                    .model_hash = r->model_hash,
+                                    .numerics = r->numerics,
+                                    .request = &r->request};
+    bool is_first = true;
+    buf_add_cstr(out, "\"halo\":");
+    receipt_begin(&receipt, out);
+    for (size_t i = 0; i < r->n_choices; i++) {
+        const struct choice *c = &r->choices[i];
+        if (c->index == UINT32_MAX)
+            continue;
+        receipt_add_choice(out, is_first, c->index, c->finish, buf_str(&c->ids), buf_str(&c->text));
+        is_first = false;
+    }
+    receipt_end(out);
+}
+
 static void add_tail(const struct reply *r, struct buf *out)
 {
-    buf_add_cstr(out, r->request.include_usage ? "],\"usage\":null}\n\n" : "]}\n\n");
+    buf_add_char(out, ']');
+    if (r->wants_receipt) {
+        buf_add_char(out, ',');
+        add_receipt(r, out);
+    }
+    buf_add_cstr(out, r->request.include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
 }
 
 static struct shape_choice shape_of(const struct choice *c, struct str text)
@@ -406,6 +441,8 @@ static void end_stream(struct reply *r)
         buf_add_str(&r->out, buf_str(&r->head));
         buf_add_cstr(&r->out, "],");
         add_usage(r, &r->out);
+        buf_add_char(&r->out, ',');
+        add_receipt(r, &r->out);
         buf_add_cstr(&r->out, "}\n\n");
     }
     begin_event(r);
@@ -436,6 +473,8 @@ static void answer_whole(struct reply *r)
     }
     buf_add_cstr(&r->out, "],");
     add_usage(r, &r->out);
+    buf_add_char(&r->out, ',');
+    add_receipt(r, &r->out);
     buf_add_cstr(&r->out, "}\n");
     add_headers(r);
     exchange_answer(r->exchange, 200, "application/json", buf_str(&r->out));
@@ -475,17 +514,47 @@ static int compare_index(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
+/* {"time":…,"key":…,"request":"…","receipt":{…},"replies":["…"]} */
+static void log_reply(struct reply *r)
+{
+    struct buf line = {0};
+    bool is_first = true;
+    if (r->body == NULL)
+        return;
+    buf_printf(&line, "{\"time\":%llu,\"key\":", (unsigned long long)(clock_unix_ms() / 1000));
+    buf_add_json(&line, str_from(r->key != NULL ? key_name(r->key) : ""));
+    buf_add_cstr(&line, ",\"request\":");
+    buf_add_json(&line, str_from(r->body));
+    buf_add_char(&line, ',');
+    add_receipt(r, &line);
+    buf_add_cstr(&line, ",\"replies\":[");
+    for (size_t i = 0; i < r->n_choices; i++) {
+        const struct choice *c = &r->choices[i];
+        if (c->index == UINT32_MAX)
+            continue;
+        if (!is_first)
+            buf_add_char(&line, ',');
+        is_first = false;
+        buf_add_json(&line, buf_str(&c->text));
+    }
+    buf_add_cstr(&line, "]}\n");
+    reply_log_write(r->gateway->reply_log, buf_str(&line));
+    buf_fini(&line);
+}
+
 static void complete(struct reply *r)
 {
     note_end(r, r->choices[0].finish == FINISH_STOP ? "stop" : "length");
-    if (r->request.stream) {
-        end_stream(r);
-    } else {
+    if (!r->request.stream) {
         pick_best(r);
         if (r->request.best_of > r->request.n)
             qsort(r->choices, r->n_choices, sizeof *r->choices, compare_index);
-        answer_whole(r);
     }
+    log_reply(r); /* first: what a client has can be verified */
+    if (r->request.stream)
+        end_stream(r);
+    else
+        answer_whole(r);
     reply_free(r);
 }
 
@@ -550,6 +619,7 @@ static void note_token(struct choice *c, const struct rec_piece *p)
     metrics_add(r->metrics, MODEL_COUNT_generation_tokens, 1);
     c->token_ns = now;
     c->n_tokens++;
+    receipt_add_id(&c->ids, p->id);
     c->sum_logprob += (double)p->logprob;
     if (c->n_tokens == 1) /* after a resume a later one would count the reply as well */
         c->n_cached_tokens = p->cached_tokens;
@@ -569,6 +639,7 @@ static void stream_piece(struct choice *c, const struct rec_piece *p)
     logprobs_reset(&c->logprobs);
     if (p->finish != FINISH_NONE) {
         sc.finish = c->finish;
+        r->wants_receipt = r->n_over == r->n_choices && !r->request.include_usage;
         add_chunk(r, &sc, r->shape->write_ending);
     }
 }
@@ -587,10 +658,9 @@ static void on_piece(struct job *j, const struct rec_piece *p)
             r->metrics,
             c->finish == FINISH_STOP ? MODEL_COUNT_success_stop : MODEL_COUNT_success_length, 1);
     }
+    buf_add_str(&c->text, p->text);
     if (r->request.stream)
         stream_piece(c, p);
-    else
-        buf_add_str(&c->text, p->text);
     if (r->n_over == r->n_choices)
         complete(r);
     else if (r->request.stream)
@@ -646,6 +716,8 @@ static void identify(struct reply *r, const struct upstream_model *m)
     const char *id = exchange_id(r->exchange);
     const char *bare = strncmp(id, "req_", 4) == 0 ? id + 4 : id;
     (void)snprintf(r->id, sizeof r->id, "%s%s", r->shape->id_prefix, bare);
+    (void)snprintf(r->model_hash, sizeof r->model_hash, "%s", m->hash);
+    (void)snprintf(r->numerics, sizeof r->numerics, "%s", m->numerics);
     (void)snprintf(r->fingerprint, sizeof r->fingerprint, "fp_%.12s", m->hash);
     /* The request's copy of the name outlives the list of models. */
     r->model = r->request.model;
@@ -676,6 +748,10 @@ static void begin(struct gateway *g, struct exchange *x, const struct request *t
     if (r->request.id.len > 0)
         exchange_set_id(x, r->request.id);
     identify(r, m);
+    if (g->reply_log != NULL) {
+        struct str body = exchange_body(x);
+        r->body = mem_strndup(body.ptr, body.len);
+    }
     r->deadline.fire = on_deadline;
     if (g->options->request_timeout_ms > 0)
         loop_timer_set(g->loop, &r->deadline,

@@ -211,6 +211,7 @@ static void forget_models(struct upstream *u)
         free(u->models[i].hash);
         free(u->models[i].license);
         free(u->models[i].description);
+        free(u->models[i].numerics);
     }
     u->n_models = 0;
 }
@@ -238,6 +239,7 @@ static void on_status(struct upstream *u, const struct frame_status *f)
             .hash = copy(m->hash),
             .license = copy(m->license),
             .description = copy(m->description),
+            .numerics = copy(m->numerics),
             .context = m->context,
             .vocab_size = m->vocab_size,
             .created = m->created,

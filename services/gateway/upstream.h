@@ -51,6 +51,7 @@ struct upstream_model {
     char *hash;
     char *license;
     char *description;
+    char *numerics;
     uint32_t context;
     uint32_t vocab_size;
     uint64_t created;

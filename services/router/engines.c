@@ -62,6 +62,7 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     e->group = f->lane;
     (void)snprintf(e->build, sizeof e->build, "%s", link_peer_build(e->peer.link));
     (void)snprintf(e->backend, sizeof e->backend, "%.*s", (int)f->backend.len, f->backend.ptr);
+    (void)snprintf(e->numerics, sizeof e->numerics, "%.*s", (int)f->numerics.len, f->numerics.ptr);
     free(e->model_file);
     e->model_file = mem_strndup(f->model_file.ptr, f->model_file.len);
     e->since_ns = clock_now_ns();

@@ -23,6 +23,7 @@ enum {
     ENGINE_HASH_MAX = 64,
     ENGINE_BUILD_MAX = 63,
     ENGINE_BACKEND_MAX = 63,
+    ENGINE_NUMERICS_MAX = 23,
 };
 
 struct engine {
@@ -41,6 +42,7 @@ struct engine {
     uint32_t group; /* as its --lane says: see lanes.h */
     char build[ENGINE_BUILD_MAX + 1];
     char backend[ENGINE_BACKEND_MAX + 1];
+    char numerics[ENGINE_NUMERICS_MAX + 1];
     char *model_file; /* "" if it did not tell */
     uint64_t since_ns; /* when it registered */
     struct frame_engine_load load; /* as last reported */

@@ -9,6 +9,8 @@ static void add_model(struct status *s, const struct engine *e)
             continue;
         if (e->context < m->context)
             m->context = e->context;
+        if (!str_is(m->numerics, e->numerics))
+            m->numerics = STR_LIT("mixed");
         return;
     }
     if (s->frame.n_models == STATUS_MODELS_MAX)
@@ -18,6 +20,7 @@ static void add_model(struct status *s, const struct engine *e)
         .name = str_from(e->model_name),
         .hash = str_from(e->model_hash),
         .context = e->context,
+        .numerics = str_from(e->numerics),
     };
 }
 

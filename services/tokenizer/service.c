@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/tokenizer/service.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,7 @@ struct service {
     struct arena arena; /* of the frame at hand */
     struct buf text; /* scratch */
     uint32_t context; /* the least of the engines', or the model's own */
+    char numerics[24]; /* of the engines, as the last status said */
     bool is_served; /* the last status named our model */
     struct rec_load load;
     bool is_leaving;
@@ -105,6 +107,7 @@ static void send_status(const struct service *s, struct link *to)
         .license = str_from(m->license),
         .description = str_from(m->description),
         .vocab_size = m->config.n_vocab,
+        .numerics = str_from(s->numerics),
     };
     const struct frame_status f = {
         .models = &model, .n_models = s->is_served ? 1 : 0, .load = s->load};
@@ -448,6 +451,9 @@ static void on_status(struct service *s, const struct frame_status *f)
             log_warn("other-model", SN("name", f->models[i].name.ptr, f->models[i].name.len));
         else if (context == 0 || f->models[i].context < context)
             context = f->models[i].context;
+        if (str_is(f->models[i].hash, hash))
+            (void)snprintf(s->numerics, sizeof s->numerics, "%.*s", (int)f->models[i].numerics.len,
+                           f->models[i].numerics.ptr);
     }
     if (context > 0)
         s->context = context < s->model->config.n_ctx ? context : s->model->config.n_ctx;

@@ -114,7 +114,7 @@ def query_strings_do_not_change_the_route():
 
 def a_chat_answer_has_every_member_of_the_contract():
     status, headers, answer = stack.post(CHAT, chat('one two'))
-    assert status == 200 and set(answer) == {'id', 'object', 'created', 'model', 'system_fingerprint', 'choices', 'usage'}
+    assert status == 200 and set(answer) == {'id', 'object', 'created', 'model', 'system_fingerprint', 'choices', 'usage', 'halo'}
     assert answer['id'].startswith('chatcmpl-') and answer['object'] == 'chat.completion' and answer['model'] == MODEL
     assert answer['system_fingerprint'] == 'fp_0123456789ab'
     assert answer['choices'] == [{'index': 0, 'logprobs': None, 'finish_reason': 'stop', 'message': {
