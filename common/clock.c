@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/clock.h"
 
+#include <stdbool.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -26,6 +27,28 @@ uint64_t clock_now_ms(void)
 uint64_t clock_unix_ms(void)
 {
     return read_ns(CLOCK_REALTIME) / 1000000U;
+}
+
+static bool is_leap(unsigned year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+struct clock_date clock_date_of(uint64_t unix_s)
+{
+    static const unsigned MONTHS[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    struct clock_date d = {.year = 1970, .month = 1};
+    unsigned in_day = (unsigned)(unix_s % 86400);
+    uint64_t days = unix_s / 86400;
+    for (; days >= 365U + is_leap(d.year); d.year++)
+        days -= 365U + is_leap(d.year);
+    for (; days >= MONTHS[d.month - 1] + (d.month == 2 && is_leap(d.year)); d.month++)
+        days -= MONTHS[d.month - 1] + (d.month == 2 && is_leap(d.year));
+    d.day = (unsigned)days + 1;
+    d.hour = in_day / 3600;
+    d.minute = in_day / 60 % 60;
+    d.second = in_day % 60;
+    return d;
 }
 
 void clock_random(void *ret_bytes, size_t n)

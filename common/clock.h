@@ -13,6 +13,15 @@ uint64_t clock_now_ms(void);
 /* Unix time in milliseconds. */
 uint64_t clock_unix_ms(void);
 
+/* A moment of UTC in the calendar. */
+struct clock_date {
+    unsigned year, month, day; /* from 1 */
+    unsigned hour, minute, second;
+};
+
+/* Takes no lock and opens no file, as gmtime_r and strftime do: fit for signal handlers. */
+struct clock_date clock_date_of(uint64_t unix_s);
+
 /* Unpredictable bytes. */
 void clock_random(void *ret_bytes, size_t n);
 

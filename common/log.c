@@ -5,8 +5,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common/clock.h"
 
 enum { LINE_CAP = 2048 };
 
@@ -115,15 +116,12 @@ static void put_field(struct line *l, const struct log_field *f)
 
 static void put_time(struct line *l)
 {
-    struct timespec ts;
-    struct tm tm;
-    char text[40];
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    (void)gmtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(text, sizeof text, "ts=%Y-%m-%dT%H:%M:%S", &tm);
-    put(l, text, n);
-    int k = snprintf(text, sizeof text, ".%03dZ", (int)(ts.tv_nsec / 1000000));
-    put(l, text, (size_t)k);
+    char text[100];
+    uint64_t now_ms = clock_unix_ms();
+    struct clock_date d = clock_date_of(now_ms / 1000);
+    int n = snprintf(text, sizeof text, "ts=%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", d.year, d.month,
+                     d.day, d.hour, d.minute, d.second, (unsigned)(now_ms % 1000));
+    put(l, text, (size_t)n);
 }
 
 void log_write(enum log_level level, const char *slug, const struct log_field *fields, size_t n)

@@ -5,7 +5,7 @@
  *
  * The slug is stable (dashboards and tests look for it); values are typed. error: someone must act;
  * warn: degraded and went on; info: lifecycle; debug: for developers. Prompts and replies are never
- * logged. Thread-safe: a line is one write. */
+ * logged. Thread-safe: a line is one write. No locks, so a signal's handler may log. */
 #ifndef HALO_COMMON_LOG_H
 #define HALO_COMMON_LOG_H
 
