@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/engine/model.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,21 +214,19 @@ const char *model_packing_name(const struct model *m)
  * from huge pages: ternary_matmul 414720 x 2560 of one token 29.4 and 38.9 (AVX-512), 29.3 and 32.4
  * (AVX2); head8_bounds 64128 x 2560 23.5 and 35.3. */
 
-/* Memory that can be had without swapping; 0 if the system does not say. */
+/* Memory that can be had without swapping; 0 if the system does not say. The file stays open from the
+ * first call, at the start, on: later the sandbox lets no file be opened. */
 static uint64_t available_bytes(void)
 {
-    FILE *f = fopen("/proc/meminfo", "re");
-    if (f == NULL)
-        return 0;
-    char line[128];
+    static int fd = -1;
     static const char KEY[] = "MemAvailable:";
-    unsigned long long kib = 0;
-    while (kib == 0 && fgets(line, sizeof line, f) != NULL) {
-        if (strncmp(line, KEY, sizeof KEY - 1) == 0)
-            kib = strtoull(line + sizeof KEY - 1, NULL, 10);
-    }
-    (void)fclose(f);
-    return kib * 1024;
+    char text[1024]; /* it is among the first lines */
+    if (fd < 0)
+        fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : -1;
+    text[n > 0 ? n : 0] = '\0';
+    const char *at = strstr(text, KEY);
+    return at != NULL ? strtoull(at + sizeof KEY - 1, NULL, 10) * 1024 : 0;
 }
 
 /* About the whole pages in these bytes. */
