@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/notify.h"
+#include "common/sandbox.h"
 #include "proto/link.h"
 #include "services/engine/core.h"
 #include "services/engine/options.h"
@@ -84,7 +85,8 @@ int main(int argc, char **argv)
     if (!options_parse(&e.options, argc, argv, &status))
         return status;
     status = EXIT_FAILURE;
-    if (start(&e)) {
+    if (sandbox_begin(e.options.sandbox) && start(&e) &&
+        sandbox_enter(e.options.sandbox, SANDBOX_ENGINE)) {
         say_ready(&e);
         loop_run(e.loop);
         status = service_has_failed(e.service) ? EXIT_FAILURE : EXIT_SUCCESS;

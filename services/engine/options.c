@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 #include "services/engine/backend_cpu.h"
 #include "services/engine/draft.h"
 #include "services/engine/kv.h"
@@ -16,6 +17,7 @@ enum { DEFAULT_THREADS = 4 };
 
 static const struct opt TABLE[] = {
     OPT_COMMON_ROWS(struct options),
+    SANDBOX_ROW(struct options),
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE", "model to serve, an .h1b file"),
     OPT_STR_ROW(struct options, name, "name", "1", "NAME",
                 "distinguishes the engines of one router in logs and status"),

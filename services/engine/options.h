@@ -11,6 +11,7 @@
 struct options {
     const char *run;
     const char *log_level;
+    const char *sandbox;
     const char *model;
     const char *name;
     const char *isa;

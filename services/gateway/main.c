@@ -9,6 +9,7 @@
 #include "common/buf.h"
 #include "common/loop.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 #include "proto/link.h"
 #include "services/gateway/fields.h"
 #include "services/gateway/gateway.h"
@@ -45,7 +46,8 @@ int main(int argc, char **argv)
         return rc;
     if (options.print_fields)
         return print_fields();
-    if (!opt_common_setup("gateway", &options.run, options.log_level))
+    if (!opt_common_setup("gateway", &options.run, options.log_level) ||
+        !sandbox_begin(options.sandbox))
         return 1;
     (void)signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
@@ -55,7 +57,8 @@ int main(int argc, char **argv)
         return 1;
     }
 
-    bool ok = gateway_init(&gateway, &options, loop, argv);
+    bool ok = gateway_init(&gateway, &options, loop, argv) &&
+              sandbox_enter(options.sandbox, SANDBOX_GATEWAY);
     if (ok)
         gateway_run(&gateway);
 

@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 
 static const struct opt OPTS[] = {
     OPT_STR_ROW(struct options, listen, "listen", "127.0.0.1:8180", "HOST:PORT",
@@ -67,6 +68,7 @@ static const struct opt OPTS[] = {
     OPT_BOOL_ROW(struct options, print_fields, "print-fields", "false",
                  "print the table of request fields as JSON lines and exit"),
     OPT_COMMON_ROWS(struct options),
+    SANDBOX_ROW(struct options),
 };
 
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)

@@ -9,6 +9,7 @@
 struct options {
     const char *run;
     const char *log_level;
+    const char *sandbox;
     const char *listen; /* HOST:PORT, or "none" */
     const char *unix_path; /* NULL: none */
     const char *unix_mode; /* "0600" or "0660" */

@@ -14,6 +14,7 @@
 #include "common/mem.h"
 #include "common/opt.h"
 #include "common/paths.h"
+#include "common/sandbox.h"
 #include "services/halo/api.h"
 #include "services/halo/launch.h"
 #include "services/halo/print.h"
@@ -33,6 +34,7 @@ struct options {
     const char *keys;
     const char *bin;
     const char *log_level;
+    const char *sandbox;
     uint32_t n_engines;
     bool is_detached;
 };
@@ -64,6 +66,7 @@ static const struct opt OPTS[] = {
                 "build tree"),
     OPT_CHOICE_ROW(struct options, log_level, "log-level", "info", "debug|info|warn|error",
                    "least level in the logs"),
+    SANDBOX_ROW(struct options),
 };
 
 /* What the checks settled: absolute paths. */
@@ -276,7 +279,7 @@ static int start_stack(const struct options *o, const struct plan *p)
                            p->model,          "--http",        o->http,        "--engines",
                            engines,           "--engine-args", p->engine_args, "--gateway-args",
                            p->gateway_args,   "--router-args", o->router_args, "--log-level",
-                           o->log_level};
+                           o->log_level,      "--sandbox",     o->sandbox};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         push(argv, &n, words[i]);
     if (o->bin != NULL) {

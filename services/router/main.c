@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 #include "proto/link.h"
 #include "services/router/options.h"
 #include "services/router/router.h"
@@ -56,6 +57,8 @@ int main(int argc, char **argv)
     int status;
     if (!options_parse(&o, argc, argv, &status))
         return status;
+    if (!sandbox_begin(o.sandbox))
+        return 1;
 
     struct loop *loop;
     struct router *router = NULL;
@@ -63,7 +66,8 @@ int main(int argc, char **argv)
         log_error("start-failed", S("why", "no event loop"));
         return 1;
     }
-    if (!start(loop, &o, &router)) {
+    if (!start(loop, &o, &router) || !sandbox_enter(o.sandbox, SANDBOX_ROUTER)) {
+        router_free(router);
         loop_free(loop);
         return 1;
     }

@@ -3,9 +3,11 @@
 
 #include "common/check.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 
 static const struct opt OPTS[] = {
     OPT_COMMON_ROWS(struct options),
+    SANDBOX_ROW(struct options),
     OPT_U32_ROW(struct options, queue_limit, "queue-limit", "256", 1, 65536, "N",
                 "most new requests that wait for an engine; one more is refused (HTTP 429)"),
     OPT_U32_ROW(

@@ -9,6 +9,7 @@
 struct options {
     const char *run;
     const char *log_level;
+    const char *sandbox;
     uint32_t queue_limit;
     uint32_t queue_wait_ms;
     uint32_t engine_wait_ms;

@@ -10,9 +10,11 @@
 
 #include "common/check.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 
 static const struct opt OPTS[] = {
     OPT_COMMON_ROWS(struct options),
+    SANDBOX_ROW(struct options),
     OPT_STR_ROW(struct options, bin, "bin", NULL, "DIR",
                 "directory of the halo-* binaries; default: that of halo-supervisor, or its "
                 "siblings in a build tree"),

@@ -9,6 +9,7 @@
 struct options {
     const char *run;
     const char *log_level;
+    const char *sandbox;
     const char *bin;
     const char *model;
     const char *http;

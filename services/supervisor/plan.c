@@ -90,12 +90,10 @@ static bool push_filled(struct command_line *c, const struct place *places, stru
 static bool expand(const struct row *row, const struct plan_values *v, const char *n,
                    struct command_line *c)
 {
-    const struct place places[] = {{"{run}", v->run},
-                                   {"{log-level}", v->log_level},
-                                   {"{model}", v->model},
-                                   {"{http}", v->http},
-                                   {"{n}", n},
-                                   {NULL, NULL}};
+    const struct place places[] = {
+        {"{run}", v->run},     {"{log-level}", v->log_level}, {"{sandbox}", v->sandbox},
+        {"{model}", v->model}, {"{http}", v->http},           {"{n}", n},
+        {NULL, NULL}};
     bool fits = push_word(c, row->program, strlen(row->program));
     for (const char *a = row->args; *a != '\0' && fits;) {
         struct str word = {a, strcspn(a, " ")};

@@ -26,6 +26,7 @@ struct plan_values {
     const char *bin; /* directory of the binaries; NULL: found relative to our own */
     const char *run;
     const char *log_level;
+    const char *sandbox;
     const char *model;
     const char *http;
     const char *engine_args;

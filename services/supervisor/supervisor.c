@@ -73,6 +73,7 @@ static enum err check_and_listen(struct supervisor *s, char *why, int *ret_http_
     struct plan_values values = {.bin = o->bin,
                                  .run = o->run,
                                  .log_level = o->log_level,
+                                 .sandbox = o->sandbox,
                                  .model = o->model,
                                  .http = o->http,
                                  .engine_args = o->engine_args,

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/notify.h"
+#include "common/sandbox.h"
 #include "proto/link.h"
 #include "services/tokenizer/dump.h"
 #include "services/tokenizer/model.h"
@@ -82,7 +83,8 @@ int main(int argc, char **argv)
     if (t.options.does_encode)
         return encode_stdin(&t);
     status = EXIT_FAILURE;
-    if (start(&t)) {
+    if (sandbox_begin(t.options.sandbox) && start(&t) &&
+        sandbox_enter(t.options.sandbox, SANDBOX_TOKENIZER)) {
         say_ready(&t);
         loop_run(t.loop);
         status = EXIT_SUCCESS;

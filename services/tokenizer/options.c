@@ -6,9 +6,11 @@
 #include "common/check.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "common/sandbox.h"
 
 static const struct opt TABLE[] = {
     OPT_COMMON_ROWS(struct options),
+    SANDBOX_ROW(struct options),
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
                 "model whose vocabulary and chat template are used, an .h1b file; the same as the "
                 "engines'"),

@@ -8,6 +8,7 @@
 struct options {
     const char *run;
     const char *log_level;
+    const char *sandbox;
     const char *model;
     bool does_encode;
 };

@@ -62,9 +62,11 @@ class Stack:
         if kind is not None:
             self.show_logs()
         r = self.halo('down', '--run', self.run)
+        forbidden = self.forbidden_calls()
         shutil.rmtree(self.run, ignore_errors=True)
         if kind is None and r.returncode != 0:
             raise AssertionError(f'halo down failed: {r.stderr}')
+        assert kind is not None or not forbidden, forbidden
 
     def halo(self, *args, **kw):
         return subprocess.run([HALO, *args], capture_output=True, text=True, timeout=PATIENCE * 3, check=False, **kw)
@@ -75,6 +77,14 @@ class Stack:
             with open(os.path.join(folder, name), encoding='utf-8', errors='replace') as f:
                 for line in f.read().splitlines()[-25:]:
                     print(f'# {name}: {line}')
+
+    def forbidden_calls(self):
+        """What the sandbox ended a process for."""
+        lines = []
+        for name in os.listdir(os.path.join(self.run, 'log')):
+            with open(os.path.join(self.run, 'log', name), encoding='utf-8', errors='replace') as f:
+                lines += [f'{name}: {line}' for line in f if 'ev=forbidden-call' in line]
+        return lines
 
     def children(self):
         r = self.halo('status', '--run', self.run, '--json')

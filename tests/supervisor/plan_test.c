@@ -47,6 +47,7 @@ static int teardown(void **state)
 static const struct plan_values VALUES = {.bin = bin,
                                           .run = "/run/h h",
                                           .log_level = "warn",
+                                          .sandbox = "on",
                                           .model = "/m.h1b",
                                           .http = "127.0.0.1:1",
                                           .engine_args = "",
@@ -101,12 +102,15 @@ static void values_replace_whole_words_and_keep_their_blanks(void **state)
     v.gateway_args = "--keys /k";
     v.engine_args = "  --threads\t4 --isa=avx2 ";
     assert_int_equal(plan_init(&v, why, sizeof why, &p), ERR_OK);
-    check_words(find(&p, "engine.2"), "halo-engine|--run|/run/h h|--log-level|warn|--model|/m.h1b|"
-                                      "--name|2|--threads|4|--isa=avx2");
+    check_words(find(&p, "engine.2"),
+                "halo-engine|--run|/run/h h|--log-level|warn|--sandbox|on|--model|/m.h1b|"
+                "--name|2|--threads|4|--isa=avx2");
     check_words(find(&p, "gateway"),
-                "halo-gateway|--run|/run/h h|--log-level|warn|--listen|127.0.0.1:1|--unix|/run/h "
+                "halo-gateway|--run|/run/h "
+                "h|--log-level|warn|--sandbox|on|--listen|127.0.0.1:1|--unix|/run/h "
                 "h/gateway.http|--keys|/k");
-    check_words(find(&p, "router"), "halo-router|--run|/run/h h|--log-level|warn|--queue-limit|9");
+    check_words(find(&p, "router"),
+                "halo-router|--run|/run/h h|--log-level|warn|--sandbox|on|--queue-limit|9");
     assert_int_equal(find(&p, "gateway")->socket, SOCKET_HTTP);
     assert_int_equal(find(&p, "router")->socket, SOCKET_NONE);
     plan_fini(&p);

@@ -254,7 +254,7 @@ def test_children_get_their_arguments_and_a_clean_environment(scene):
     pid = scene.process("engine.1")["pid"]
     argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     assert argv == [
-        b"halo-engine", b"--run", str(scene.run).encode(), b"--log-level", b"info", b"--model",
+        b"halo-engine", b"--run", str(scene.run).encode(), b"--log-level", b"info", b"--sandbox", b"on", b"--model",
         str(scene.model).encode(), b"--name", b"1", b"--threads", b"2", b"--kv-mb=64",
     ], argv
     env = dict(e.split(b"=", 1) for e in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if e)
