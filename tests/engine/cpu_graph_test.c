@@ -14,75 +14,12 @@
 
 #include <cmocka.h>
 
-#include "common/check.h"
 #include "services/engine/backend_cpu.h"
 #include "services/engine/selfcheck.h"
 #include "tests/engine/oracle.h"
-#include "tests/engine/testmodel.h"
+#include "tests/engine/testmodel_kinds.h"
 
 enum { N_TOKENS = 70, N_BLOCKS = 3 };
-
-#define ROTATE_ALL                                                                                 \
-    "\"q_proj\", \"k_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"up_proj\", \"down_proj\""
-
-/* Heads, KV heads and sizes of heads as in published models, or odd on purpose. */
-static const struct {
-    const char *what;
-    struct testmodel shape;
-} MODELS[] = {
-    {"bitnet, SiLU, every head with keys of its own",
-     {1, 331, 72, 200, 3, 5, 5, 24, 128, 1, true, MODEL_BITNET, MODEL_SILU, NULL, 0, 0, NULL}},
-    {"bitnet, SiLU, 32 heads",
-     {2, 260, 96, 128, 2, 32, 32, 8, 128, 1, true, MODEL_BITNET, MODEL_SILU, NULL, 0, 0, NULL}},
-    {"bitnet, heads of 100",
-     {3, 300, 64, 96, 2, 3, 3, 100, 128, 1, true, MODEL_BITNET, MODEL_RELU2, NULL, 0, 0, NULL}},
-    {"llama, 16 heads share 2, an own output matrix",
-     {4, 290, 72, 200, 3, 16, 2, 16, 128, 1, false, MODEL_LLAMA, MODEL_SILU, NULL, 0, 0, NULL}},
-    {"llama, several scales",
-     {5, 270, 80, 120, 3, 6, 2, 20, 128, 4, true, MODEL_LLAMA, MODEL_SILU, NULL, 0, 0, NULL}},
-    {"llama, heads of 256",
-     {6, 257, 64, 96, 2, 4, 2, 256, 128, 1, true, MODEL_LLAMA, MODEL_SILU, NULL, 0, 0, NULL}},
-    {"llama, squared ReLU",
-     {7, 257, 64, 96, 2, 4, 2, 96, 128, 1, true, MODEL_LLAMA, MODEL_RELU2, NULL, 0, 0, NULL}},
-    {"llama, rope_scaling llama3",
-     {8, 257, 64, 96, 2, 4, 2, 64, 128, 1, true, MODEL_LLAMA, MODEL_SILU,
-      ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1,"
-      " \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}",
-      0, 0, NULL}},
-    {"llama, rope_scaling linear",
-     {9, 257, 64, 96, 2, 4, 2, 32, 128, 1, true, MODEL_LLAMA, MODEL_SILU,
-      ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 3}", 0, 0, NULL}},
-    {"qwen3, heads wider than the model",
-     {10, 280, 72, 200, 3, 6, 3, 64, 128, 1, true, MODEL_QWEN3, MODEL_SILU, NULL, 0, 0, NULL}},
-    {"qwen3, heads of 128, rope_scaling yarn",
-     {11, 280, 64, 96, 3, 4, 2, 128, 128, 1, false, MODEL_QWEN3, MODEL_SILU,
-      ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4,"
-      " \"original_max_position_embeddings\": 32}",
-      0, 0, NULL}},
-    {"bitnet, inputs of o and down rotated",
-     {12, 260, 64, 192, 3, 4, 2, 32, 128, 1, true, MODEL_BITNET, MODEL_RELU2,
-      ", \"hadamard_inputs\": [\"o_proj\", \"down_proj\"], \"hadamard_block\": 64", 0, 0, NULL}},
-    {"llama, all inputs rotated",
-     {13, 260, 72, 200, 3, 6, 2, 20, 128, 1, true, MODEL_LLAMA, MODEL_SILU,
-      ", \"hadamard_inputs\": [" ROTATE_ALL "], \"hadamard_block\": 8", 0, 0, NULL}},
-    {"bitnet, five trits a byte",
-     {14, 260, 72, 200, 3, 6, 2, 16, 128, 4, true, MODEL_BITNET, MODEL_RELU2, NULL, H1B_T5, 0,
-      NULL}},
-    {"llama, 1.25 bits",
-     {15, 260, 72, 200, 3, 6, 2, 16, 128, 1, true, MODEL_LLAMA, MODEL_SILU, NULL, H1B_S3, 0, NULL}},
-    {"bitnet, 1 bit",
-     {16, 260, 72, 202, 3, 6, 2, 16, 128, 2, true, MODEL_BITNET, MODEL_SILU, NULL, H1B_B1, 0,
-      NULL}},
-    {"qwen3, 1 bit, scales of groups of 128",
-     {17, 260, 128, 384, 3, 4, 2, 32, 128, 0, true, MODEL_QWEN3, MODEL_SILU, NULL, H1B_B1, 128,
-      NULL}},
-    {"qwen3, scales of groups of 64",
-     {18, 260, 64, 192, 3, 4, 2, 32, 128, 0, true, MODEL_QWEN3, MODEL_SILU, NULL, H1B_T2, 64,
-      NULL}},
-    {"llama, five trits a byte, scales of groups of 64",
-     {19, 260, 64, 192, 3, 4, 2, 32, 128, 0, true, MODEL_LLAMA, MODEL_SILU, NULL, H1B_T5, 64,
-      NULL}},
-};
 
 static void make_tokens(const struct model *m, uint32_t *tokens)
 {
@@ -144,10 +81,10 @@ static void expect_same_bits(const char *what, const struct model *m, enum kv_ty
 static void every_variant_has_the_same_bits_for_every_model(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(MODELS); i++) {
-        struct model *m = testmodel_open(&MODELS[i].shape);
-        expect_same_bits(MODELS[i].what, m, KV_F16);
-        expect_same_bits(MODELS[i].what, m, KV_INT8);
+    for (size_t i = 0; i < TESTMODEL_N_KINDS; i++) {
+        struct model *m = testmodel_open(&TESTMODEL_KINDS[i].shape);
+        expect_same_bits(TESTMODEL_KINDS[i].what, m, KV_F16);
+        expect_same_bits(TESTMODEL_KINDS[i].what, m, KV_INT8);
         model_close(m);
     }
 }
@@ -169,8 +106,8 @@ static double error_of(const float *logits, const double *oracle, uint32_t n_voc
 static void every_model_agrees_with_a_plain_pass_in_double_precision(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(MODELS); i++) {
-        struct model *m = testmodel_open(&MODELS[i].shape);
+    for (size_t i = 0; i < TESTMODEL_N_KINDS; i++) {
+        struct model *m = testmodel_open(&TESTMODEL_KINDS[i].shape);
         uint32_t n_vocab = m->config.n_vocab;
         uint32_t tokens[N_TOKENS];
         make_tokens(m, tokens);
@@ -185,8 +122,8 @@ static void every_model_agrees_with_a_plain_pass_in_double_precision(void **stat
             n_close += e < 1e-5;
         }
         if (!(worst < 0.05) || n_close < 3)
-            fail_msg("%s: worst error %g, %u of %d positions close", MODELS[i].what, worst, n_close,
-                     N_TOKENS);
+            fail_msg("%s: worst error %g, %u of %d positions close", TESTMODEL_KINDS[i].what, worst,
+                     n_close, N_TOKENS);
         free(oracle);
         free(logits);
         model_close(m);
