@@ -33,8 +33,6 @@ static bool load_model(struct core *c, const struct options *o)
         log_error("model-refused", S("why", why), S("err", err_name(err)));
         return false;
     }
-    if (o->does_copy_weights && model_copy_weights(c->model, !has_fast_head(o)))
-        log_warn("weights-not-copied", S("why", "too little memory; decoding is slower"));
     const struct model_config *m = &c->model->config;
     log_info("model-loaded", S("name", m->name), S("hash", h1b_hash(c->model->file)),
              U("layers", m->n_layers), U("context", m->n_ctx), U("vocab", m->n_vocab),
@@ -43,17 +41,40 @@ static bool load_model(struct core *c, const struct options *o)
     return true;
 }
 
+static struct hip_wish wish_of(const struct options *o)
+{
+    return (struct hip_wish){.backend = o->backend, .gpu = o->gpu, .library = o->gpu_library};
+}
+
+/* To the GPU, or into huge pages. */
+static bool place_weights(struct core *c, const struct options *o)
+{
+    const struct hip_wish wish = wish_of(o);
+    if (!hip_core_load(&c->gpu, &wish, c->model))
+        return false;
+    if (c->gpu.weights == NULL && o->does_copy_weights &&
+        model_copy_weights(c->model, !has_fast_head(o)))
+        log_warn("weights-not-copied", S("why", "too little memory; decoding is slower"));
+    return true;
+}
+
 static bool check_self(struct core *c, const struct options *o)
 {
     uint64_t t0 = clock_now_ms();
-    const struct selfcheck how = {.n_threads = c->sizes.n_threads,
-                                  .kv_type = kv_type_of(o->kv_type),
-                                  .has_fast_head = has_fast_head(o)};
+    struct hip_check check = {.core = &c->gpu, .kv_type = kv_type_of(o->kv_type)};
+    const struct selfcheck how = {
+        .n_threads = c->sizes.n_threads,
+        .kv_type = kv_type_of(o->kv_type),
+        .has_fast_head = has_fast_head(o),
+        .open = c->gpu.weights != NULL ? hip_core_open_check : NULL,
+        .ctx = &check,
+    };
+    const char *what = c->gpu.weights != NULL ? c->gpu.device->arch : c->kernels->isa_name;
     enum err err = selfcheck_run(c->model, c->kernels, &how, &c->known_answer);
     if (err)
-        log_error("self-check-failed", S("isa", c->kernels->isa_name), S("err", err_name(err)));
+        log_error("self-check-failed", S("isa", what), S("err", err_name(err)));
     else
-        log_info("self-check", S("isa", c->kernels->isa_name), X("logits", c->known_answer),
+        log_info("self-check", S("isa", what), X("logits", c->known_answer),
                  U("ms", clock_now_ms() - t0));
     return err == ERR_OK;
 }
@@ -64,7 +85,21 @@ static uint32_t draft_rows(const struct options *o)
     return o->spec_tokens * (o->max_seqs < 4 ? o->max_seqs : 4);
 }
 
-static bool open_backend(struct core *c, const struct options *o)
+static struct backend_hip_config gpu_config(const struct core *c, const struct options *o)
+{
+    return (struct backend_hip_config){
+        .model = c->model,
+        .kv_type = kv_type_of(o->kv_type),
+        .n_blocks = c->sizes.n_blocks,
+        .max_items = o->max_seqs,
+        .max_rows = o->step_tokens,
+        .max_logits = o->max_seqs + draft_rows(o),
+        .limit_ms = c->on_gpu_hang != NULL ? o->gpu_timeout_ms : 0,
+        .on_hang = c->on_gpu_hang,
+    };
+}
+
+static enum err open_cpu(struct core *c, const struct options *o)
 {
     const struct backend_cpu_config config = {
         .model = c->model,
@@ -76,7 +111,13 @@ static bool open_backend(struct core *c, const struct options *o)
         .max_logits = o->max_seqs + draft_rows(o),
         .has_fast_head = has_fast_head(o),
     };
-    enum err err = backend_cpu_new(&config, &c->backend);
+    return backend_cpu_new(&config, &c->backend);
+}
+
+static bool open_backend(struct core *c, const struct options *o)
+{
+    enum err err = c->gpu.weights != NULL ? hip_core_backend(&c->gpu, gpu_config(c, o), &c->backend)
+                                          : open_cpu(c, o);
     if (err) {
         log_error("backend-refused", U("kv_blocks", c->sizes.n_blocks), S("err", err_name(err)));
         return false;
@@ -97,9 +138,16 @@ static bool open_backend(struct core *c, const struct options *o)
 
 bool core_open(struct core *c, const struct options *o)
 {
-    if (!choose_kernels(c, o) || !load_model(c, o))
+    const struct hip_wish wish = wish_of(o);
+    if (!choose_kernels(c, o) || !hip_core_find(&c->gpu, &wish) || !load_model(c, o) ||
+        !place_weights(c, o))
         return false;
-    c->sizes = options_sizes(o, c->model);
+    uint64_t kv_room = options_kv_room();
+    if (c->gpu.weights != NULL) {
+        const struct backend_hip_config config = gpu_config(c, o);
+        kv_room = hip_core_kv_room(&c->gpu, &config);
+    }
+    c->sizes = options_sizes(o, c->model, kv_room);
     return check_self(c, o) && open_backend(c, o);
 }
 
@@ -116,5 +164,6 @@ void core_close(struct core *c)
 {
     scheduler_free(c->scheduler);
     backend_free(c->backend);
+    hip_core_close(&c->gpu);
     model_close(c->model);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "services/engine/backend.h"
+#include "services/engine/hip_core.h"
 #include "services/engine/kv_file.h"
 #include "services/engine/model.h"
 #include "services/engine/options.h"
@@ -14,6 +15,8 @@
 
 struct core {
     const struct kernels *kernels;
+    struct hip_core gpu; /* zeros: none is used */
+    void (*on_gpu_hang)(void *ctx, uint32_t limit_ms); /* set before core_open; NULL: not noticed */
     struct model *model;
     struct sizes sizes;
     struct backend *backend;
@@ -21,7 +24,7 @@ struct core {
     uint64_t known_answer; /* of the self-check */
 };
 
-/* Opens all parts of a zeroed core. False, and the reason logged, if one refuses; core_close is due
+/* Opens all parts of a core that is zero but for on_gpu_hang. False, and the reason logged, if one refuses; core_close is due
  * either way. */
 bool core_open(struct core *c, const struct options *o);
 

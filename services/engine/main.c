@@ -2,6 +2,7 @@
 /* halo-engine: serves one model on one device. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/loop.h"
@@ -28,6 +29,17 @@ static void on_terminate(void *ctx)
     service_leave(e->service);
 }
 
+/* The thread that waits for the GPU never comes back, so nothing can be ended in order. The router
+ * sends what was in progress to another engine. */
+static void on_gpu_hang(void *ctx, uint32_t limit_ms)
+{
+    (void)ctx;
+    log_error(
+        "gpu-hangs", U("after_ms", limit_ms), S("expected", "the end of a step"),
+        S("do", "look at the kernel's log (dmesg); if the GPU is only slow raise --gpu-timeout"));
+    _exit(EXIT_FAILURE);
+}
+
 static bool start(struct engine *e)
 {
     /* Signals are handled when the loop runs; until then they wait. */
@@ -35,6 +47,7 @@ static bool start(struct engine *e)
         log_error("no-loop");
         return false;
     }
+    e->core.on_gpu_hang = on_gpu_hang;
     if (!core_open(&e->core, &e->options))
         return false;
     e->carry = (struct carry){.run = e->options.run,

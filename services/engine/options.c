@@ -10,6 +10,7 @@
 #include "common/sandbox.h"
 #include "services/engine/backend_cpu.h"
 #include "services/engine/draft.h"
+#include "services/engine/hip_core.h"
 #include "services/engine/kv.h"
 #include "services/engine/pool.h"
 
@@ -21,6 +22,17 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE", "model to serve, an .h1b file"),
     OPT_STR_ROW(struct options, name, "name", "1", "NAME",
                 "distinguishes the engines of one router in logs and status"),
+    OPT_CHOICE_ROW(
+        struct options, backend, "backend", "auto", HIP_BACKENDS,
+        "what computes: auto takes a GPU if there is one and says so, hip needs one; the "
+        "replies are the same"),
+    OPT_STR_ROW(
+        struct options, gpu, "gpu", "auto", "N",
+        "which GPU, as its driver counts from 0; auto: the first that there are kernels for"),
+    OPT_STR_ROW(struct options, gpu_library, "gpu-library", NULL, "FILE",
+                "library that drives the GPU; without, ROCm's libamdhip64 or NVIDIA's driver"),
+    OPT_U32_ROW(struct options, gpu_timeout_ms, "gpu-timeout", "10000", 1, 3600000, "MS",
+                "a step on the GPU that takes longer hangs: the engine ends, and others take over"),
     OPT_CHOICE_ROW(struct options, isa, "isa", "auto", "auto|ref|avx2|avxvnni|avx512|neon",
                    "instruction set of the kernels; all give the same bits"),
     OPT_CHOICE_ROW(
@@ -43,7 +55,7 @@ static const struct opt TABLE[] = {
         "faster and changes replies a little; all engines of a stack must have the same"),
     OPT_U32_ROW(struct options, kv_tokens, "kv-tokens", "0", 0, 1U << 30, "N",
                 "positions in the KV cache; 0: max-seqs times the model's context, but at most a "
-                "quarter of the memory"),
+                "quarter of the memory, or what is free on the GPU"),
     OPT_U32_ROW(struct options, max_seqs, "max-seqs", "16", 1, 1024, "N",
                 "sequences that run at once; more wait"),
     OPT_U32_ROW(struct options, max_waiting, "max-waiting", "256", 1, 65536, "N",
@@ -92,6 +104,11 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
                       o->step_tokens, o->max_seqs);
         return false;
     }
+    if (!hip_core_is_gpu(o->gpu)) {
+        (void)fprintf(stderr, "halo-engine: --gpu %s: expected auto or a number, e.g. --gpu 0\n",
+                      o->gpu);
+        return false;
+    }
     return opt_common_setup("engine", &o->run, o->log_level);
 }
 
@@ -104,15 +121,19 @@ uint32_t options_default_threads(void)
     return n < DEFAULT_THREADS ? n : DEFAULT_THREADS;
 }
 
-struct sizes options_sizes(const struct options *o, const struct model *m)
+uint64_t options_kv_room(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+}
+
+struct sizes options_sizes(const struct options *o, const struct model *m, uint64_t kv_room)
 {
     struct sizes s = {.n_threads = o->threads, .n_ctx = m->config.n_ctx};
     if (s.n_threads == 0)
         s.n_threads = options_default_threads();
     uint64_t tokens = o->kv_tokens;
     if (tokens == 0) {
-        uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-        uint64_t most = memory / 4 / backend_cpu_block_bytes(m, kv_type_of(o->kv_type)) * KV_BLOCK;
+        uint64_t most = kv_room / backend_cpu_block_bytes(m, kv_type_of(o->kv_type)) * KV_BLOCK;
         tokens = (uint64_t)o->max_seqs * m->config.n_ctx;
         tokens = tokens < most ? tokens : most;
     }

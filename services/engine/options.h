@@ -14,6 +14,10 @@ struct options {
     const char *sandbox;
     const char *model;
     const char *name;
+    const char *backend;
+    const char *gpu;
+    const char *gpu_library; /* NULL: looked for */
+    uint32_t gpu_timeout_ms;
     const char *isa;
     const char *head;
     const char *kv_type;
@@ -44,7 +48,10 @@ struct sizes {
 };
 
 /* Fills in what was left open: threads from the processors that this process may use; KV blocks for
- * max_seqs sequences of full length, but at most a quarter of the machine's memory. */
-struct sizes options_sizes(const struct options *o, const struct model *m);
+ * max_seqs sequences of full length, but at most for kv_room bytes. */
+struct sizes options_sizes(const struct options *o, const struct model *m, uint64_t kv_room);
+
+/* A quarter of the machine's memory, in bytes. */
+uint64_t options_kv_room(void);
 
 #endif

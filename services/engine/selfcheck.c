@@ -10,7 +10,7 @@
 #include "services/engine/backend_cpu.h"
 #include "services/engine/fast_head.h"
 
-enum { N_TOKENS = 5, N_TOP = 40 };
+enum { N_TOP = 40 };
 
 static enum err hash_logits(const float *logits, uint32_t n, uint64_t *ret_hash)
 {
@@ -48,8 +48,8 @@ static enum err check_tops(struct backend *b, struct backend_item *item, uint32_
     return e;
 }
 
-static enum err run_once(const struct model *m, const struct kernels *k,
-                         const struct selfcheck *how, uint64_t *ret_hash)
+static enum err open_cpu(const struct model *m, const struct kernels *k,
+                         const struct selfcheck *how, struct backend **ret_backend)
 {
     const struct backend_cpu_config config = {
         .model = m,
@@ -57,23 +57,28 @@ static enum err run_once(const struct model *m, const struct kernels *k,
         .n_threads = how->n_threads,
         .kv_type = how->kv_type,
         .n_blocks = 1,
-        .max_rows = N_TOKENS,
+        .max_rows = SELFCHECK_ROWS,
         .max_logits = 1,
         .has_fast_head = how->has_fast_head,
     };
+    return backend_cpu_new(&config, ret_backend);
+}
+
+static enum err run_once(const struct model *m, const struct kernels *k,
+                         const struct selfcheck *how, uint64_t *ret_hash)
+{
     struct backend *b = NULL;
-    enum err e = backend_cpu_new(&config, &b);
+    enum err e = how->open != NULL ? how->open(how->ctx, m, &b) : open_cpu(m, k, how, &b);
     if (e)
         return e;
     uint32_t n_vocab = m->config.n_vocab;
-    const uint32_t tokens[N_TOKENS] = {0, n_vocab - 1, n_vocab / 2, n_vocab / 3, 1};
-    struct backend_item item = {
-        .tokens = tokens, .n_tokens = N_TOKENS, .blocks = &(uint32_t){0}, .n_logits = 1};
-    item.n_tokens = m->config.n_ctx < N_TOKENS ? m->config.n_ctx : N_TOKENS;
+    const uint32_t tokens[SELFCHECK_ROWS] = {0, n_vocab - 1, n_vocab / 2, n_vocab / 3, 1};
+    struct backend_item item = {.tokens = tokens, .blocks = &(uint32_t){0}, .n_logits = 1};
+    item.n_tokens = m->config.n_ctx < SELFCHECK_ROWS ? m->config.n_ctx : SELFCHECK_ROWS;
     e = backend_step(b, &item, 1);
     if (!e)
         e = hash_logits(item.got->values, n_vocab, ret_hash);
-    if (!e && how->has_fast_head)
+    if (!e && (how->has_fast_head || how->open != NULL))
         e = check_tops(b, &item, n_vocab);
     backend_free(b);
     return e;
@@ -85,6 +90,7 @@ enum err selfcheck_run(const struct model *m, const struct kernels *k, const str
     struct model one_layer = *m;
     one_layer.config.n_layers = 1;
     struct selfcheck by_reference = *how;
+    by_reference.open = NULL;
     by_reference.has_fast_head = false; /* scalar packing of a large head would take long */
     uint64_t expected = 0;
     uint64_t got = 0;

@@ -13,14 +13,20 @@
 
 #include "common/err.h"
 #include "kernels/kernels.h"
+#include "services/engine/backend.h"
 #include "services/engine/kv.h"
 #include "services/engine/model.h"
+
+enum { SELFCHECK_ROWS = 5 }; /* of a step; logits of one are wanted */
 
 /* What the engine will use. */
 struct selfcheck {
     uint32_t n_threads;
     enum kv_type kv_type;
     bool has_fast_head;
+    /* The backend to check, with one KV block, for the model given, which has one layer; NULL: the CPU's. */
+    enum err (*open)(void *ctx, const struct model *m, struct backend **ret_backend);
+    void *ctx;
 };
 
 /* *ret_hash is the logits' hash (FNV-1a), the same on every machine for one kv_type.

@@ -159,6 +159,7 @@ static int setup(void **state)
     const struct link_handler handler = {on_up, on_frame, on_down, w};
     assert_int_equal(link_listen(&link, &handler, &w->server), ERR_OK);
     struct options o = {.model = w->model,
+                        .backend = "cpu",
                         .isa = "auto",
                         .head = "fast",
                         .kv_type = "f16",
