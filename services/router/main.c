@@ -57,6 +57,8 @@ int main(int argc, char **argv)
     int status;
     if (!options_parse(&o, argc, argv, &status))
         return status;
+    if (!opt_common_setup("router", &o.run, o.log_level))
+        return 2;
     if (!sandbox_begin(o.sandbox))
         return 1;
 
