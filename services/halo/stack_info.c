@@ -75,6 +75,8 @@ void stack_info_read(const char *run, struct stack_info *ret_info)
         .engine_args = copy(o, "engine_args"),
         .gateway_args = copy(o, "gateway_args"),
         .router_args = copy(o, "router_args"),
+        .candidate_args = copy(o, "candidate_args"),
+        .n_candidates = (uint32_t)json_integer_value(json_object_get(o, "candidates")),
         .build = copy(o, "build"),
         .n_engines = (uint32_t)json_integer_value(json_object_get(o, "engines")),
         .started = (uint64_t)json_integer_value(json_object_get(o, "started")),
@@ -111,6 +113,7 @@ void stack_info_fini(struct stack_info *s)
     free(s->engine_args);
     free(s->gateway_args);
     free(s->router_args);
+    free(s->candidate_args);
     free(s->build);
     *s = (struct stack_info){0};
 }

@@ -21,6 +21,8 @@ struct stack_info {
     char *engine_args;
     char *gateway_args;
     char *router_args;
+    char *candidate_args;
+    uint32_t n_candidates;
     char *build; /* of the supervisor */
     uint32_t n_engines;
     uint64_t started; /* Unix seconds */

@@ -31,6 +31,9 @@ struct options {
     const char *engine_args;
     const char *gateway_args;
     const char *router_args;
+    const char *candidate_args;
+    const char *candidate_bin;
+    uint32_t n_candidates;
     const char *keys;
     const char *bin;
     const char *log_level;
@@ -57,6 +60,13 @@ static const struct opt OPTS[] = {
                 "further arguments for the gateway, separated by blanks; see halo-gateway --help"),
     OPT_STR_ROW(struct options, router_args, "router-args", "", "WORDS",
                 "further arguments for the router, separated by blanks; see halo-router --help"),
+    OPT_U32_ROW(struct options, n_candidates, "candidates", "0", 0, 64, "N",
+                "number of engines of the candidate lane, which answer /v2"),
+    OPT_STR_ROW(struct options, candidate_bin, "candidate-bin", NULL, "DIR",
+                "directory of the candidates' halo-engine, of another build; default: that of the "
+                "others"),
+    OPT_STR_ROW(struct options, candidate_args, "candidate-args", "", "WORDS",
+                "further arguments for each candidate, separated by blanks"),
     OPT_STR_ROW(struct options, keys, "keys", NULL, "FILE",
                 "demand an API key of this file from every client; see halo key --help"),
     OPT_BOOL_ROW(struct options, is_detached, "detach", "false",
@@ -197,6 +207,10 @@ static const char *difference(const struct options *o, const struct plan *p,
         return o->keys != NULL ? "--keys" : "--gateway-args";
     if (strcmp(o->router_args, s->router_args) != 0)
         return "--router-args";
+    if (o->n_candidates != s->n_candidates)
+        return "--candidates";
+    if (strcmp(o->candidate_args, s->candidate_args) != 0)
+        return "--candidate-args";
     return NULL;
 }
 
@@ -272,19 +286,28 @@ static void push(char **argv, size_t *n, const char *word)
 static int start_stack(const struct options *o, const struct plan *p)
 {
     char engines[12];
+    char candidates[12];
     char *argv[MAX_ARGS + 1] = {NULL};
     size_t n = 0;
     (void)snprintf(engines, sizeof engines, "%u", o->n_engines);
-    const char *words[] = {"halo-supervisor", "--run",         p->run,         "--model",
-                           p->model,          "--http",        o->http,        "--engines",
-                           engines,           "--engine-args", p->engine_args, "--gateway-args",
-                           p->gateway_args,   "--router-args", o->router_args, "--log-level",
-                           o->log_level,      "--sandbox",     o->sandbox};
+    (void)snprintf(candidates, sizeof candidates, "%u", o->n_candidates);
+    const char *words[] = {"halo-supervisor", "--run",         p->run,
+                           "--model",         p->model,        "--http",
+                           o->http,           "--engines",     engines,
+                           "--engine-args",   p->engine_args,  "--gateway-args",
+                           p->gateway_args,   "--router-args", o->router_args,
+                           "--candidates",    candidates,      "--candidate-args",
+                           o->candidate_args, "--log-level",   o->log_level,
+                           "--sandbox",       o->sandbox};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         push(argv, &n, words[i]);
     if (o->bin != NULL) {
         push(argv, &n, "--bin");
         push(argv, &n, o->bin);
+    }
+    if (o->candidate_bin != NULL) {
+        push(argv, &n, "--candidate-bin");
+        push(argv, &n, o->candidate_bin);
     }
     struct start start = {o, p, NULL};
     struct launch_config config = {.run = p->run,

@@ -38,7 +38,7 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, gate_exact, "gate-exact", "100", 0, 100, "PERCENT",
                 "cutover: at least this share of them exact; replies that could not be compared "
                 "count as not exact"),
-    OPT_U32_ROW(struct options, gate_latency, "gate-latency", "25", 0, 10000, "PERCENT",
+    OPT_U32_ROW(struct options, gate_latency, "gate-latency", "25", 0, 1000000, "PERCENT",
                 "cutover: the candidate's median time for a token is at most so much longer"),
     OPT_U32_ROW(struct options, gate_uptime_s, "gate-uptime", "3600", 0, UINT32_MAX, "SECONDS",
                 "cutover: the candidate's engines have been up for so long"),

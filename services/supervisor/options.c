@@ -28,6 +28,13 @@ static const struct opt OPTS[] = {
                 "further arguments for the gateway, separated by blanks"),
     OPT_STR_ROW(struct options, router_args, "router-args", "", "WORDS",
                 "further arguments for the router, separated by blanks"),
+    OPT_U32_ROW(struct options, n_candidates, "candidates", "0", 0, 64, "N",
+                "number of engines of the candidate lane, which answer /v2"),
+    OPT_STR_ROW(struct options, candidate_bin, "candidate-bin", NULL, "DIR",
+                "directory of the candidates' halo-engine, of another build; default: that of the "
+                "others"),
+    OPT_STR_ROW(struct options, candidate_args, "candidate-args", "", "WORDS",
+                "further arguments for each candidate, separated by blanks"),
     OPT_U32_ROW(struct options, watchdog_ms, "watchdog-ms", "6000", 100, 3600000, "MS",
                 "a ready process that is silent for so long is killed and started again"),
     OPT_U32_ROW(struct options, start_timeout_ms, "start-timeout-ms", "300000", 100, 3600000, "MS",

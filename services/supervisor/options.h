@@ -16,6 +16,9 @@ struct options {
     const char *engine_args;
     const char *gateway_args;
     const char *router_args;
+    const char *candidate_args;
+    const char *candidate_bin;
+    uint32_t n_candidates;
     uint32_t n_engines;
     uint32_t watchdog_ms;
     uint32_t start_timeout_ms;

@@ -14,7 +14,7 @@
 #include "common/mem.h"
 #include "common/paths.h"
 
-enum count { ONE, PER_ENGINE };
+enum count { ONE, PER_ENGINE, PER_CANDIDATE };
 
 struct row {
     const char *name;
@@ -103,6 +103,8 @@ static bool expand(const struct row *row, const struct plan_values *v, const cha
             fits = push_words(c, v->gateway_args);
         else if (str_is(word, "{router-args}"))
             fits = push_words(c, v->router_args);
+        else if (str_is(word, "{candidate-args}"))
+            fits = push_words(c, v->candidate_args);
         else
             fits = push_filled(c, places, word);
         a += word.len;
@@ -119,7 +121,7 @@ static enum err add_spec(struct plan *p, const struct row *row, const struct pla
     struct buf name = {0};
     (void)snprintf(number, sizeof number, "%u", n);
     buf_add_cstr(&name, row->name);
-    if (row->count == PER_ENGINE)
+    if (row->count != ONE)
         buf_printf(&name, ".%u", n);
     p->specs = mem_resize(p->specs, p->n_specs + 1, sizeof *p->specs);
     struct child_spec *s = &p->specs[p->n_specs++];
@@ -133,16 +135,18 @@ static enum err add_spec(struct plan *p, const struct row *row, const struct pla
     memcpy(s->argv, c.words, c.n * sizeof *s->argv);
     if (!fits) {
         (void)snprintf(why, cap_why,
-                       "%s would get more than %d arguments; shorten --engine-args, --gateway-args "
-                       "or --router-args",
+                       "%s would get more than %d arguments; shorten --engine-args, "
+                       "--candidate-args, --router-args or --gateway-args",
                        s->name, PLAN_MAX_ARGS);
         return ERR_TOO_LARGE;
     }
-    s->program = paths_find_binary(v->bin, row->program);
+    const char *bin =
+        row->count == PER_CANDIDATE && v->candidate_bin != NULL ? v->candidate_bin : v->bin;
+    s->program = paths_find_binary(bin, row->program);
     if (s->program == NULL) {
         (void)snprintf(why, cap_why,
                        "%s is not in %s; build or install it, or name its directory with --bin",
-                       row->program, v->bin != NULL ? v->bin : "the directory of halo-supervisor");
+                       row->program, bin != NULL ? bin : "the directory of halo-supervisor");
         return ERR_NOT_FOUND;
     }
     return ERR_OK;
@@ -153,7 +157,9 @@ enum err plan_init(const struct plan_values *values, char *why, size_t cap_why,
 {
     struct plan p = {0};
     for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
-        uint32_t count = ROWS[i].count == PER_ENGINE ? values->n_engines : 1;
+        uint32_t count = ROWS[i].count == PER_ENGINE      ? values->n_engines
+                         : ROWS[i].count == PER_CANDIDATE ? values->n_candidates
+                                                          : 1;
         for (uint32_t n = 1; n <= count; n++) {
             enum err e = add_spec(&p, &ROWS[i], values, n, why, cap_why);
             if (e != ERR_OK) {

@@ -32,7 +32,10 @@ struct plan_values {
     const char *engine_args;
     const char *gateway_args;
     const char *router_args;
+    const char *candidate_args;
+    const char *candidate_bin; /* directory of the candidates' halo-engine; NULL: bin */
     uint32_t n_engines;
+    uint32_t n_candidates;
 };
 
 struct child_spec {

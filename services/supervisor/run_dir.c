@@ -62,6 +62,16 @@ static enum err take_lock(struct run_dir *d, char *why, size_t cap_why)
     return ERR_OK;
 }
 
+/* What a predecessor left: its facts, and its router's exchange of the lanes, whose engines are others
+ * now. */
+static void forget(const struct run_dir *d)
+{
+    char *lanes = join(d->path, "lanes");
+    (void)unlink(d->stack_path);
+    (void)unlink(lanes);
+    free(lanes);
+}
+
 enum err run_dir_open(const char *path, char *why, size_t cap_why, struct run_dir *ret_dir)
 {
     struct run_dir d = {
@@ -76,7 +86,7 @@ enum err run_dir_open(const char *path, char *why, size_t cap_why, struct run_di
         e = ERR_IO;
     }
     if (e == ERR_OK)
-        (void)unlink(d.stack_path); /* a killed predecessor's */
+        forget(&d);
     else if (d.lock_fd >= 0)
         (void)close(d.lock_fd);
     if (e != ERR_OK) {
@@ -118,12 +128,13 @@ void run_dir_close(struct run_dir *d)
 
 enum err run_dir_publish(const struct run_dir *d, const struct run_dir_facts *facts)
 {
-    json_t *o =
-        json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:s}", "url", facts->url, "http",
-                  facts->http, "model", facts->model, "engines", (json_int_t)facts->n_engines,
-                  "engine_args", facts->engine_args, "gateway_args", facts->gateway_args,
-                  "router_args", facts->router_args, "pid", (json_int_t)getpid(), "started",
-                  (json_int_t)(clock_unix_ms() / 1000), "build", opt_version());
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:s}", "url",
+                          facts->url, "http", facts->http, "model", facts->model, "engines",
+                          (json_int_t)facts->n_engines, "engine_args", facts->engine_args,
+                          "gateway_args", facts->gateway_args, "router_args", facts->router_args,
+                          "candidates", (json_int_t)facts->n_candidates, "candidate_args",
+                          facts->candidate_args, "pid", (json_int_t)getpid(), "started",
+                          (json_int_t)(clock_unix_ms() / 1000), "build", opt_version());
     if (o == NULL)
         return ERR_UTF8;
     struct buf temporary = {0};

@@ -26,6 +26,8 @@ struct run_dir_facts {
     const char *engine_args;
     const char *gateway_args;
     const char *router_args;
+    const char *candidate_args;
+    uint32_t n_candidates;
     uint32_t n_engines;
 };
 
@@ -36,8 +38,7 @@ MUST_CHECK enum err run_dir_open(const char *path, char *why, size_t cap_why,
 /* Removes stack.json and the engines' caches, and gives the lock back. */
 void run_dir_close(struct run_dir *d);
 
-/* Writes stack.json: {"url", "http", "model", "engines", "engine_args", "gateway_args", "router_args", "pid",
- * "started" (Unix seconds), "build"}. */
+/* Writes stack.json: the facts, "url", "pid", "started" (Unix seconds) and "build". */
 MUST_CHECK enum err run_dir_publish(const struct run_dir *d, const struct run_dir_facts *facts);
 
 #endif

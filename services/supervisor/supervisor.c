@@ -40,6 +40,8 @@ static void on_ready(void *ctx)
         .engine_args = s->options.engine_args,
         .gateway_args = s->options.gateway_args,
         .router_args = s->options.router_args,
+        .candidate_args = s->options.candidate_args,
+        .n_candidates = s->options.n_candidates,
         .n_engines = s->options.n_engines,
     };
     if (run_dir_publish(&s->dir, &facts) != ERR_OK)
@@ -79,6 +81,9 @@ static enum err check_and_listen(struct supervisor *s, char *why, int *ret_http_
                                  .engine_args = o->engine_args,
                                  .gateway_args = o->gateway_args,
                                  .router_args = o->router_args,
+                                 .candidate_args = o->candidate_args,
+                                 .candidate_bin = o->candidate_bin,
+                                 .n_candidates = o->n_candidates,
                                  .n_engines = o->n_engines};
     enum err e = run_dir_open(o->run, why, SUPERVISOR_WHY_CAP, &s->dir);
     if (e == ERR_OK)

@@ -53,6 +53,7 @@ static const struct plan_values VALUES = {.bin = bin,
                                           .engine_args = "",
                                           .gateway_args = "",
                                           .router_args = "--queue-limit 9",
+                                          .candidate_args = "",
                                           .n_engines = 1};
 
 static const struct child_spec *find(const struct plan *p, const char *name)
