@@ -28,7 +28,7 @@ uint32_t control_number(const struct control_call *call, const char *name)
 }
 
 /* "engine.1" is called so, "engine@1" or "1". */
-static bool is_called(const struct engine *e, struct str word)
+bool control_is_called(const struct engine *e, struct str word)
 {
     static const char SERVICE[] = "engine";
     size_t n = sizeof SERVICE - 1;
@@ -50,7 +50,7 @@ enum err control_find_engine(struct control_call *call, struct engine **ret_engi
     int n_shown = (int)(call->target.len < NAME_SHOWN ? call->target.len : NAME_SHOWN);
     for (struct engine *e = TAILQ_FIRST(&call->router->engines.list); e != NULL;
          e = TAILQ_NEXT(e, entry)) {
-        if (!e->is_ready || !is_called(e, call->target) ||
+        if (!e->is_ready || !control_is_called(e, call->target) ||
             (pid != 0 && pid != link_peer_pid(e->peer.link)))
             continue;
         if (found != NULL) {

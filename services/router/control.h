@@ -46,6 +46,9 @@ void control_answer(struct link *l, enum err code, const char *detail, json_t *t
 /* The engine that the call means, in *ret_engine; otherwise the error and its line in call->detail. */
 MUST_CHECK enum err control_find_engine(struct control_call *call, struct engine **ret_engine);
 
+/* Whether the operator means this engine by that name. */
+bool control_is_called(const struct engine *e, struct str word);
+
 /* Arguments with a default of 0. */
 bool control_flag(const struct control_call *call, const char *name);
 uint32_t control_number(const struct control_call *call, const char *name);

@@ -28,7 +28,8 @@ struct handover {
     struct link *link; /* to be answered; NULL when it is gone */
     struct engine *from; /* NULL when it is lost */
     struct engine *to; /* NULL until it has registered */
-    uint32_t to_pid;
+    uint32_t to_pid; /* what is known of it; 0: nothing */
+    char to_name[PEER_NAME_MAX + 1]; /* "" if its pid is given */
     enum step step;
     bool does_copy;
     bool does_migrate;
@@ -254,10 +255,16 @@ static void on_timer(struct loop_timer *t)
             "than the newcomer's context");
 }
 
+static bool is_newcomer(const struct handover *h, const struct engine *e)
+{
+    return e != h->from && (h->to_name[0] != '\0' ? control_is_called(e, str_from(h->to_name))
+                                                  : link_peer_pid(e->peer.link) == h->to_pid);
+}
+
 void handover_on_engine_up(struct router *r, struct engine *e)
 {
     struct handover *h = r->handover;
-    if (h == NULL || h->step != STEP_ARRIVAL || link_peer_pid(e->peer.link) != h->to_pid)
+    if (h == NULL || h->step != STEP_ARRIVAL || !is_newcomer(h, e))
         return;
     h->to = e;
     begin(h);
@@ -308,13 +315,12 @@ void handover_fini(struct router *r)
 
 /* ---- the verb ---------------------------------------------------------------------------------- */
 
-static struct engine *find_pid(struct router *r, uint32_t pid)
+static struct engine *find_newcomer(const struct handover *h)
 {
-    for (struct engine *e = TAILQ_FIRST(&r->engines.list); e != NULL; e = TAILQ_NEXT(e, entry)) {
-        if (e->is_ready && link_peer_pid(e->peer.link) == pid)
-            return e;
-    }
-    return NULL;
+    struct engine *e = TAILQ_FIRST(&h->router->engines.list);
+    while (e != NULL && (!e->is_ready || !is_newcomer(h, e)))
+        e = TAILQ_NEXT(e, entry);
+    return e;
 }
 
 enum err handover_verb(struct control_call *call)
@@ -339,12 +345,14 @@ enum err handover_verb(struct control_call *call)
                            .limit_ms = control_number(call, "limit_ms"),
                            .task = {.run = on_task},
                            .began_ns = clock_now_ns()};
-    h->to = find_pid(r, h->to_pid);
-    if (h->to == from || h->to_pid == 0) {
+    const char *to = json_string_value(json_object_get(call->args, "to"));
+    (void)snprintf(h->to_name, sizeof h->to_name, "%s", to != NULL ? to : "");
+    if (h->to_pid == 0 && h->to_name[0] == '\0') {
         free(h);
-        (void)snprintf(call->detail, sizeof call->detail, "say by its pid which engine takes over");
+        (void)snprintf(call->detail, sizeof call->detail, "say which engine takes over");
         return ERR_INVALID;
     }
+    h->to = find_newcomer(h);
     r->handover = h;
     call->is_deferred = true;
     if (h->to != NULL)

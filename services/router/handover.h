@@ -34,7 +34,8 @@ void handover_on_kv_done(struct router *r, struct engine *e, const struct frame_
 
 void handover_fini(struct router *r);
 
-/* handover ENGINE; args: pid, to_pid (the newcomer's), keep (its replies end at the old engine), no_copy,
+/* handover ENGINE; args: pid; to_pid or to (which engine takes over: its pid, or its
+ * name), keep (its replies end at the old engine), no_copy,
  * limit_ms (then they go on at the newcomer). Answered when the old one is empty. */
 enum err handover_verb(struct control_call *call);
 

@@ -284,6 +284,32 @@ static void on_submit(struct fake_engine *e, const struct frame_submit *f)
         assert_int_equal(f->resume[i], fake_id(q->first, q->seed, i));
 }
 
+static void on_kv(struct fake_engine *e, const struct frame *f)
+{
+    struct str file;
+    if (f->type == FRAME_kv_export) {
+        const struct frame_kv_export *x = f->body;
+        file = x->file;
+        e->export_after = x->after;
+        e->n_exports++;
+    } else {
+        file = ((const struct frame_kv_import *)f->body)->file;
+        e->n_imports++;
+    }
+    (void)snprintf(e->kv_file, sizeof e->kv_file, "%.*s", (int)file.len, file.ptr);
+}
+
+void engine_kv_done(struct fake_engine *e, enum err code, uint32_t blocks, uint64_t mark)
+{
+    struct frame_kv_done f = {.file = str_from(e->kv_file),
+                              .code = (uint32_t)code,
+                              .blocks = blocks,
+                              .bytes = blocks * 100U,
+                              .us = 5,
+                              .mark = mark};
+    assert_int_equal(link_send(e->link, FRAME_kv_done, &f), ERR_OK);
+}
+
 static void engine_frame(void *ctx, struct link *l, const struct frame *f)
 {
     struct fake_engine *e = ctx;
@@ -294,6 +320,11 @@ static void engine_frame(void *ctx, struct link *l, const struct frame *f)
     }
     if (f->type == FRAME_standby) {
         e->is_standby = ((const struct frame_standby *)f->body)->on;
+        e->is_replaced = ((const struct frame_standby *)f->body)->replaced;
+        return;
+    }
+    if (f->type == FRAME_kv_export || f->type == FRAME_kv_import) {
+        on_kv(e, f);
         return;
     }
     assert_int_equal(f->type, FRAME_cancel);

@@ -82,6 +82,11 @@ struct fake_engine {
     struct frame_engine says; /* sent when the link is up, unless `is_mute` */
     bool is_mute;
     bool is_standby; /* as the router said last; an engine says it to the next router */
+    bool is_replaced;
+    size_t n_exports; /* asked for */
+    size_t n_imports;
+    uint64_t export_after; /* of the last one */
+    char kv_file[100];
     bool is_up;
     int fd; /* of the connection, to cut it */
     struct fake_seq seqs[SEQS_MAX]; /* in order of arrival */
@@ -111,6 +116,9 @@ struct fake_engine *engine_new_as(struct world *w, const char *name,
 
 /* Computes one token for each of the first max_seqs sequences and sends them in one frame. */
 void engine_step(struct fake_engine *e);
+
+/* Answers the last kv_export or kv_import. */
+void engine_kv_done(struct fake_engine *e, enum err code, uint32_t blocks, uint64_t mark);
 
 /* Whether a tokenizer has had a token from here of each sequence that runs (at least one). */
 bool engine_is_proven(const struct fake_engine *e);
