@@ -2,6 +2,8 @@
 #include "services/gateway/server.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
@@ -15,6 +17,12 @@ enum {
     ACCEPTS_PER_TURN = 32,
     FULL_SAID_MS = 10000, /* the log repeats it no sooner */
     DESCRIPTOR_RESERVE = 100, /* for links, listeners and the log */
+    /* A client that vanished without a word is noticed after 60 s of silence and three probes. */
+    KEEPALIVE_IDLE_S = 60,
+    KEEPALIVE_PAUSE_S = 10,
+    KEEPALIVE_PROBES = 3,
+    /* Most that the kernel holds of what a slow client has not been sent: its own limit is megabytes. */
+    UNSENT_BYTES = 128 * 1024,
     /* h2o's own limit answers in plain text or not at all; ours, which is lower, answers in JSON. */
     BODY_SLACK_BYTES = 16 * 1024 * 1024,
 };
@@ -113,13 +121,39 @@ static void on_accept(h2o_socket_t *listener, const char *err)
     }
 }
 
-/* A connection needs a descriptor, and while it waits for a reply a second one. */
-static size_t count_connections_allowed(void)
+/* A connection needs a descriptor, and while it waits for a reply a second one; no more replies than
+ * max_streams are in flight. */
+static size_t count_connections_allowed(uint32_t max_streams)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < (rlim_t)DESCRIPTOR_RESERVE * 2)
         return DESCRIPTOR_RESERVE / 2;
-    return (size_t)(limit.rlim_cur - DESCRIPTOR_RESERVE) / 2;
+    size_t free = (size_t)limit.rlim_cur - DESCRIPTOR_RESERVE;
+    size_t n = free - (max_streams < free / 2 ? max_streams : free / 2);
+    log_info("limits", U("descriptors", limit.rlim_cur), U("connections", n),
+             U("streams", max_streams));
+    return n;
+}
+
+/* Connections take this over from their listener; a Unix socket knows nothing of it and needs it not. */
+static void tune(int fd, uint32_t stall_ms)
+{
+    static const struct {
+        int name;
+        int value;
+    } TCP[] = {{TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+               {TCP_KEEPINTVL, KEEPALIVE_PAUSE_S},
+               {TCP_KEEPCNT, KEEPALIVE_PROBES},
+               {TCP_NOTSENT_LOWAT, UNSENT_BYTES}};
+    const int on = 1;
+    bool ok = setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(TCP) && ok; i++)
+        ok = setsockopt(fd, IPPROTO_TCP, TCP[i].name, &TCP[i].value, sizeof TCP[i].value) == 0;
+    /* What is sent and not acknowledged for so long is lost with its client. A client that is there and
+     * reads nothing is given up before. */
+    uint32_t patience_ms = 2 * stall_ms;
+    if (ok)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms);
 }
 
 static void nest(struct server *s)
@@ -167,11 +201,12 @@ struct server *server_new(struct loop *loop, const struct options *o,
         .written = events->written,
         .ctx = events->ctx,
     };
-    s->max_connections = count_connections_allowed();
+    s->max_connections = count_connections_allowed(o->max_streams);
     s->evloop = h2o_evloop_create();
     configure(s, o);
     nest(s);
     for (size_t i = 0; i < take_listeners->n; i++) {
+        tune(take_listeners->fds[i], o->stall_ms);
         h2o_socket_t *sock =
             h2o_evloop_socket_create(s->evloop, take_listeners->fds[i], H2O_SOCKET_FLAG_DONT_READ);
         sock->data = s;
