@@ -57,12 +57,6 @@ static enum err listen_at(nng_socket sock, const char *path, nng_listener *ret_l
     return link_err_from_nng(rv);
 }
 
-enum err door_listen_once(nng_socket sock, const char *path)
-{
-    nng_listener l;
-    return listen_at(sock, path, &l);
-}
-
 static bool listens_at(int fd, const char *path)
 {
     struct sockaddr_un a = {0};

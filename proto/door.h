@@ -25,7 +25,4 @@ MUST_CHECK enum err door_open(struct loop *loop, nng_socket sock, const char *pa
 /* Closes the socket, too (by closer_close). NULL is allowed. */
 void door_close(struct door *d);
 
-/* Listens without watching: for a single caller. */
-MUST_CHECK enum err door_listen_once(nng_socket sock, const char *path);
-
 #endif

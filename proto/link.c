@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A connection: greeting (dialer), pair0 pipe, sending, receiving, beats, breaking.
+/* A connection: greeting (dialer), pipe, sending, receiving, beats, breaking.
  *
- * nng calls back on its own threads; those callbacks only post an event to the loop. An event holds a
+ * The greeting is nng's; the frames of a peer on this host then go over a pipe of our own (pipe.h), which
+ * lives on the loop, others over a pair0 socket. nng calls back on its own threads; those callbacks only post an event to the loop. An event holds a
  * reference to the link and the generation it belongs to, so events of a connection that was broken in
  * the meantime are recognised and dropped. */
 #include "proto/link_internal.h"
@@ -280,6 +281,8 @@ static void disconnect(struct link *l)
     (void)__atomic_add_fetch(&l->generation, 1, __ATOMIC_RELEASE);
     unwatch_peer(l);
     close_socket(l);
+    pipe_close(l->pipe);
+    l->pipe = NULL;
     /* A stopped aio stays stopped: take new ones. */
     nng_aio_free(l->recv_aio);
     nng_aio_free(l->send_aio);
@@ -364,7 +367,17 @@ bool link_is_up(const struct link *l)
 
 /* ---- greeting and connecting ------------------------------------------------------------------- */
 
-enum err link_open_pair(struct link *l)
+static void await_pipe(struct link *l)
+{
+    l->state = LINK_CONNECTING;
+    uint64_t patience = (uint64_t)CONNECT_MIN_MS << l->n_timeouts;
+    if (patience > CONNECT_MAX_MS || l->server != NULL)
+        patience = CONNECT_MAX_MS; /* the listening side waits for the most patient caller */
+    loop_timer_set(l->config.loop, &l->retry_timer, patience);
+}
+
+/* Opens a pair0 socket with all limits set. */
+static enum err open_pair(struct link *l)
 {
     int rv = nng_pair0_open(&l->sock);
     if (rv != 0)
@@ -377,12 +390,31 @@ enum err link_open_pair(struct link *l)
     rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_ADD_POST, on_pipe, l->connection);
     if (rv == 0)
         rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_REM_POST, on_pipe, l->connection);
-    l->state = LINK_CONNECTING;
-    uint64_t patience = (uint64_t)CONNECT_MIN_MS << l->n_timeouts;
-    if (patience > CONNECT_MAX_MS || l->server != NULL)
-        patience = CONNECT_MAX_MS; /* the listening side waits for the most patient caller */
-    loop_timer_set(l->config.loop, &l->retry_timer, patience);
+    await_pipe(l);
     return link_err_from_nng(rv);
+}
+
+static struct pipe_events pipe_events_of(struct link *l);
+
+enum err link_connect(struct link *l, const char *address)
+{
+    static const char IPC[] = "ipc://";
+    if (strncmp(address, IPC, sizeof IPC - 1) == 0) {
+        const struct pipe_events events = pipe_events_of(l);
+        await_pipe(l);
+        return pipe_dial(l->config.loop, address + sizeof IPC - 1, &events, &l->pipe);
+    }
+    enum err e = open_pair(l);
+    if (e == ERR_OK)
+        e = link_err_from_nng(nng_dial(l->sock, address, NULL, NNG_FLAG_NONBLOCK));
+    return e;
+}
+
+enum err link_await(struct link *l, const char *path)
+{
+    const struct pipe_events events = pipe_events_of(l);
+    await_pipe(l);
+    return pipe_listen(l->config.loop, path, &events, &l->pipe);
 }
 
 static nng_msg *make_hello(struct link *l)
@@ -436,7 +468,7 @@ static void accept_welcome(struct link *l, const struct frame_welcome *w)
     link_set_peer(l, w->service, w->instance, w->build, w->epoch, w->pid);
     l->peer_protocol = w->protocol;
     disconnect(l);
-    if (link_open_pair(l) != ERR_OK || nng_dial(l->sock, address, NULL, NNG_FLAG_NONBLOCK) != 0)
+    if (link_connect(l, address) != ERR_OK)
         link_break(l, ERR_IO);
 }
 
@@ -504,8 +536,10 @@ static void on_pipe_up(struct link *l, pid_t pid)
     l->peer_is_busy = false;
     l->beat_due_ms = now + LINK_BEAT_MS;
     loop_timer_set(l->config.loop, &l->beat_timer, LINK_BEAT_MS);
-    nng_aio_set_timeout(l->recv_aio, NNG_DURATION_INFINITE);
-    nng_recv_aio(l->sock, l->recv_aio);
+    if (l->pipe == NULL) {
+        nng_aio_set_timeout(l->recv_aio, NNG_DURATION_INFINITE);
+        nng_recv_aio(l->sock, l->recv_aio);
+    }
     l->handler.up(l->handler.ctx, l);
 }
 
@@ -532,18 +566,13 @@ static void send_next(struct link *l)
     }
 }
 
-enum err link_send(struct link *l, enum frame_type type, const void *body)
+/* Gives a message to nng, or keeps it until nng has room. */
+static enum err send_over_nng(struct link *l, const char *data, size_t len)
 {
-    if (!link_is_up(l))
-        return ERR_CLOSED;
-    buf_reset(&l->scratch);
-    enum err e = frame_encode(&l->scratch, type, l->config.epoch, body);
-    if (e != ERR_OK)
-        return e;
     nng_msg *msg;
     if (nng_msg_alloc(&msg, 0) != 0)
         return ERR_NOMEM;
-    if (nng_msg_append(msg, l->scratch.ptr, l->scratch.len) != 0) {
+    if (nng_msg_append(msg, data, len) != 0) {
         nng_msg_free(msg);
         return ERR_NOMEM;
     }
@@ -554,14 +583,37 @@ enum err link_send(struct link *l, enum frame_type type, const void *body)
     else
         l->first = q;
     l->last = q;
-    l->queued_bytes += l->scratch.len;
-    if (l->queued_bytes > LINK_QUEUE_BYTES) {
+    l->queued_bytes += len;
+    send_next(l);
+    return ERR_OK;
+}
+
+static size_t queued_bytes(const struct link *l)
+{
+    return l->pipe != NULL ? pipe_queued(l->pipe) : l->queued_bytes;
+}
+
+enum err link_send(struct link *l, enum frame_type type, const void *body)
+{
+    static const char HEAD[PIPE_HEAD] = {0};
+    if (!link_is_up(l))
+        return ERR_CLOSED;
+    buf_reset(&l->scratch);
+    buf_add(&l->scratch, HEAD, PIPE_HEAD);
+    enum err e = frame_encode(&l->scratch, type, l->config.epoch, body);
+    size_t len = l->scratch.len - PIPE_HEAD;
+    if (e == ERR_OK && l->pipe != NULL)
+        pipe_send(l->pipe, l->scratch.ptr, len);
+    else if (e == ERR_OK)
+        e = send_over_nng(l, l->scratch.ptr + PIPE_HEAD, len);
+    if (e != ERR_OK)
+        return e;
+    if (queued_bytes(l) > LINK_QUEUE_BYTES) {
         /* Not broken here: the caller is in the middle of something. */
         l->is_doomed = true;
         link_post(l, l->generation, EV_DOOMED, 0, NULL);
         return ERR_CLOSED;
     }
-    send_next(l);
     return ERR_OK;
 }
 
@@ -605,29 +657,57 @@ static void on_frame(struct link *l, const struct frame *f)
     }
 }
 
-static void on_received(struct link *l, struct event *ev)
+/* Whether the link is still as it was. */
+static bool take_message(struct link *l, const void *data, size_t len)
 {
-    if (ev->rv != 0) {
-        link_break(l, link_err_from_nng(ev->rv));
-        return;
-    }
-    l->heard_ms = clock_now_ms();
     struct frame f;
-    enum err e = frame_decode(nng_msg_body(ev->msg), nng_msg_len(ev->msg), &l->arena, &f);
+    l->heard_ms = clock_now_ms();
+    enum err e = frame_decode(data, len, &l->arena, &f);
     if (e == ERR_OK && f.epoch != l->peer_epoch)
         e = ERR_PROTOCOL;
     if (e != ERR_OK) {
         log_warn("bad-frame", S("from", l->peer_service), U("pid", l->peer_pid),
-                 S("err", err_name(e)), U("bytes", nng_msg_len(ev->msg)));
+                 S("err", err_name(e)), U("bytes", len));
         link_break(l, e);
-        return;
+        return false;
     }
     uint32_t generation = l->generation;
     on_frame(l, &f);
     if (l->generation != generation)
-        return;
+        return false;
     arena_reset(&l->arena);
-    nng_recv_aio(l->sock, l->recv_aio);
+    return true;
+}
+
+static void on_received(struct link *l, struct event *ev)
+{
+    if (ev->rv != 0)
+        link_break(l, link_err_from_nng(ev->rv));
+    else if (take_message(l, nng_msg_body(ev->msg), nng_msg_len(ev->msg)))
+        nng_recv_aio(l->sock, l->recv_aio);
+}
+
+static void on_our_pipe_up(void *ctx, pid_t pid)
+{
+    on_pipe_up(ctx, pid);
+}
+
+static void on_our_pipe_message(void *ctx, const void *data, size_t len)
+{
+    struct link *l = ctx;
+    (void)__atomic_add_fetch(&l->n_refs, 1, __ATOMIC_RELAXED); /* it may end within */
+    (void)take_message(l, data, len);
+    link_unref(l);
+}
+
+static void on_our_pipe_down(void *ctx, enum err why)
+{
+    link_break(ctx, why);
+}
+
+static struct pipe_events pipe_events_of(struct link *l)
+{
+    return (struct pipe_events){on_our_pipe_up, on_our_pipe_message, on_our_pipe_down, l};
 }
 
 static void run_event(struct loop_task *t)
@@ -654,7 +734,7 @@ static void run_event(struct loop_task *t)
                 send_next(l);
             break;
         case EV_DOOMED:
-            log_warn("peer-too-slow", S("peer", l->peer_service), U("queued", l->queued_bytes));
+            log_warn("peer-too-slow", S("peer", l->peer_service), U("queued", queued_bytes(l)));
             link_break(l, ERR_FULL);
             break;
         }
@@ -692,7 +772,7 @@ static void on_beat_timer(struct loop_timer *t)
         return;
     }
     struct frame_beat beat = {.progress = notify_progress_count(), .busy = notify_is_busy()};
-    if (l->first == NULL && link_send(l, FRAME_beat, &beat) == ERR_TOO_LARGE)
+    if (queued_bytes(l) == 0 && link_send(l, FRAME_beat, &beat) == ERR_TOO_LARGE)
         ASSERT(false);
     l->beat_due_ms = now + LINK_BEAT_MS;
     loop_timer_set(l->config.loop, &l->beat_timer, LINK_BEAT_MS);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Links: frames between two processes over nng.
+/* Links: frames between two processes: greeted over nng, then over a pipe of their own (pipe.h).
  *
- * A service listens on ipc://RUN/<service>.sock (rep0). A caller says hello there and is given a pair0
+ * A service listens on ipc://RUN/<service>.sock (rep0). A caller says hello there and is given a
  * socket of its own, so a broken connection never leaves frames for a successor, and two callers of one
  * kind live side by side. A dialing link comes back by itself: `down` is followed by `up` as soon as the
  * service answers again. An accepted link is gone after `down`.

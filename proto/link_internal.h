@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "proto/link.h"
+#include "proto/pipe.h"
 
 enum link_state {
     LINK_IDLE, /* waits for the retry timer, or was closed */
@@ -46,6 +47,7 @@ struct link {
     bool is_closed; /* the owner let go */
     bool is_doomed;
 
+    struct pipe *pipe; /* to a peer on this host; else a pair0 socket of nng's */
     nng_socket sock;
     bool has_sock;
     struct connection *connection; /* of a pair0 socket */
@@ -84,8 +86,9 @@ struct link {
 struct link *link_new(const struct link_config *config, const struct link_handler *handler);
 void link_unref(struct link *l);
 
-/* Opens the pair0 socket with all limits set. */
-enum err link_open_pair(struct link *l);
+/* Begin to connect to a peer: to the address of its welcome, or as it who was welcomed at a path. */
+enum err link_connect(struct link *l, const char *address);
+enum err link_await(struct link *l, const char *path);
 
 /* Keeps who the peer is, from its hello or welcome. */
 void link_set_peer(struct link *l, struct str service, struct str instance, struct str build,

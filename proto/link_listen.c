@@ -87,9 +87,7 @@ static void welcome(struct link_server *s, const struct frame_hello *h)
     l->server = s;
     l->next = s->links;
     s->links = l;
-    enum err e = link_open_pair(l);
-    if (e == ERR_OK)
-        e = door_listen_once(l->sock, path);
+    enum err e = link_await(l, path);
     if (e != ERR_OK) {
         link_break(l, e);
         refuse(s, e, "cannot open a socket in the run directory");
