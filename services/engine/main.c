@@ -99,7 +99,7 @@ int main(int argc, char **argv)
         return status;
     status = EXIT_FAILURE;
     if (sandbox_begin(e.options.sandbox) && start(&e) &&
-        sandbox_enter(e.options.sandbox, SANDBOX_ENGINE)) {
+        sandbox_enter(e.options.sandbox, SANDBOX_ENGINE | (e.core.gpu.device ? SANDBOX_GPU : 0U))) {
         say_ready(&e);
         loop_run(e.loop);
         status = service_has_failed(e.service) ? EXIT_FAILURE : EXIT_SUCCESS;

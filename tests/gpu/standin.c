@@ -2,6 +2,8 @@
 #include "tests/gpu/standin.h"
 
 #include <elf.h>
+#include <fcntl.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +57,9 @@ struct list {
 };
 
 static size_t n_objects; /* live streams, graphs, modules, events */
-static uint64_t n_mallocs, n_copies, n_launches, n_graphs, n_graphs_run, n_kernels_run;
+/* Calls since faults are wanted, and what was run. */
+static uint64_t n_mallocs, n_copies, n_launches, n_graphs, n_hangs, n_losses, n_skips;
+static uint64_t n_graphs_run, n_kernels_run;
 static bool is_lost;
 
 /* ---- HALO_STANDIN ---- */
@@ -91,10 +95,21 @@ const char *standin_arch(const char *otherwise)
     return arch;
 }
 
-/* Whether this is the call that shall fail. */
-static bool is_due(const char *word, uint64_t n)
+/* Whether faults are wanted already. */
+static bool is_armed(void)
 {
-    return standin_number(word, 0) == n;
+    char path[256];
+    const char *value = find_word("armed-by");
+    if (value == NULL || *value != '=')
+        return true;
+    (void)snprintf(path, sizeof path, "%.*s", (int)strcspn(value + 1, " "), value + 1);
+    return faccessat(AT_FDCWD, path, F_OK, 0) == 0;
+}
+
+/* Counts a call; whether it is the one that shall fail. */
+static bool is_due(const char *word, uint64_t *n)
+{
+    return is_armed() && ++*n == standin_number(word, 0);
 }
 
 int standin_count(int *ret_n)
@@ -143,7 +158,7 @@ int standin_malloc(uint64_t *ret_address, size_t bytes)
     int e = standin_mem_info(&free_bytes, &all_bytes);
     if (e != STANDIN_OK)
         return e;
-    if (is_due("fail-malloc", ++n_mallocs) || bytes > free_bytes)
+    if (is_due("fail-malloc", &n_mallocs) || bytes > free_bytes)
         return STANDIN_NOMEM;
     void *p = standin_memory_new(STANDIN_DEVICE, bytes);
     *ret_address = (uint64_t)(uintptr_t)p;
@@ -331,7 +346,7 @@ int standin_copy(enum standin_copy way, uint64_t device, void *host, size_t byte
     const char *what = way == STANDIN_IN ? "copy to the device" : "copy from the device";
     standin_memory_check(STANDIN_DEVICE, (void *)(uintptr_t)device, bytes, what);
     standin_memory_check(STANDIN_HOST, host, bytes, what);
-    if (is_due("fail-copy", ++n_copies))
+    if (is_due("fail-copy", &n_copies))
         return STANDIN_INVALID;
     return enqueue(stream, (struct op){.kind = way == STANDIN_IN ? OP_IN : OP_OUT,
                                        .device = device,
@@ -351,7 +366,7 @@ int standin_launch(void *function, struct standin_dim grid, struct standin_dim b
 {
     const struct function *f = function;
     uint64_t n_threads = (uint64_t)block.x * block.y * block.z;
-    if (is_due("fail-launch", ++n_launches) || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
+    if (is_due("fail-launch", &n_launches) || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
         grid.y > 65535 || grid.z > 65535 || n_threads == 0 || n_threads > MAX_BLOCK)
         return STANDIN_INVALID;
     void *copy = malloc(f->args_bytes);
@@ -389,13 +404,15 @@ static void run_op(const struct op *op);
 static void run_graph(const struct list *graph)
 {
     n_graphs_run++;
-    if (is_due("hang", n_graphs_run)) {
+    if (is_due("hang", &n_hangs)) {
+        sem_t never;
+        (void)sem_init(&never, 0, 0);
         for (;;)
-            (void)pause();
+            (void)sem_wait(&never);
     }
-    if (is_due("lose", n_graphs_run))
+    if (is_due("lose", &n_losses))
         is_lost = true;
-    if (is_due("skip", n_graphs_run))
+    if (is_due("skip", &n_skips))
         return;
     for (size_t i = 0; i < graph->n && !is_lost; i++)
         run_op(&graph->ops[i]);
@@ -482,7 +499,7 @@ int standin_graph_instantiate(void **ret_exec, void *graph)
 int standin_graph_launch(void *exec, void *stream)
 {
     struct list *g = exec;
-    if (is_due("fail-graph", ++n_graphs))
+    if (is_due("fail-graph", &n_graphs))
         return STANDIN_INVALID;
     if (is_lost)
         return STANDIN_LOST;
@@ -540,7 +557,8 @@ size_t standin_n_live(void)
 
 void standin_reset(void)
 {
-    n_mallocs = n_copies = n_launches = n_graphs = n_graphs_run = n_kernels_run = 0;
+    n_mallocs = n_copies = n_launches = n_graphs = n_hangs = n_losses = n_skips = 0;
+    n_graphs_run = n_kernels_run = 0;
     is_lost = false;
 }
 

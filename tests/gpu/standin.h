@@ -14,7 +14,8 @@
  *   fail-malloc=N    the N-th allocation in device memory      fail-launch=N  the N-th kernel launch
  *   fail-copy=N      the N-th copy                             fail-graph=N  the N-th launch of a graph
  *   lose=N           the device is lost in the N-th graph      hang=N  the N-th graph never finishes
- *   skip=N           the N-th graph does nothing and reports success */
+ *   skip=N           the N-th graph does nothing and reports success
+ *   armed-by=FILE    faults are counted from when the file exists */
 #ifndef HALO_TESTS_GPU_STANDIN_H
 #define HALO_TESTS_GPU_STANDIN_H
 
