@@ -116,8 +116,9 @@ void carry_do(const struct carry *c, struct carry_job *j)
     }
     buf_fini(&path);
     j->us = (clock_now_ns() - began_ns) / 1000;
-    log_outcome(j->is_import ? "blocks-taken" : "blocks-given", j->file, j->error, &j->result,
-                j->us);
+    if (j->tokens == NULL && strncmp(j->file, "phase-", 6) != 0) /* those come with each request */
+        log_outcome(j->is_import ? "blocks-taken" : "blocks-given", j->file, j->error, &j->result,
+                    j->us);
 }
 
 struct frame_kv_done carry_done(const struct carry_job *j)

@@ -116,10 +116,12 @@ static json_t *describe(const struct router *r, const struct engine *e)
         {"up_s", (clock_now_ns() - e->since_ns) / UINT64_C(1000000000)},
         {"group", e->group},
         {"replies", e->n_in_flight},
+        {"taken_over", e->n_taken_over},
         {"running", l->running},
         {"waiting", l->waiting},
         {"max_seqs", e->max_seqs},
         {"context", e->context},
+        {"prefix_hits", l->prefix_hits},
         {"kv_blocks", e->kv_blocks},
         {"kv_blocks_free", e->kv_blocks - used},
     };

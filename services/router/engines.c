@@ -137,11 +137,38 @@ static bool is_less_loaded(const struct engine *a, const struct engine *b)
     return strcmp(a->peer.name, b->peer.name) < 0;
 }
 
-struct engine *engines_pick(const struct engines *s, const struct request *q)
+/* With phases, a request goes to an engine that does prefill, if one serves it at all. */
+static bool must_prefill(const struct engines *s, const struct request *q)
+{
+    if (!s->has_phases)
+        return false;
+    const struct engine *e = TAILQ_FIRST(&s->list);
+    while (e != NULL && !(e->does_prefill && engine_suits(e, q)))
+        e = TAILQ_NEXT(e, entry);
+    return e != NULL;
+}
+
+struct engine *engines_pick_decoder(const struct engines *s, const struct request *q)
 {
     struct engine *best = NULL;
     for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
+        if (e->does_prefill || e->n_in_flight >= e->max_seqs || !has_room(e) ||
+            !engine_suits(e, q) || e->n_suspects > 0 || e->is_reserved)
+            continue;
+        if (best == NULL || is_less_loaded(e, best))
+            best = e;
+    }
+    return best;
+}
+
+struct engine *engines_pick(const struct engines *s, const struct request *q)
+{
+    struct engine *best = NULL;
+    bool is_prefill = must_prefill(s, q);
+    for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (!has_room(e) || !engine_suits(e, q) || e->n_suspects > 0)
+            continue;
+        if (is_prefill && !e->does_prefill)
             continue;
         if (request_is_suspect(q) ? e->n_unproven > 0 : e->is_reserved)
             continue;

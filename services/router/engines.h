@@ -33,6 +33,8 @@ struct engine {
     bool is_reserved; /* see engines_reserve */
     bool is_out; /* out of service: it gets nothing new (drain.h) */
     bool is_standby; /* out, and it says so to the next router */
+    bool does_prefill; /* replies go on elsewhere (phases.h) */
+    uint64_t n_taken_over; /* replies that came from one which does */
     struct engine *heir; /* has its place (handover.h); NULL: none */
     char model_name[ENGINE_NAME_MAX + 1];
     char model_hash[ENGINE_HASH_MAX + 1];
@@ -56,6 +58,7 @@ TAILQ_HEAD(engine_list, engine);
 
 struct engines {
     struct engine_list list;
+    bool has_phases; /* see phases.h */
     struct frame_engine_load gone; /* counters of engines that left, so that sums never fall */
 };
 
@@ -96,6 +99,9 @@ struct engine *engines_pick(const struct engines *s, const struct request *q);
 
 /* The same for work that nobody waits for: only where half of the places are free. */
 struct engine *engines_pick_spare(const struct engines *s, const struct request *q);
+
+/* With phases: the least loaded engine that can go on with a reply whose prompt is computed, or NULL. */
+struct engine *engines_pick_decoder(const struct engines *s, const struct request *q);
 
 /* Keeps an engine free of newcomers, so that the suspect gets its turn; engines_release undoes it. */
 void engines_reserve(struct engines *s, const struct request *suspect);

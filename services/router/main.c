@@ -35,6 +35,7 @@ static bool start(struct loop *loop, const struct options *o, struct router **re
         .engine_wait_ms = o->engine_wait_ms,
         .dead_ms = o->dead_ms,
         .stall_ms = o->stall_ms,
+        .prefill = o->prefill,
         .state = o->state != NULL ? o->state : o->run,
         .shadow_share = o->shadow_share,
         .burnin_log_bytes = o->burnin_log_mb * BYTES_PER_MB,

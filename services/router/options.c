@@ -24,6 +24,10 @@ static const struct opt OPTS[] = {
     OPT_U32_ROW(struct options, stall_ms, "stall-ms", "20000", 1000, 3600000, "MS",
                 "an engine that is busy without progress this long is dropped, and its replies "
                 "go on elsewhere; longer than the slowest step"),
+    OPT_STR_ROW(struct options, prefill, "prefill-engines", "", "NAMES",
+                "engines that compute prompts and leave the replies to the others, separated by "
+                "commas, as 1,2; the KV cache of a prompt goes over in a file of the run "
+                "directory. Empty: every engine does both"),
     OPT_STR_ROW(struct options, state, "state", NULL, "DIR",
                 "directory of what outlives the router: which engines answer /v1, and the burn-in "
                 "log; default: the run directory"),

@@ -15,6 +15,7 @@ struct options {
     uint32_t engine_wait_ms;
     uint32_t dead_ms;
     uint32_t stall_ms;
+    const char *prefill;
     const char *state;
     uint32_t shadow_share;
     uint32_t burnin_log_mb;

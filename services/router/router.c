@@ -503,6 +503,7 @@ static enum err on_engine(struct router *r, struct engine *e, const struct frame
     log_info("engine-up", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
              S("model", e->model_name), U("group", e->group), U("max_seqs", e->max_seqs),
              U("context", e->context), SN("backend", f->backend.ptr, f->backend.len));
+    phases_on_engine_up(r, e);
     drain_on_engine_up(r, e);
     router_review(r);
     return ERR_OK;
@@ -532,8 +533,11 @@ static enum err apply(struct router *r, struct request *q, const struct rec_toke
     if (t->n_events == 0)
         SLIST_INSERT_HEAD(&r->to_flush, t, flush);
     tokenizer_add_event(t, &event);
-    if (item->finish == FINISH_NONE)
+    if (item->finish == FINISH_NONE) {
+        if (item->has_id)
+            phases_on_token(r, q);
         return ERR_OK;
+    }
     q->is_whole = item->finish == FINISH_STOP || item->finish == FINISH_LENGTH;
     end_side(r, q, item->finish, item->code);
     drop(r, q);
@@ -585,6 +589,7 @@ static enum err on_engine_frame(struct router *r, struct engine *e, const struct
         return on_tokens(r, e, f->body);
     if (f->type == FRAME_kv_done) {
         handover_on_kv_done(r, e, f->body);
+        phases_on_kv_done(r, e, f->body);
         return ERR_OK;
     }
     if (f->type != FRAME_engine_load)
@@ -684,6 +689,19 @@ static void replay(struct router *r, struct request *q, bool counts_as_death)
                    "tried again");
 }
 
+void router_move(struct router *r, struct request *q, struct engine *to)
+{
+    cancel_at_engine(r, q);
+    trace_left(q, q->engine->peer.name, SPAN_LOST);
+    engine_detach(q->engine, q);
+    (void)map_remove(&r->by_id, q->id);
+    enum err e = send_to(r, q, to);
+    if (e != ERR_OK)
+        end_with_error(r, q, e, "the request cannot be sent to an engine");
+    drain_touch(r);
+    router_dispatch(r);
+}
+
 void router_withdraw(struct router *r, struct request *q)
 {
     cancel_at_engine(r, q);
@@ -703,6 +721,7 @@ static void on_engine_down(struct router *r, struct engine *e, enum err why)
         else
             replay(r, q, why != ERR_OK && i < e->max_seqs);
     }
+    phases_on_engine_down(r, e);
     drain_on_engine_down(r, e);
     engines_remove(&r->engines, e);
     if (!r->is_leaving)
@@ -767,6 +786,7 @@ enum err router_new(const struct router_config *config, char *why, size_t cap_wh
     engines_init(&r->engines);
     queue_init(&r->queue, config->queue_limit);
     drain_init(r);
+    phases_init(r, config->prefill);
     admission_init(&r->admission, config->queue_wait_ms);
     r->places_timer.fire = on_places_timer;
     TAILQ_INIT(&r->peers);
@@ -834,6 +854,7 @@ void router_free(struct router *r)
         return;
     r->is_leaving = true;
     link_server_close(r->server);
+    phases_fini(r);
     drain_fini(r);
     queue_fini(&r->queue);
     loop_timer_cancel(r->config.loop, &r->status_timer);

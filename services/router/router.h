@@ -27,6 +27,7 @@ struct router_config {
     uint32_t queue_wait_ms; /* and for how long, as far as can be seen when they come */
     uint32_t engine_wait_ms; /* how long a request waits while no engine serves it */
     uint32_t dead_ms; /* a peer that is silent this long is dropped */
+    const char *prefill; /* engines that compute prompts only, see phases.h; borrowed */
     uint32_t stall_ms; /* an engine that is busy without progress this long is dropped */
     const char *state; /* directory of what outlives the process: lanes.h, burnin.h; borrowed */
     uint32_t shadow_share; /* percent of the stable lane's requests that are compared */

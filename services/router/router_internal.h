@@ -18,6 +18,7 @@
 #include "services/router/engines.h"
 #include "services/router/handover.h"
 #include "services/router/lanes.h"
+#include "services/router/phases.h"
 #include "services/router/queue.h"
 #include "services/router/router.h"
 #include "services/router/status.h"
@@ -38,6 +39,7 @@ struct router {
     size_t n_peers;
     struct drain drain;
     struct handover *handover; /* on its way; NULL: none */
+    struct phases phases;
 
     struct loop_timer status_timer;
     struct status status;
@@ -62,6 +64,9 @@ void router_review(struct router *r);
 
 /* Takes a request from its engine, which is told, and puts it among those that wait to go on. */
 void router_withdraw(struct router *r, struct request *q);
+
+/* Takes a request from its engine, which is told, and gives it to another one. */
+void router_move(struct router *r, struct request *q, struct engine *to);
 
 /* Something that the status shows has changed. */
 void router_touch_status(struct router *r);

@@ -4,6 +4,7 @@
 middle. No request fails, and clients see the bytes of an undisturbed run.
 
 HALO_SWAPS=N swaps N times in the test under load (default 2)."""
+import json
 import os
 import re
 import signal
@@ -232,7 +233,44 @@ def test_drain_and_restart_of_one_of_two_engines_fail_no_request():
         assert not re.search('drain', run_halo(TWO, 'status').stdout)
 
 
+PHASES = None
+
+
+def engines(stack):
+    return {e['name']: e for e in json.loads(run_halo(stack, 'status', '--json').stdout)['engines']}
+
+
+def test_prompts_on_one_engine_and_replies_on_another_are_the_same_bytes():
+    expected = [ask(STACK, i) for i in range(len(REQUESTS))]
+    got = in_parallel([lambda i=i: ask(PHASES, i) for i in range(N_STREAMS)])
+    assert got == expected
+    both = engines(PHASES)
+    assert both['engine.1']['taken_over'] == 0 and both['engine.2']['taken_over'] >= N_STREAMS // 2, both
+    # A long prompt is not computed again: it has gone over in a file.
+    text = 'Somebody told a long story in the evening. ' * 30
+    want = STACK.chat(text, max_tokens=120, temperature=0, ignore_eos=True)['choices']
+    before = engines(PHASES)['engine.2']
+    assert PHASES.chat(text, max_tokens=120, temperature=0, ignore_eos=True)['choices'] == want
+
+    def has_hit():  # loads are told once a second
+        now = engines(PHASES)['engine.2']
+        return now['taken_over'] > before['taken_over'] and now['prefix_hits'] - before['prefix_hits'] > 256 and now
+    now = wait_for('the prompt to be found in the cache', has_hit)
+    print(f"# {now['taken_over']} replies went on at engine.2, with {now['prefix_hits']} positions of their prompts")
+
+
+def test_with_phases_either_engine_may_be_killed():
+    with Load(PHASES, 4) as load:
+        for name in ['engine.1', 'engine.2', 'engine.1']:
+            PHASES.kill(name)
+            load.move()
+            wait_for('both to be back', lambda: all_ready(PHASES) and len(engines(PHASES)) == 2)
+            load.move()
+    assert not [f for f in os.listdir(PHASES.run) if f.startswith('phase-')]
+
+
 if __name__ == '__main__':
     ARGS = '--threads 1'
-    with Stack('--engine-args', ARGS) as STACK, Stack('--engines', '2', '--engine-args', ARGS) as TWO:
+    with (Stack('--engine-args', ARGS) as STACK, Stack('--engines', '2', '--engine-args', ARGS) as TWO,
+          Stack('--engines', '2', '--engine-args', ARGS, '--router-args', '--prefill-engines 1') as PHASES):
         main(sys.modules['__main__'])
