@@ -20,7 +20,7 @@ enum {
     CONNECT_TIMEOUT_MS = 5000,
     POLL_MS = 60000,
     MODELS_TIMEOUT_MS = 10000,
-    BODY_CAP = 1024 * 1024, /* of an answer that is not a stream */
+    BODY_CAP = 16 * 1024 * 1024, /* of an answer that is not a stream */
     HTTP_OK = 200,
     HTTP_NO_CONTENT = 204,
     HTTP_BAD_REQUEST = 400,
@@ -99,7 +99,7 @@ static void keep_error(char *error, CURLcode rc, const char *curl_error)
                    curl_error[0] != '\0' ? curl_error : curl_easy_strerror(rc));
 }
 
-/* ---- GET --------------------------------------------------------------------------------------- */
+/* ---- whole answers --------------------------------------------------------------------------------------- */
 
 static size_t keep_body(char *bytes, size_t one, size_t n, void *ctx)
 {
@@ -111,12 +111,15 @@ static size_t keep_body(char *bytes, size_t one, size_t n, void *ctx)
     return n;
 }
 
-void api_get(const char *base, const char *path, uint32_t timeout_ms, struct api_answer *ret_answer)
+static void ask(const char *base, const char *path, const char *body, uint32_t timeout_ms,
+                struct api_answer *ret_answer)
 {
     char error[CURL_ERROR_SIZE];
-    struct curl_slist *headers = make_headers(false);
+    struct curl_slist *headers = make_headers(body != NULL);
     CURL *c = make_handle(base, path, headers, error);
     *ret_answer = (struct api_answer){0};
+    if (body != NULL)
+        (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep_body);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &ret_answer->body);
@@ -127,6 +130,17 @@ void api_get(const char *base, const char *path, uint32_t timeout_ms, struct api
         keep_error(ret_answer->error, rc, error);
     curl_easy_cleanup(c);
     curl_slist_free_all(headers);
+}
+
+void api_get(const char *base, const char *path, uint32_t timeout_ms, struct api_answer *ret_answer)
+{
+    ask(base, path, NULL, timeout_ms, ret_answer);
+}
+
+void api_post(const char *base, const char *path, const char *body, uint32_t timeout_ms,
+              struct api_answer *ret_answer)
+{
+    ask(base, path, body, timeout_ms, ret_answer);
 }
 
 bool api_certificate_left(const char *base, uint32_t timeout_ms, int64_t *ret_s, char *error)

@@ -28,6 +28,10 @@ struct api_answer {
 void api_get(const char *base, const char *path, uint32_t timeout_ms,
              struct api_answer *ret_answer);
 
+/* POST base + path with a JSON body; otherwise as api_get. */
+void api_post(const char *base, const char *path, const char *body, uint32_t timeout_ms,
+              struct api_answer *ret_answer);
+
 /* Seconds until the server's certificate expires; false if it shows none that we trust: `error`
  * (API_ERROR_CAP bytes) says why. For https:// only. */
 bool api_certificate_left(const char *base, uint32_t timeout_ms, int64_t *ret_s, char *error);

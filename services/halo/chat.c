@@ -12,7 +12,7 @@
 #include "common/utf8.h"
 #include "services/halo/print.h"
 #include "services/halo/repl.h"
-#include "services/halo/stack_info.h"
+#include "services/halo/server.h"
 #include "services/halo/talk.h"
 #include "services/halo/verbs.h"
 
@@ -70,24 +70,6 @@ static bool settle_numbers(const struct options *o, struct talk_config *c)
         }
     }
     return true;
-}
-
-/* The base URL, or NULL after saying why there is none. */
-static char *find_server(const struct options *o)
-{
-    if (o->url != NULL)
-        return api_base(o->url);
-    const char *run = o->run != NULL ? o->run : stack_info_default_run();
-    struct stack_info info;
-    stack_info_read(run, &info);
-    char *base = info.has_facts ? api_base(info.url) : NULL;
-    if (info.pid == 0)
-        stack_info_say_none(run);
-    else if (base == NULL)
-        (void)fprintf(stderr, "halo chat: the stack in %s is not ready; look at `halo status`\n",
-                      run);
-    stack_info_fini(&info);
-    return base;
 }
 
 static char *join_words(char **words, int n)
@@ -174,7 +156,7 @@ int verb_chat(int argc, char **argv)
         return rc;
     if (!settle_numbers(&o, &config))
         return EXIT_BAD_USAGE;
-    char *base = find_server(&o);
+    char *base = server_find("chat", o.url, o.run);
     if (base == NULL)
         return EXIT_FAILURE;
     api_init();
