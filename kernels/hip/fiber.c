@@ -53,7 +53,9 @@ struct fiber {
 struct wave {
     uint32_t n_waiting;
     uint32_t turn; /* which of the values: lanes may be one meeting apart */
-    uint32_t what[MAX_LANES]; /* the exchange's mask, or another sign of what it is */
+    uint32_t what; /* the exchange's mask, or another sign of what it is */
+    const char *file; /* where the first of them came to */
+    int line;
     uint32_t values[2][MAX_LANES * FIBER_GATHER];
 };
 
@@ -69,6 +71,8 @@ static struct {
     void (*run)(const void *args);
     const void *args;
     uint32_t n_threads, n_at_barrier, n_done;
+    const char *barrier_file; /* where the first thread at it came to */
+    int barrier_line;
     uint32_t ready[FIBER_MAX_THREADS]; /* a stack; shuffled when filled */
     uint32_t n_ready;
     uint64_t random;
@@ -136,7 +140,8 @@ static void prepare(uint32_t thread)
     struct fiber *f = &g.fibers[thread];
     *f = (struct fiber){.wait = READY};
 #if defined(__x86_64__)
-    void **top = (void **)(void *)(stack_of(thread) + STACK_BYTES);
+    /* Not all at one place of a page, or they would share a few sets of the cache. */
+    void **top = (void **)(void *)(stack_of(thread) + STACK_BYTES - thread * 320 % PAGE_BYTES);
     *--top = NULL; /* so that enter finds the stack as after a call */
     void (*start)(void) = enter;
     memcpy(--top, &start, sizeof start);
@@ -158,7 +163,7 @@ static uint32_t below(uint32_t n)
     g.random ^= g.random << 13;
     g.random ^= g.random >> 7;
     g.random ^= g.random << 17;
-    return (uint32_t)(g.random >> 32) % n;
+    return (uint32_t)((g.random >> 32) * n >> 32);
 }
 
 void fiber_seed(uint64_t seed)
@@ -190,17 +195,22 @@ static void wait_here(enum wait wait, const char *file, int line)
     change(f, &g.main);
 }
 
+static void report_two(const char *what, const char *file, int line, const char *file2, int line2)
+{
+    if (!g.is_wrong)
+        (void)fprintf(stderr, "harness: %s at %s:%d and %s:%d\n", what, file, line, file2, line2);
+    g.is_wrong = true;
+}
+
 void fiber_barrier(const char *file, int line)
 {
-    bool is_last = ++g.n_at_barrier == g.n_threads;
-    for (uint32_t i = 0; is_last && i < g.n_threads && !g.is_wrong; i++) {
-        const struct fiber *f = &g.fibers[i];
-        if (i != fiber_here.thread && (f->line != line || f->file != file)) {
-            (void)fprintf(stderr, "harness: threads at the barriers %s:%d and %s:%d\n", file, line,
-                          f->file, f->line);
-            g.is_wrong = true;
-        }
+    if (g.n_at_barrier == 0) {
+        g.barrier_file = file;
+        g.barrier_line = line;
+    } else if (g.barrier_line != line || g.barrier_file != file) {
+        report_two("threads of a block", file, line, g.barrier_file, g.barrier_line);
     }
+    bool is_last = ++g.n_at_barrier == g.n_threads;
     if (is_last) {
         g.n_at_barrier = 0;
         release(0, g.n_threads);
@@ -217,22 +227,19 @@ static const uint32_t *meet(const uint32_t *values, uint32_t n, uint32_t n_lanes
     uint32_t turn = w->turn;
     for (uint32_t i = 0; i < n; i++)
         w->values[turn][lane * FIBER_GATHER + i] = values[i];
-    w->what[lane] = what;
+    if (w->n_waiting == 0) {
+        w->file = file;
+        w->line = line;
+        w->what = what;
+    } else if (w->line != line || w->file != file || w->what != what) {
+        report_two("lanes of a wave", file, line, w->file, w->line);
+    }
     if (++w->n_waiting < n_lanes) {
         wait_here(AT_LANES, file, line);
         return w->values[turn];
     }
     w->n_waiting = 0;
     w->turn = 1 - turn;
-    for (uint32_t i = 0; i < n_lanes; i++) {
-        const struct fiber *f = &g.fibers[first + i];
-        bool is_same = i == lane || (f->line == line && f->file == file);
-        if ((!is_same || w->what[i] != what) && !g.is_wrong) {
-            (void)fprintf(stderr, "harness: lanes of a wave at %s:%d and %s:%d\n", file, line,
-                          f->file != NULL ? f->file : "?", f->line);
-            g.is_wrong = true;
-        }
-    }
     release(first, n_lanes);
     wait_here(READY, file, line);
     return w->values[turn];
