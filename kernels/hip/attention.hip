@@ -20,30 +20,62 @@ enum {
     ATTENTION_TILES = ATTENTION_THREADS / WAVE, /* of a segment */
     ATTENTION_QUERIES = 4, /* at a time */
     ATTENTION_HEAD_DIM = 256, /* at most */
-    ATTENTION_OWN = ATTENTION_QUERIES * ATTENTION_HEAD_DIM / ATTENTION_THREADS,
+    ATTENTION_SHARE = ATTENTION_THREADS / ATTENTION_QUERIES, /* threads that merge a query */
+    ATTENTION_OWN = ATTENTION_HEAD_DIM / ATTENTION_SHARE, /* dimensions of each of them */
     SUMS_ACC = 8, /* ATTENTION_SUMS_ACC */
 };
 
 #define X15_TINY 0x1p-100f
 #define X15_TOP 16256.0f
 
-/* m, l and one dimension's acc. */
+/* m, l, and acc of a thread's dimensions: d0, d0 + ATTENTION_SHARE, ... below n. */
 struct partial {
-    float m, l, acc;
+    float m, l;
+    float acc[ATTENTION_OWN];
 };
 
-DEVICE void merge(struct partial *into, const struct partial *next, bool is_first)
+/* acc[o] is at from[o * ATTENTION_SHARE]. */
+DEVICE void merge(struct partial *into, float m2, float l2, const float *from, uint32_t n_own,
+                  bool is_first)
 {
     if (is_first) {
-        *into = *next;
+        into->m = m2;
+        into->l = l2;
+        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+        {
+            if (o < n_own) {
+                into->acc[o] = from[o * ATTENTION_SHARE];
+            }
+        }
         return;
     }
-    float m = next->m > into->m ? next->m : into->m;
+    float m = m2 > into->m ? m2 : into->m;
     float e = exp_f32(into->m - m);
-    float e2 = exp_f32(next->m - m);
-    into->acc = fma_f32(into->acc, e, next->acc * e2);
-    into->l = fma_f32(into->l, e, next->l * e2);
+    float e2 = exp_f32(m2 - m);
+    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+    {
+        if (o < n_own) {
+            into->acc[o] = fma_f32(into->acc[o], e, from[o * ATTENTION_SHARE] * e2);
+        }
+    }
+    into->l = fma_f32(into->l, e, l2 * e2);
     into->m = m;
+}
+
+DEVICE void clear(struct partial *p)
+{
+    p->m = 0.0f;
+    p->l = 0.0f;
+    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+    {
+        p->acc[o] = 0.0f;
+    }
+}
+
+/* How many dimensions of n a thread has that begins at d0. */
+DEVICE uint32_t own_of(uint32_t n, uint32_t d0)
+{
+    return d0 < n ? (n - d0 - 1) / ATTENTION_SHARE + 1 : 0;
 }
 
 /* Four queries of a group, and where a block's shared memory is. */
@@ -230,8 +262,7 @@ DEVICE void weigh_int8(const struct attend *t, const uint8_t *part, const float 
     for (uint32_t d = lane; d < n; d += WAVE) {
         int32_t high[ATTENTION_QUERIES] = {0};
         int32_t low[ATTENTION_QUERIES] = {0};
-        UNROLL for (uint32_t i = 0; i < WAVE / 4; i++)
-        {
+        for (uint32_t i = 0; i < WAVE / 4; i++) {
             uint32_t value = values[i * n + d];
             UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
             {
@@ -299,16 +330,39 @@ DEVICE float *sums_at(const struct hip_attention_args *a, uint32_t sums_row, uin
     return a->sums + (((size_t)sums_row * a->n_heads + head) * a->max_segments + segment) * stride;
 }
 
-/* The tiles of a segment for one dimension of query k, in order. */
-DEVICE struct partial merge_tiles(const struct attend *t, uint32_t k, uint32_t d, uint32_t n_tiles)
+DEVICE void merge_partial(struct partial *into, const struct partial *next, bool is_first)
 {
-    struct partial sum = {0, 0, 0};
-    for (uint32_t i = 0; i < n_tiles; i++) {
-        const float *from = t->tiles + (k * ATTENTION_TILES + i) * (t->a->head_dim + 2);
-        struct partial next = {from[0], from[1], from[2 + d]};
-        merge(&sum, &next, i == 0);
+    if (is_first) {
+        *into = *next;
+        return;
     }
-    return sum;
+    float m = next->m > into->m ? next->m : into->m;
+    float e = exp_f32(into->m - m);
+    float e2 = exp_f32(next->m - m);
+    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+    {
+        into->acc[o] = fma_f32(into->acc[o], e, next->acc[o] * e2);
+    }
+    into->l = fma_f32(into->l, e, next->l * e2);
+    into->m = m;
+}
+
+DEVICE void store_sums(const struct attend *t, uint32_t k, uint32_t segment, uint32_t d0,
+                       uint32_t n_own, const struct partial *sum)
+{
+    uint32_t row = (t->query0 + k) / t->n_shared;
+    uint32_t head = t->kv_head * t->n_shared + (t->query0 + k) % t->n_shared;
+    float *to = sums_at(t->a, (uint32_t)t->g.sums_row + row, head, segment);
+    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+    {
+        if (o < n_own) {
+            to[SUMS_ACC + d0 + o * ATTENTION_SHARE] = sum->acc[o];
+        }
+    }
+    if (d0 == 0) {
+        to[0] = sum->m;
+        to[1] = sum->l;
+    }
 }
 
 /* Four queries: segments first..end, into sums or a total. */
@@ -316,46 +370,42 @@ DEVICE void attend(const struct attend *t, uint32_t first, uint32_t end, bool is
 {
     const struct hip_attention_args *a = t->a;
     uint32_t n = a->head_dim;
-    struct partial total[ATTENTION_OWN] = {{0, 0, 0}};
+    uint32_t k = thread_id() / ATTENTION_SHARE; /* the query that this thread merges */
+    uint32_t d0 = thread_id() % ATTENTION_SHARE;
+    uint32_t n_own = own_of(n, d0);
+    uint32_t n_tiles = k < t->n_queries ? (positions_of(t, k) + WAVE - 1) / WAVE : 0;
     uint32_t n_tiles_all = (positions_of(t, t->n_queries - 1) + WAVE - 1) / WAVE;
+    const float *tiles = t->tiles + k * ATTENTION_TILES * (n + 2);
+    struct partial total;
+    clear(&total);
     for (uint32_t segment = first; segment < end; segment++) {
-        uint32_t tile = segment * ATTENTION_TILES + thread_id() / WAVE;
-        if (tile < n_tiles_all) {
-            attend_tile(t, tile, is_int8);
+        uint32_t tile0 = segment * ATTENTION_TILES;
+        if (tile0 + thread_id() / WAVE < n_tiles_all) {
+            attend_tile(t, tile0 + thread_id() / WAVE, is_int8);
         }
         barrier();
-        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
-        {
-            uint32_t i = o * ATTENTION_THREADS + thread_id();
-            uint32_t k = i / n;
-            uint32_t n_tiles = k < t->n_queries ? (positions_of(t, k) + WAVE - 1) / WAVE : 0;
-            if (n_tiles <= segment * ATTENTION_TILES) {
-                continue;
+        if (n_tiles > tile0) {
+            struct partial sum;
+            clear(&sum);
+            for (uint32_t i = 0; i < least_u32(n_tiles - tile0, ATTENTION_TILES); i++) {
+                const float *from = tiles + i * (n + 2);
+                merge(&sum, from[0], from[1], from + 2 + d0, n_own, i == 0);
             }
-            n_tiles = least_u32(n_tiles - segment * ATTENTION_TILES, ATTENTION_TILES);
-            struct partial sum = merge_tiles(t, k, i % n, n_tiles);
             if (t->g.sums_row == HIP_NO_SUMS) {
-                merge(&total[o], &sum, segment == 0);
-                continue;
-            }
-            uint32_t row = (t->query0 + k) / t->n_shared;
-            uint32_t head = t->kv_head * t->n_shared + (t->query0 + k) % t->n_shared;
-            float *to = sums_at(a, (uint32_t)t->g.sums_row + row, head, segment);
-            to[SUMS_ACC + i % n] = sum.acc;
-            if (i % n == 0) {
-                to[0] = sum.m;
-                to[1] = sum.l;
+                merge_partial(&total, &sum, segment == 0);
+            } else {
+                store_sums(t, k, segment, d0, n_own, &sum);
             }
         }
         barrier();
     }
-    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
-    {
-        uint32_t i = o * ATTENTION_THREADS + thread_id();
-        uint32_t k = i / n;
-        if (k < t->n_queries && t->g.sums_row == HIP_NO_SUMS) {
-            float *out = a->out + (query_at(t, k) - a->q);
-            out[i % n] = total[o].acc / total[o].l;
+    if (t->g.sums_row == HIP_NO_SUMS && k < t->n_queries) {
+        float *out = a->out + (query_at(t, k) - a->q) + d0;
+        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+        {
+            if (o < n_own) {
+                out[o * ATTENTION_SHARE] = total.acc[o] / total.l;
+            }
         }
     }
 }
@@ -410,24 +460,30 @@ KERNEL(attention8, attention, ATTENTION_THREADS)
     attend_group(&a, true);
 }
 
-KERNEL(attention_join, attention, 128)
+KERNEL(attention_join, attention, ATTENTION_THREADS)
 {
     if (block_x() >= a.step->n_groups || a.groups[block_x()].sums_row == HIP_NO_SUMS) {
         return;
     }
     const struct hip_group g = a.groups[block_x()];
     uint32_t head = block_y();
-    for (uint32_t i = thread_id(); i < g.n_rows * a.head_dim; i += 128) {
-        uint32_t row = i / a.head_dim;
-        uint32_t d = i % a.head_dim;
+    uint32_t d0 = thread_id() % ATTENTION_SHARE;
+    uint32_t n_own = own_of(a.head_dim, d0);
+    for (uint32_t row = thread_id() / ATTENTION_SHARE; row < g.n_rows; row += ATTENTION_QUERIES) {
         uint32_t n_positions = g.pos0 + row + 1;
         uint32_t per_segment = ATTENTION_TILES * WAVE;
-        struct partial total = {0, 0, 0};
+        struct partial total;
+        clear(&total);
         for (uint32_t s = 0; s < (n_positions + per_segment - 1) / per_segment; s++) {
             const float *from = sums_at(&a, (uint32_t)g.sums_row + row, head, s);
-            struct partial next = {from[0], from[1], from[SUMS_ACC + d]};
-            merge(&total, &next, s == 0);
+            merge(&total, from[0], from[1], from + SUMS_ACC + d0, n_own, s == 0);
         }
-        a.out[((size_t)(g.row0 + row) * a.n_heads + head) * a.head_dim + d] = total.acc / total.l;
+        float *out = a.out + ((size_t)(g.row0 + row) * a.n_heads + head) * a.head_dim + d0;
+        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+        {
+            if (o < n_own) {
+                out[o * ATTENTION_SHARE] = total.acc[o] / total.l;
+            }
+        }
     }
 }

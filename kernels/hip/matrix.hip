@@ -166,27 +166,20 @@ KERNEL(linear_split_64, linear, MATRIX_THREADS)
 
 /* ---- prefill ---- */
 
-enum { TILE_QUADS = TILE_TOKENS * MATRIX_UNIT / 16 / MATRIX_THREADS }; /* of a thread */
+enum { SHARE_TOKENS = MATRIX_THREADS * 16 / MATRIX_UNIT }; /* of which each thread has 16 bytes */
 
-struct matrix_ahead {
-    struct quad x[TILE_QUADS];
-    struct matrix_operand codes[TILE_ROW_TILES];
-};
-
-DEVICE void load_ahead(const struct hip_linear_args *a, const struct hip_linear_part *p,
-                       const int8_t *q, uint32_t row0, uint32_t u, struct matrix_ahead *to)
+/* A thread's 16 bytes of the activations of unit u; there are two halves of a tile. */
+DEVICE struct quad load_share(const int8_t *q, uint32_t stride, uint32_t u, uint32_t half)
 {
-    uint32_t row_bytes = a->q_stride / MATRIX_UNIT * MATRIX_UNIT_BYTES;
-    UNROLL for (uint32_t i = 0; i < TILE_QUADS; i++)
-    {
-        uint32_t at = i * MATRIX_THREADS + thread_id();
-        to->x[i] = *(const struct quad *)(const void *)(q + (size_t)(at / 8) * a->q_stride +
-                                                        u * MATRIX_UNIT + at % 8 * 16);
-    }
-    UNROLL for (uint32_t i = 0; i < TILE_ROW_TILES; i++)
-    {
-        to->codes[i] = load_codes(p->codes, row0 + 16 * i, p->n_rows - 1, row_bytes, u);
-    }
+    uint32_t token = half * SHARE_TOKENS + thread_id() / 8;
+    return *(const struct quad *)(const void *)(q + (size_t)token * stride + u * MATRIX_UNIT +
+                                                thread_id() % 8 * 16);
+}
+
+DEVICE void store_share(int8_t *tile, uint32_t half, struct quad x)
+{
+    uint32_t token = half * SHARE_TOKENS + thread_id() / 8;
+    *(struct quad *)(void *)(tile + token * TILE_STRIDE + thread_id() % 8 * 16) = x;
 }
 
 KERNEL(linear_matrix, linear, MATRIX_THREADS)
@@ -199,6 +192,7 @@ KERNEL(linear_matrix, linear, MATRIX_THREADS)
     uint32_t wave = thread_id() / MATRIX_LANES;
     uint32_t row0 = (block_x() - p->first_tile) * TILE_ROWS + wave * TILE_ROW_TILES * 16;
     uint32_t n_units = a.q_stride / MATRIX_UNIT;
+    uint32_t row_bytes = n_units * MATRIX_UNIT_BYTES;
     int8_t *tile = (int8_t *)SHARED_MEMORY; /* [TILE_TOKENS][TILE_STRIDE] */
     const int8_t *q = a.q + (size_t)first * a.q_stride;
     struct matrix_outputs c[TILE_TOKENS / 16][TILE_ROW_TILES];
@@ -207,22 +201,30 @@ KERNEL(linear_matrix, linear, MATRIX_THREADS)
         c[i / MATRIX_OUTPUTS / TILE_ROW_TILES][i / MATRIX_OUTPUTS % TILE_ROW_TILES]
             .c[i % MATRIX_OUTPUTS] = 0;
     }
-    struct matrix_ahead ahead;
-    load_ahead(&a, p, q, row0, 0, &ahead);
+    struct matrix_operand next[TILE_ROW_TILES];
+    struct quad low = load_share(q, a.q_stride, 0, 0);
+    struct quad high = load_share(q, a.q_stride, 0, 1);
+    UNROLL for (uint32_t i = 0; i < TILE_ROW_TILES; i++)
+    {
+        next[i] = load_codes(p->codes, row0 + 16 * i, p->n_rows - 1, row_bytes, 0);
+    }
     for (uint32_t u = 0; u < n_units; u++) {
         barrier(); /* the tile was read */
         struct matrix_operand codes[TILE_ROW_TILES];
-        UNROLL for (uint32_t i = 0; i < TILE_QUADS; i++)
-        {
-            uint32_t at = i * MATRIX_THREADS + thread_id();
-            *(struct quad *)(void *)(tile + at / 8 * TILE_STRIDE + at % 8 * 16) = ahead.x[i];
-        }
+        store_share(tile, 0, low);
+        store_share(tile, 1, high);
         UNROLL for (uint32_t i = 0; i < TILE_ROW_TILES; i++)
         {
-            codes[i] = ahead.codes[i];
+            codes[i] = next[i];
         }
         barrier();
-        load_ahead(&a, p, q, row0, u + 1 < n_units ? u + 1 : u, &ahead);
+        uint32_t after = u + 1 < n_units ? u + 1 : u;
+        low = load_share(q, a.q_stride, after, 0);
+        high = load_share(q, a.q_stride, after, 1);
+        UNROLL for (uint32_t i = 0; i < TILE_ROW_TILES; i++)
+        {
+            next[i] = load_codes(p->codes, row0 + 16 * i, p->n_rows - 1, row_bytes, after);
+        }
         UNROLL for (uint32_t k = 0; k < 4; k++)
         {
             struct matrix_operand w[TILE_ROW_TILES];

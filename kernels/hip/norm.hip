@@ -217,10 +217,13 @@ KERNEL(norm, norm, NORM_THREADS)
     barrier(); /* of_waves is used again */
     if (a.weight == NULL && a.hadamard == 0) {
         y = x;
+    } else if (a.n <= NORM_STAGE) {
+        for (uint32_t i = thread_id(); i < a.n; i += NORM_THREADS) {
+            y[i] = a.weight != NULL ? (stage[i] * r) * a.weight[i] : stage[i];
+        }
     } else {
         for (uint32_t i = thread_id(); i < a.n; i += NORM_THREADS) {
-            float v = a.n <= NORM_STAGE ? stage[i] : x[i];
-            y[i] = a.weight != NULL ? (v * r) * a.weight[i] : v;
+            y[i] = a.weight != NULL ? (x[i] * r) * a.weight[i] : x[i];
         }
     }
     if (a.hadamard != 0) {
