@@ -59,6 +59,13 @@ struct hip_group {
 struct hip_wanted {
     uint32_t row; /* whose logits are wanted */
     uint32_t n_top; /* so many largest are to be sorted out, up to the shape's top; 0: none */
+    /* Where is_drawn: the largest are those of x + gumbel_at(noise, id), kernels/gumbel; the top still
+     * has x itself. */
+    uint32_t is_drawn;
+    uint32_t noise_index;
+    uint64_t noise_seed;
+    float noise_scale;
+    uint32_t padding;
 };
 
 /* ---- the result: one copy from the device ---- */

@@ -304,6 +304,44 @@ static void top_finds_the_largest_and_the_lowest_ids_among_equals(void **state)
     }
 }
 
+static void a_draw_is_the_largest_with_the_reference_s_noise(void **state)
+{
+    (void)state;
+    enum { VOCAB = 3000, ROWS = 40 };
+    struct check_rng rng = {6};
+    float *logits = check_floats(&rng, (size_t)ROWS * VOCAB, CHECK_NORMAL);
+    float *noise = check_alloc(VOCAB * sizeof *noise);
+    static uint64_t keys[ROWS * 3];
+    static struct hip_top tops[ROWS];
+    static struct hip_wanted wanted[ROWS];
+    struct hip_step step = {.n_wanted = ROWS};
+    for (uint32_t i = 0; i < ROWS; i++) {
+        wanted[i] = (struct hip_wanted){.n_top = 1,
+                                        .is_drawn = 1,
+                                        .noise_seed = 0x123456789abcdefULL * (i + 1),
+                                        .noise_index = i * 1000,
+                                        .noise_scale = (float)(i + 1) * 0.5F};
+    }
+    struct hip_top_args a = {&step, wanted, logits, keys, tops, VOCAB, 3, 1};
+    hip_check_run(HIP_KERNEL_top_chunk, 3, ROWS, 1, HIP_TOP_CHUNK * 8, &a);
+    hip_check_run(HIP_KERNEL_top_merge, ROWS, 1, 1, HIP_TOP_CHUNK * 8, &a);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        const float *row = logits + (size_t)i * VOCAB;
+        const struct gumbel g = {wanted[i].noise_seed, wanted[i].noise_index,
+                                 wanted[i].noise_scale};
+        gumbel_noise_ref(&g, 0, VOCAB, noise);
+        for (uint32_t id = 0; id < VOCAB; id++)
+            noise[id] += row[id];
+        uint32_t best = 0;
+        for (uint32_t id = 1; id < VOCAB; id++)
+            best = noise[id] > noise[best] ? id : best;
+        assert_int_equal(tops[i].id, best);
+        assert_memory_equal(&tops[i].logit, &row[best], sizeof(float));
+    }
+    free(logits);
+    free(noise);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +350,7 @@ int main(void)
         cmocka_unit_test(rope_rotates_and_stores_as_the_reference_does),
         cmocka_unit_test(head_gives_the_bits_of_the_reference),
         cmocka_unit_test(top_finds_the_largest_and_the_lowest_ids_among_equals),
+        cmocka_unit_test(a_draw_is_the_largest_with_the_reference_s_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -275,7 +275,8 @@ static void run_step(struct world *w, const struct item *items, uint32_t n_items
         for (uint32_t p = 0; p < item->pos0 + item->n; p += 32)
             b->table[n_table++] = block_of(item->seq, p);
         shape.segments = item->has_sums ? 2 : shape.segments;
-        b->wanted[i] = (struct hip_wanted){b->step->n_rows - 1, i % 2 == 0 ? n_top : 0};
+        b->wanted[i] =
+            (struct hip_wanted){.row = b->step->n_rows - 1, .n_top = i % 2 == 0 ? n_top : 0};
     }
     shape.rows = b->step->n_rows;
     shape.groups = b->step->n_groups + 1;
