@@ -86,20 +86,23 @@ static uint64_t kept_mask(void)
     return mask;
 }
 
-/* Of the calling thread, and of threads that it creates. */
+/* Of the calling thread, and of threads that it creates. systemd has left a service none, and forbids
+ * the call. */
 static bool limit_capabilities(uint64_t mask)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
     if (syscall(SYS_capget, &head, data) != 0)
         return false;
+    uint32_t excess = 0;
     for (size_t i = 0; i < ARRAY_LEN(data); i++) {
         uint32_t part = (uint32_t)(mask >> (32 * i));
+        excess |= (data[i].permitted & ~part) | data[i].inheritable;
         data[i].permitted &= part;
         data[i].effective &= part;
         data[i].inheritable = 0;
     }
-    return syscall(SYS_capset, &head, data) == 0;
+    return excess == 0 || syscall(SYS_capset, &head, data) == 0;
 }
 
 /* What an exec could give back. Only who has CAP_SETPCAP may, and nobody else needs to. */
