@@ -28,6 +28,11 @@ struct core {
  * either way. */
 bool core_open(struct core *c, const struct options *o);
 
+/* What besides the model makes a reply what it is: the numbers of this KV type and these kernels, by the
+ * known answer, and the rules of sampling. Engines of one model and equal numbers go on with each
+ * other's replies. Never 0. */
+uint64_t core_numbers(const struct core *c);
+
 /* The KV blocks, for carry.h. */
 struct kv_file_cache core_kv_cache(const struct core *c, const struct options *o);
 

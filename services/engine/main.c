@@ -63,7 +63,7 @@ static bool start(struct engine *e)
         .carry = &e->carry,
         .run = e->options.run,
         .name = e->options.name,
-        .limits = {&m->config, h1b_hash(m->file), e->core.sizes.n_ctx},
+        .limits = {&m->config, h1b_hash(m->file), e->core.sizes.n_ctx, core_numbers(&e->core)},
         .max_seqs = e->options.max_seqs,
         .n_blocks = e->core.sizes.n_blocks,
         .backend = e->core.backend->name,

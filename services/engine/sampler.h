@@ -35,6 +35,7 @@
 enum {
     SAMPLER_MAX_TOP = 20, /* top_logprobs */
     SAMPLER_MAX_STOPS = 64, /* stop_ids */
+    SAMPLER_RULES = 2, /* one more whenever a seed gives other replies than before */
 };
 
 /* One for each thread that samples: the kernels and scratch memory. */

@@ -450,8 +450,10 @@ static enum finish take_token(struct scheduler *s, struct seq *seq,
 {
     struct rec_token *t = add_event(s, seq->req);
     bool is_first = !seq->was_reported;
-    if (is_first)
+    if (is_first) {
         t->cached_tokens = seq->n_cached;
+        t->numbers = s->config.numbers;
+    }
     seq->was_reported = true;
     struct sampler_choice choice;
     enum err e = sampler_choose(s->bench, seq->sampler, logits, seq_n_reply(seq), &choice);

@@ -48,6 +48,7 @@ struct scheduler_config {
     uint32_t step_tokens; /* tokens in a step; max_seqs .. the backend's max_rows */
     uint32_t stretch_percent; /* by which prompts may lengthen steps that decode, see pace.h */
     uint32_t max_waiting; /* further ones end with ERR_FULL; at least 1 */
+    uint64_t numbers; /* told with a reply's first token */
 };
 
 struct scheduler *scheduler_new(const struct scheduler_config *config);

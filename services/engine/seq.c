@@ -42,6 +42,10 @@ enum err seq_new(const struct frame_submit *f, const struct seq_limits *limits, 
         (void)snprintf(why, cap_why, "this engine serves another model");
         return ERR_MODEL_UNKNOWN;
     }
+    if (f->n_resume > 0 && f->numbers != 0 && f->numbers != limits->numbers) {
+        (void)snprintf(why, cap_why, "this engine's numbers are not those that began the reply");
+        return ERR_MODEL_UNKNOWN;
+    }
     enum err e = sampler_check(&f->sampling, limits->config->n_vocab, why, cap_why);
     if (!e)
         e = check_tokens(f, limits, why, cap_why);

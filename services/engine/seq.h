@@ -47,6 +47,7 @@ struct seq_limits {
     const struct model_config *config;
     const char *model_hash;
     uint32_t n_ctx; /* most positions of a sequence: the model's, or fewer for want of KV blocks */
+    uint64_t numbers; /* see core.h */
 };
 
 /* Checks a request and copies it. On failure gives the code and a line for the client in `why`:

@@ -104,6 +104,7 @@ static void on_up(void *ctx, struct link *l)
         .lane = c->lane,
         .numerics = str_from(c->numerics),
         .standby = s->is_standby,
+        .numbers = c->limits.numbers,
         .model_file = str_from(c->model_file),
     };
     send_frame(s, FRAME_engine, &f);

@@ -198,6 +198,8 @@ static void on_piece(struct upstream *u, const struct rec_piece *p)
         }
         j->ids[j->n_ids++] = p->id;
     }
+    if (p->numbers != 0)
+        j->generate.numbers = p->numbers;
     const struct job_events *events = j->events;
     if (p->finish != FINISH_NONE)
         release(u, j);

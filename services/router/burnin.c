@@ -72,6 +72,7 @@ static struct request *copy_of(const struct request *q)
     struct frame_submit f = q->submit;
     struct request *copy;
     f.model_hash = (struct str){0};
+    f.numbers = 0;
     f.deadline_ms = 0;
     if (request_new(&f, &copy) != ERR_OK)
         return NULL;

@@ -59,6 +59,7 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     e->context = f->context;
     e->max_seqs = f->max_seqs;
     e->kv_blocks = f->kv_blocks;
+    e->numbers = f->numbers;
     e->group = f->lane;
     (void)snprintf(e->build, sizeof e->build, "%s", link_peer_build(e->peer.link));
     (void)snprintf(e->backend, sizeof e->backend, "%.*s", (int)f->backend.len, f->backend.ptr);
@@ -73,11 +74,18 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
 
 /* ---- placement --------------------------------------------------------------------------------- */
 
+/* Whether it goes on with what has come as the engine would that began it. */
+static bool continues(const struct engine *e, const struct request *q)
+{
+    uint64_t numbers = q->submit.numbers;
+    return q->n_ids == 0 || numbers == 0 || numbers == e->numbers;
+}
+
 static bool serves(const struct engine *e, const struct request *q)
 {
     const struct frame_submit *s = &q->submit;
     return e->is_ready && !e->is_out && link_is_up(e->peer.link) && e->group == q->group &&
-           (s->model_hash.len == 0 || str_is(s->model_hash, e->model_hash));
+           (s->model_hash.len == 0 || str_is(s->model_hash, e->model_hash)) && continues(e, q);
 }
 
 static bool has_context(const struct engine *e, const struct request *q)

@@ -38,6 +38,7 @@ struct engine {
     struct engine *heir; /* has its place (handover.h); NULL: none */
     char model_name[ENGINE_NAME_MAX + 1];
     char model_hash[ENGINE_HASH_MAX + 1];
+    uint64_t numbers; /* 0: not known */
     uint32_t context;
     uint32_t max_seqs;
     uint32_t kv_blocks;

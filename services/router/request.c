@@ -84,9 +84,11 @@ void request_record(struct request *q, uint32_t id)
     q->ids[q->n_ids++] = id;
 }
 
-void request_fix(struct request *q, const char *model_hash, uint32_t context)
+void request_fix(struct request *q, const char *model_hash, uint64_t numbers, uint32_t context)
 {
     struct frame_submit *s = &q->submit;
+    if (q->n_ids == 0 || s->numbers == 0)
+        s->numbers = numbers;
     if (q->was_placed)
         return;
     q->was_placed = true;

@@ -83,8 +83,9 @@ void request_free(struct request *q);
 void request_record(struct request *q, uint32_t id);
 
 /* Fixes what a later engine must share with the first one for the reply to go on exactly: the model,
- * and where the reply ends for want of context. Only the first call does it. */
-void request_fix(struct request *q, const char *model_hash, uint32_t context);
+ * and where the reply ends for want of context. Only the first call does it; but before the first token
+ * each engine may bring its own numbers. */
+void request_fix(struct request *q, const char *model_hash, uint64_t numbers, uint32_t context);
 
 /* The frame to send to an engine; it borrows from the request. */
 struct frame_submit request_to_submit(const struct request *q);

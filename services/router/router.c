@@ -185,7 +185,7 @@ static bool place(void *ctx, struct request *q)
     bool is_new = !q->was_placed && q->n_ids == 0;
     if (q->placed_ns == 0)
         q->placed_ns = clock_now_ns();
-    request_fix(q, e->model_hash, engines_least_context(&r->engines, q));
+    request_fix(q, e->model_hash, e->numbers, engines_least_context(&r->engines, q));
     enum err err = send_to(r, q, e);
     if (err != ERR_OK)
         end_with_error(r, q, err, "the request cannot be sent to an engine");
@@ -263,9 +263,10 @@ static void on_engine_wait(struct loop_timer *timer)
         (struct request *)(void *)((char *)timer - offsetof(struct request, engine_wait));
     struct router *r = q->router;
     char detail[DETAIL_CAP];
-    (void)snprintf(
-        detail, sizeof detail, "no engine of the %s lane serves the model; waited %u ms for one",
-        q->submit.lane == LANE_STABLE ? "stable" : "candidate", r->config.engine_wait_ms);
+    (void)snprintf(detail, sizeof detail, "no engine of the %s lane %s; waited %u ms for one",
+                   q->submit.lane == LANE_STABLE ? "stable" : "candidate",
+                   q->n_ids == 0 ? "serves the model" : "can go on with the reply as it began",
+                   r->config.engine_wait_ms);
     log_warn("no-engine", S("tokenizer", owner_of(q)), U("req", q->req),
              U("waited_ms", r->config.engine_wait_ms));
     end_with_error(r, q, ERR_NO_ENGINE, detail);

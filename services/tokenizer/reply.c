@@ -69,6 +69,7 @@ static enum err copy_request(struct reply *r, const struct frame_generate *f)
         memcpy(r->trace, f->trace.ptr, f->trace.len);
     r->tenant = f->tenant;
     r->share = f->share;
+    r->numbers = f->numbers;
     r->was_sent = f->again;
     r->lane = f->lane;
     r->sampling = f->sampling;

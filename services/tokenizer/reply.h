@@ -36,6 +36,7 @@ struct reply {
     uint64_t deadline_ms; /* on clock_now_ms; 0 is none */
     uint64_t tenant;
     uint64_t share;
+    uint64_t numbers; /* that gave the tokens so far; 0: not known */
     uint32_t lane;
     bool was_sent; /* a router has had it, perhaps another one than now */
     char trace[TRACE_CAP]; /* W3C traceparent, or "" */

@@ -87,6 +87,7 @@ static void send_submit(const struct service *s, struct reply *r)
         .lane = r->lane,
         .share = r->share,
         .again = r->was_sent,
+        .numbers = r->numbers,
         .trace = str_from(r->trace),
     };
     r->was_sent = true;
@@ -354,6 +355,7 @@ static void on_token(struct service *s, const struct rec_token *t, uint64_t *now
         return; /* cancelled in the meantime */
     struct peer *g = r->gateway;
     struct rec_piece *p = &g->pieces[g->n_pieces++];
+    r->numbers = t->numbers != 0 ? t->numbers : r->numbers;
     bool is_stopped = false;
     enum err e = advance(s, r, t, &is_stopped);
     *now_ns = trace_text(r, *now_ns);
@@ -366,6 +368,7 @@ static void on_token(struct service *s, const struct rec_token *t, uint64_t *now
         .code = t->code,
         .detail = t->detail,
         .cached_tokens = t->cached_tokens,
+        .numbers = t->numbers,
         .retry_ms = t->retry_ms,
     };
     if (e != ERR_OK) {

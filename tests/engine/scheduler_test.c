@@ -360,7 +360,7 @@ static void a_request_id_sent_again_replaces_the_first(void **state)
 static void bad_requests_are_refused(void **state)
 {
     const struct bench *t = *state;
-    const struct seq_limits limits = {&t->model->config, "cafe", 100};
+    const struct seq_limits limits = {&t->model->config, "cafe", 100, 7};
     char why[200];
     struct seq *seq = NULL;
     struct frame_submit f = t->submits[0];
@@ -391,6 +391,18 @@ static void bad_requests_are_refused(void **state)
     f = t->submits[0];
     f.sampling.temperature = -1.0F;
     assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_RANGE);
+    f = t->submits[0];
+    f.resume = t->alone[0].ids;
+    f.n_resume = 1;
+    f.numbers = 8;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_MODEL_UNKNOWN);
+    f.numbers = 7;
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_OK);
+    seq_free(seq);
+    f.numbers = 8;
+    f.n_resume = 0; /* nothing has come that another engine would go on with */
+    assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_OK);
+    seq_free(seq);
     f = t->submits[0];
     f.model_hash = STR_LIT("cafe");
     assert_int_equal(seq_new(&f, &limits, why, sizeof why, &seq), ERR_OK);

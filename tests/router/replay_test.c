@@ -162,6 +162,74 @@ static void a_replay_keeps_its_model_and_its_end(void **state)
     world_free(w);
 }
 
+static struct fake_engine *engine_of_numbers(struct world *w, const char *name, uint64_t numbers)
+{
+    const struct frame_engine says = {.model_hash = STR_LIT(HASH_A),
+                                      .model_name = STR_LIT("a"),
+                                      .context = 4096,
+                                      .max_seqs = 1,
+                                      .kv_blocks = 1000,
+                                      .block_tokens = 16,
+                                      .backend = STR_LIT("fake"),
+                                      .numbers = numbers};
+    return engine_new_as(w, name, &says);
+}
+
+static void a_reply_goes_on_only_where_the_numbers_are_the_same(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    struct fake_engine *a = engine_of_numbers(w, "a", 7);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    ask(t, 1, 5, 10);
+    ask(t, 2, 5, 10); /* the second one gets no token yet */
+    UNTIL(w, a->n_seqs == 2);
+    struct fake_engine *b = engine_of_numbers(w, "b", 8);
+    UNTIL(w, t->load.engines == 2);
+    engine_step(a);
+    UNTIL(w, reply(t, 1)->n_ids == 1);
+    engine_die(a);
+    UNTIL(w, b->n_seqs == 1 && t->load.waiting == 1);
+    assert_int_equal(b->seqs[0].seed, 2);
+    run_to_the_end(w, b, t, 1);
+    assert_whole(t, 2);
+    assert_int_equal(b->n_submits, 1);
+    struct fake_engine *c = engine_of_numbers(w, "c", 7);
+    UNTIL(w, c->n_seqs == 1);
+    assert_int_equal(c->seqs[0].n_resumed, 1);
+    run_to_the_end(w, c, t, 2);
+    assert_whole(t, 1);
+    world_free(w);
+}
+
+/* The new router knows of the reply what the tokenizer tells. */
+static void a_router_that_was_away_places_by_what_the_resume_says(void **state)
+{
+    (void)state;
+    struct world *w = world_new((const char *const[]){"--engine-wait-ms", "200", NULL});
+    struct fake_engine *b = engine_of_numbers(w, "b", 8);
+    struct fake_tokenizer *t = tokenizer_new(w, "1");
+    uint32_t prompt[] = {1};
+    uint32_t came[] = {fake_id(1, 0, 0)};
+    struct frame_submit f = {.req = 1,
+                             .prompt = prompt,
+                             .n_prompt = 1,
+                             .resume = came,
+                             .n_resume = 1,
+                             .sampling = {.max_tokens = 3},
+                             .numbers = 7};
+    ask_as(t, &f);
+    UNTIL(w, t->n_ended == 1);
+    assert_failed(t, 1, ERR_NO_ENGINE, "can go on with the reply as it began");
+    assert_int_equal(b->n_submits, 0);
+    f.req = 2;
+    f.numbers = 8;
+    ask_as(t, &f);
+    UNTIL(w, b->n_seqs == 1);
+    assert_int_equal(b->seqs[0].n_resumed, 1);
+    world_free(w);
+}
+
 /* Steps until all that the router has placed there has got on, so that nothing is taken for what
  * kills the engine next. */
 static void settle(struct world *w, struct fake_engine *e)
@@ -498,6 +566,8 @@ int main(void)
         cmocka_unit_test(what_lost_its_engine_comes_before_what_is_new),
         cmocka_unit_test(a_replay_has_the_time_that_is_left),
         cmocka_unit_test(a_replay_keeps_its_model_and_its_end),
+        cmocka_unit_test(a_reply_goes_on_only_where_the_numbers_are_the_same),
+        cmocka_unit_test(a_router_that_was_away_places_by_what_the_resume_says),
         cmocka_unit_test(random_deaths_change_no_reply),
         cmocka_unit_test(a_request_that_kills_engines_ends_and_takes_nobody_along),
         cmocka_unit_test(deaths_between_which_it_goes_on_do_not_end_a_reply),
