@@ -92,7 +92,7 @@ def complete(*words):
 
 
 def test_bash_completes_verbs_options_and_values():
-    assert complete('halo', 'u') == ['up'] and 'chat' in complete('halo', '')
+    assert complete('halo', 'up') == ['up'] and 'chat' in complete('halo', '')
     assert complete('halo', 'up', '--eng') == ['--engines', '--engine-args']
     assert complete('halo', 'up', '--log-level', 'w') == ['warn']
     assert '--json' in complete('halo', 'status', '-')

@@ -88,7 +88,7 @@ def test_while_the_gateway_restarts_clients_wait_and_none_is_refused():
     t = threading.Thread(target=knock)
     t.start()
     sh('systemctl', 'restart', 'halo-gateway')
-    sh('systemctl', 'kill', '-s', 'KILL', 'halo-gateway')
+    sh('systemctl', 'kill', '--kill-who=main', '-s', 'KILL', 'halo-gateway')
     wait_for('the next gateway', is_serving)
     stop.set()
     t.join(PATIENCE)
