@@ -11,7 +11,10 @@
 #include "proto/link.h"
 #include "services/halo/units.h"
 
-enum { DRAIN_MS = 1000 };
+enum {
+    DRAIN_MS = 1000,
+    CONNECT_MS = 2000, /* for a service that is just being started again */
+};
 
 /* One end of a session. */
 struct control_end {
@@ -154,8 +157,13 @@ enum err control_say(struct control_session *s, enum control_service service,
     if (end->link == NULL && link_dial(&config, end->service, &handler, &end->link) != ERR_OK)
         return ret_reply->code;
     s->asked = NULL;
-    if (!turn_until(s, &end->is_up, end_ms) ||
-        link_send(end->link, FRAME_command, command) != ERR_OK)
+    uint64_t up_ms = timeout_ms < CONNECT_MS ? end_ms : clock_now_ms() + CONNECT_MS;
+    if (!turn_until(s, &end->is_up, up_ms)) {
+        ret_reply->detail = "no stack answers there; start one with `halo up`, or name its run "
+                            "directory with --run";
+        return ret_reply->code;
+    }
+    if (link_send(end->link, FRAME_command, command) != ERR_OK)
         return ret_reply->code;
     s->asked = end;
     s->reply = ret_reply;
