@@ -43,8 +43,15 @@ static enum err open_checked(const char *path, char *why, int *ret_fd)
         int error = errno;
         if (fd >= 0)
             (void)close(fd);
-        say(why, "cannot read the key file %s: %s; `halo key add NAME --keys %s` makes one", path,
-            strerrordesc_np(error), path);
+        if (error == EACCES)
+            say(why,
+                "cannot read the key file %s: %s; it must belong to the user %u with mode 600, or "
+                "to "
+                "root and a group of that user with 640",
+                path, strerrordesc_np(error), (unsigned)geteuid());
+        else
+            say(why, "cannot read the key file %s: %s; `halo key add NAME --keys %s` makes one",
+                path, strerrordesc_np(error), path);
         return error == ENOENT ? ERR_NOT_FOUND : err_from_errno(error);
     }
     bool is_mine = st.st_uid == geteuid() && (st.st_mode & 077) == 0;
@@ -54,6 +61,11 @@ static enum err open_checked(const char *path, char *why, int *ret_fd)
         return ERR_OK;
     }
     (void)close(fd);
+    if (!S_ISREG(st.st_mode)) {
+        say(why, "%s is no file; name the key file that `halo key add NAME --keys FILE` wrote",
+            path);
+        return ERR_INVALID;
+    }
     say(why,
         "the key file %s is open to other users (mode %03o, owner %u); expected a file of yours "
         "with mode 600, or one of root's with 640: chmod 600 %s",

@@ -159,6 +159,42 @@ static char *trim(char *s)
     return s;
 }
 
+/* How many letters must be changed, put in or left out to make one of the other; NEAR_MAX + 1 is far. */
+enum { NEAR_MAX = 2, SECTION_MAX = 40 };
+
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[SECTION_MAX + 1];
+    size_t n = strlen(b);
+    if (n > SECTION_MAX)
+        return NEAR_MAX + 1;
+    for (size_t i = 0; i <= n; i++)
+        row[i] = i;
+    for (; *a != '\0'; a++) {
+        size_t diagonal = row[0]++;
+        for (size_t i = 1; i <= n; i++) {
+            size_t best = diagonal + (*a != b[i - 1]);
+            diagonal = row[i];
+            best = best < row[i] + 1 ? best : row[i] + 1;
+            row[i] = best < row[i - 1] + 1 ? best : row[i - 1] + 1;
+        }
+    }
+    return row[n];
+}
+
+/* Other programs' sections are theirs; one that is nearly ours is a slip, and would go unnoticed. */
+static bool open_section(const struct opt_program *p, const char *name, bool *is_ours,
+                         const struct source *src)
+{
+    size_t far = distance(name, p->name);
+    *is_ours = far == 0;
+    if (far == 0 || far > NEAR_MAX || strchr(p->name, ' ') != NULL) /* verbs are too short */
+        return true;
+    char want[2 * SECTION_MAX];
+    (void)snprintf(want, sizeof want, "[%s]; is it [%s]?", name, p->name);
+    return complain(p, src, "unknown section %s%s", want, "");
+}
+
 static bool parse_config_line(const struct opt_program *p, char *line, bool *is_ours,
                               const struct source *src)
 {
@@ -168,8 +204,7 @@ static bool parse_config_line(const struct opt_program *p, char *line, bool *is_
     size_t len = strlen(s);
     if (*s == '[' && s[len - 1] == ']') {
         s[len - 1] = '\0';
-        *is_ours = strcmp(s + 1, p->name) == 0;
-        return true;
+        return open_section(p, s + 1, is_ours, src);
     }
     if (!*is_ours)
         return true;
@@ -185,14 +220,25 @@ static bool parse_config_line(const struct opt_program *p, char *line, bool *is_
     return set_value(p, o, o->type == OPT_STR ? keep(value) : value, src);
 }
 
+static bool complain_config(const struct opt_program *p, const char *path, int error)
+{
+    char remedy[160];
+    if (error == EACCES)
+        (void)snprintf(remedy, sizeof remedy, "let the user %u read it and the directories above",
+                       (unsigned)geteuid());
+    else
+        (void)snprintf(remedy, sizeof remedy, "`%s --print-defaults` prints one to begin with",
+                       p->name);
+    fprintf(stderr, "%s: cannot read the configuration file %s: %s; %s\n", p->name, path,
+            strerror(error), remedy);
+    return false;
+}
+
 static bool read_config(const struct opt_program *p, const char *path)
 {
     FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        fprintf(stderr, "%s: cannot read the configuration file %s: %s\n", p->name, path,
-                strerror(errno));
-        return false;
-    }
+    if (f == NULL)
+        return complain_config(p, path, errno);
     struct source src = {path, 0};
     char line[1024];
     bool is_ours = false;
@@ -201,8 +247,9 @@ static bool read_config(const struct opt_program *p, const char *path)
         src.line++;
         ok = parse_config_line(p, line, &is_ours, &src);
     }
+    int error = ferror(f) ? errno : 0; /* a directory can be opened */
     (void)fclose(f);
-    return ok;
+    return error == 0 ? ok : complain_config(p, path, error);
 }
 
 /* ---- the configuration ------------------------------------------------------------------------- */
@@ -426,9 +473,9 @@ bool opt_common_setup(const char *service, const char **run, const char *log_lev
     struct stat st;
     if (stat(*run, &st) != 0 || !S_ISDIR(st.st_mode)) {
         fprintf(stderr,
-                "halo-%s: the run directory %s does not exist; create it with mode 0700, "
+                "halo-%s: the run directory %s %s; create it with mode 0700, "
                 "name another with --run, or start the stack with `halo up`\n",
-                service, *run);
+                service, *run, access(*run, F_OK) == 0 ? "is no directory" : "does not exist");
         return false;
     }
     if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (st.st_uid != geteuid() && st.st_uid != 0)) {

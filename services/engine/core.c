@@ -30,7 +30,9 @@ static bool load_model(struct core *c, const struct options *o)
     enum err err = model_open(o->model, o->does_verify ? H1B_VERIFY_ALL : H1B_VERIFY_TABLE, why,
                               sizeof why, &c->model);
     if (err) {
-        log_error("model-refused", S("why", why), S("err", err_name(err)));
+        log_error("model-refused", S("why", why), S("err", err_name(err)),
+                  S("hint", "--model names an .h1b file: halo convert makes one, halo inspect "
+                            "checks it"));
         return false;
     }
     const struct model_config *m = &c->model->config;

@@ -51,7 +51,9 @@ static bool start(struct tokenizer *t)
     }
     enum err e = model_open(t->options.model, why, sizeof why, &t->model);
     if (e != ERR_OK) {
-        log_error("model-refused", S("err", err_name(e)), S("why", why));
+        log_error("model-refused", S("err", err_name(e)), S("why", why),
+                  S("hint", "--model names an .h1b file: halo convert makes one, halo inspect "
+                            "checks it"));
         return false;
     }
     if (t->model->has_other_template)

@@ -110,6 +110,15 @@ static void a_file_that_others_may_read_is_refused(void **state)
     }
 }
 
+static void what_is_no_file_is_said_to_be_none(void **state)
+{
+    (void)state;
+    char why[KEYFILE_WHY_CAP];
+    struct keyfile f = {0};
+    assert_int_equal(keyfile_read("/tmp", why, &f), ERR_INVALID);
+    assert_non_null(strstr(why, "/tmp is no file"));
+}
+
 static void damaged_files_are_refused_in_words(void **state)
 {
     (void)state;
@@ -155,6 +164,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_come_back_from_the_file, setup, teardown),
         cmocka_unit_test(secrets_are_long_and_never_the_same),
         cmocka_unit_test_setup_teardown(a_file_that_others_may_read_is_refused, setup, teardown),
+        cmocka_unit_test(what_is_no_file_is_said_to_be_none),
         cmocka_unit_test_setup_teardown(damaged_files_are_refused_in_words, setup, teardown),
         cmocka_unit_test(names_are_short_and_plain),
     };

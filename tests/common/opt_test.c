@@ -115,6 +115,8 @@ static void mistakes_stop_the_start_and_name_the_remedy(void **state)
         {"--no-count", "unknown option"},
         {"stray", "unexpected argument stray"},
         {"--config=/nonexistent/f", "cannot read the configuration file /nonexistent/f"},
+        {"--config=/nonexistent/f", "`prog --print-defaults` prints one"},
+        {"--config=/tmp", "/tmp: Is a directory"},
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
         assert_false(PARSE(CASES[i].word));
@@ -169,6 +171,8 @@ static void mistakes_in_a_file_are_named_with_their_line(void **state)
     assert_has(out.text, ":2: expected \"name = value\", found count 7");
     assert_false(PARSE(config_with("[prog]\nfast = maybe\n")));
     assert_has(out.text, "expected true or false");
+    assert_false(PARSE(config_with("# all for nothing\n[porg]\ncount = 7\n")));
+    assert_has(out.text, ":2: unknown section [porg]; is it [prog]?");
 }
 
 static void printed_configuration_reads_back(void **state)
