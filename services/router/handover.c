@@ -17,14 +17,34 @@
 enum {
     ARRIVAL_MS = 15000, /* for a newcomer that is ready to register */
     KV_PROTOCOL = 2, /* the first that has frames for blocks */
+    CHECK_MS = 10000, /* for both to answer */
+    CHECK_PROMPT = 16,
+    CHECK_REPLY = 8,
 };
 
 static const char FILE_NAME[] = "handover.kv";
 
-enum step { STEP_ARRIVAL, STEP_COPY_OUT, STEP_COPY_IN, STEP_REST_OUT, STEP_REST_IN, STEP_EMPTY };
+enum step {
+    STEP_ARRIVAL,
+    STEP_CHECK,
+    STEP_COPY_OUT,
+    STEP_COPY_IN,
+    STEP_REST_OUT,
+    STEP_REST_IN,
+    STEP_EMPTY
+};
+
+struct check_answer {
+    bool is_here;
+    uint32_t finish;
+    size_t n_ids;
+    uint32_t ids[CHECK_REPLY];
+};
 
 struct handover {
     struct router *router;
+    uint64_t serial; /* tells its requests from those of an earlier one */
+    struct check_answer answers[2]; /* of `from` and `to` */
     struct link *link; /* to be answered; NULL when it is gone */
     struct engine *from; /* NULL when it is lost */
     struct engine *to; /* NULL until it has registered */
@@ -169,6 +189,81 @@ static void switch_over(struct handover *h)
         open_newcomer(h);
 }
 
+static void begin_copy(struct handover *h)
+{
+    loop_timer_cancel(h->router->config.loop, &h->timer);
+    h->step = STEP_COPY_OUT;
+    if (h->from == NULL || !h->does_copy || !send_export(h, 0))
+        switch_over(h);
+}
+
+/* ---- the known answer -------------------------------------------------------------------------- */
+
+static void ask(struct handover *h, struct engine *e)
+{
+    uint32_t prompt[CHECK_PROMPT];
+    struct request *q;
+    struct frame_submit f = {.prompt = prompt,
+                             .n_prompt = CHECK_PROMPT,
+                             .sampling = {.max_tokens = CHECK_REPLY, .ignore_eos = true},
+                             .model_hash = str_from(e->model_hash)};
+    for (uint32_t i = 0; i < CHECK_PROMPT; i++)
+        prompt[i] = i + 1; /* every vocabulary has these */
+    if (e->context < CHECK_PROMPT + CHECK_REPLY || request_new(&f, &q) != ERR_OK) {
+        h->answers[e == h->to] = (struct check_answer){.is_here = true, .finish = FINISH_LENGTH};
+        return;
+    }
+    q->is_probe = true;
+    q->check = h->serial;
+    router_send_probe(h->router, q, e);
+}
+
+/* Both answers are here, or the time is over. A busy old engine may be late: then the newcomer's own check
+ * at its start must do. */
+static void judge(struct handover *h)
+{
+    const struct check_answer *old = &h->answers[0];
+    const struct check_answer *new = &h->answers[1];
+    bool is_same_model = h->from != NULL && strcmp(h->from->model_hash, h->to->model_hash) == 0;
+    bool is_equal =
+        old->n_ids == new->n_ids &&memcmp(old->ids, new->ids, old->n_ids * sizeof old->ids[0]) == 0;
+    if (!new->is_here || new->finish != FINISH_LENGTH)
+        end(h, ERR_INTERNAL, "the newcomer does not answer; nothing has changed");
+    else if (old->is_here && is_same_model && !is_equal)
+        end(h, ERR_INTERNAL,
+            "the newcomer computes another reply than the old engine to the same "
+            "request; nothing has changed");
+    else
+        begin_copy(h);
+}
+
+static void check(struct handover *h)
+{
+    h->step = STEP_CHECK;
+    loop_timer_set(h->router->config.loop, &h->timer, CHECK_MS);
+    h->answers[0].is_here = h->from == NULL;
+    if (h->from != NULL)
+        ask(h, h->from);
+    ask(h, h->to);
+    if (h->answers[0].is_here && h->answers[1].is_here)
+        judge(h);
+}
+
+void handover_on_answer(struct router *r, struct request *q, uint32_t finish)
+{
+    struct handover *h = r->handover;
+    if (h == NULL || h->step != STEP_CHECK || q->check != h->serial)
+        return;
+    struct check_answer *a = &h->answers[q->engine == h->to];
+    a->is_here = true;
+    a->finish = finish;
+    a->n_ids = q->n_ids < CHECK_REPLY ? q->n_ids : CHECK_REPLY;
+    memcpy(a->ids, q->ids, a->n_ids * sizeof a->ids[0]);
+    handover_touch(r);
+}
+
+/* ---- the beginning ----------------------------------------------------------------------------- */
+
 static void begin(struct handover *h)
 {
     struct engine *from = h->from;
@@ -183,9 +278,7 @@ static void begin(struct handover *h)
              U("from", from != NULL ? link_peer_pid(from->peer.link) : 0),
              U("to", link_peer_pid(to->peer.link)), U("copy", h->does_copy),
              U("migrate", h->does_migrate));
-    h->step = STEP_COPY_OUT;
-    if (!h->does_copy || !send_export(h, 0))
-        switch_over(h);
+    check(h);
 }
 
 void handover_on_kv_done(struct router *r, struct engine *e, const struct frame_kv_done *f)
@@ -223,14 +316,16 @@ static void on_task(struct loop_task *t)
     h->is_posted = false;
     if (h->router == NULL)
         free(h);
-    else
+    else if (h->step != STEP_CHECK)
         look_if_empty(h);
+    else if (h->answers[0].is_here && h->answers[1].is_here)
+        judge(h);
 }
 
 void handover_touch(struct router *r)
 {
     struct handover *h = r->handover;
-    if (h == NULL || h->step != STEP_EMPTY || h->is_posted)
+    if (h == NULL || (h->step != STEP_EMPTY && h->step != STEP_CHECK) || h->is_posted)
         return;
     h->is_posted = true;
     loop_post(r->config.loop, &h->task);
@@ -244,6 +339,12 @@ static void on_timer(struct loop_timer *t)
         end(h, ERR_TIMEOUT, "the newcomer did not come to the router; nothing has changed");
         return;
     }
+    if (h->step == STEP_CHECK) {
+        judge(h);
+        return;
+    }
+    if (h->from == NULL)
+        return; /* handover_touch was called */
     size_t before = h->from->n_in_flight;
     h->n_migrated += before - drain_migrate(r, h->from);
     router_review(r);
@@ -295,7 +396,8 @@ void handover_on_engine_down(struct router *r, struct engine *e)
         return;
     }
     h->from = NULL;
-    if (h->step == STEP_EMPTY)
+    h->answers[0] = (struct check_answer){.is_here = true};
+    if (h->step == STEP_EMPTY || h->step == STEP_CHECK)
         handover_touch(r);
     else if (h->step != STEP_ARRIVAL)
         switch_over(h);
@@ -352,6 +454,7 @@ enum err handover_verb(struct control_call *call)
         (void)snprintf(call->detail, sizeof call->detail, "say which engine takes over");
         return ERR_INVALID;
     }
+    h->serial = h->began_ns;
     h->to = find_newcomer(h);
     r->handover = h;
     call->is_deferred = true;

@@ -2,6 +2,8 @@
 /* handover: one engine takes the place of another, under load, and no request fails.
  *
  * The newcomer registers out of service. Then
+ *   check    both are asked for a reply that depends on nothing else. Another one from the newcomer, or
+ *            none, ends the handover: it never gets a request of anybody;
  *   copy     the old engine's published KV blocks go to it, while the old one serves;
  *   switch   the old one gets nothing new, its replies are taken back, and the blocks that came since the
  *            copy follow. This is the pause that clients see;
@@ -21,6 +23,7 @@
 struct control_call;
 struct engine;
 struct link;
+struct request;
 struct router;
 
 /* What router.c and drain.c say. */
@@ -28,6 +31,9 @@ void handover_on_engine_up(struct router *r, struct engine *e);
 void handover_on_engine_down(struct router *r, struct engine *e);
 void handover_on_operator_down(struct router *r, const struct link *l);
 void handover_touch(struct router *r); /* a request has left its engine */
+
+/* The end of a request with `check`, while it is still at its engine. */
+void handover_on_answer(struct router *r, struct request *q, uint32_t finish);
 
 /* An engine's answer about KV blocks. */
 void handover_on_kv_done(struct router *r, struct engine *e, const struct frame_kv_done *f);

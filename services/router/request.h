@@ -42,6 +42,7 @@ struct request {
     struct pair *pair; /* that it is a part of, as what: pair_lane; else NULL */
     uint32_t pair_lane;
     bool is_probe;
+    uint64_t check; /* not 0: a known answer that this handover asks for (handover.h) */
     uint64_t moving_id; /* equal to id: its blocks are on their way elsewhere, or were (phases.h) */
     struct share *share; /* see queue.h; NULL before it joined the queue */
     uint64_t tag; /* its claim: the least one is next */

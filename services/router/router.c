@@ -302,6 +302,15 @@ static bool send_spare(struct router *r, struct request *q)
     return true;
 }
 
+void router_send_probe(struct router *r, struct request *take_q, struct engine *e)
+{
+    take_q->router = r;
+    take_q->group = e->group;
+    take_q->engine_wait.fire = on_engine_wait;
+    if (send_to(r, take_q, e) != ERR_OK)
+        end_with_error(r, take_q, ERR_INTERNAL, "");
+}
+
 /* The candidate lane computes the request, too, that was just sent to e. */
 static void start_shadow(struct router *r, struct request *q, const struct engine *e)
 {
@@ -369,6 +378,8 @@ static enum err apply_internal(struct router *r, struct request *q, const struct
     if (item->finish == FINISH_NONE)
         return ERR_OK;
     end_side(r, q, item->finish, item->code);
+    if (q->check != 0)
+        handover_on_answer(r, q, item->finish);
     drop(r, q);
     return ERR_OK;
 }

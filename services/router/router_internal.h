@@ -65,6 +65,9 @@ void router_review(struct router *r);
 /* Takes a request from its engine, which is told, and puts it among those that wait to go on. */
 void router_withdraw(struct router *r, struct request *q);
 
+/* Gives a request of our own (no owner, is_probe) to that engine and no other; takes it. */
+void router_send_probe(struct router *r, struct request *take_q, struct engine *e);
+
 /* Takes a request from its engine, which is told, and gives it to another one. */
 void router_move(struct router *r, struct request *q, struct engine *to);
 

@@ -411,6 +411,20 @@ static struct rec_token compute(const struct fake_engine *e, struct fake_seq *q)
     return item;
 }
 
+void engine_finish_last(struct fake_engine *e)
+{
+    static struct rec_token items[SEQS_MAX];
+    size_t n = 0;
+    assert_true(e->n_seqs > 0);
+    do {
+        assert_true(n < SEQS_MAX);
+        items[n++] = compute(e, &e->seqs[e->n_seqs - 1]);
+    } while (items[n - 1].finish == FINISH_NONE);
+    remove_seq(e, e->n_seqs - 1);
+    struct frame_tokens f = {.items = items, .n_items = n};
+    assert_int_equal(link_send(e->link, FRAME_tokens, &f), ERR_OK);
+}
+
 void engine_step(struct fake_engine *e)
 {
     static struct rec_token items[SEQS_MAX];

@@ -117,6 +117,9 @@ struct fake_engine *engine_new_as(struct world *w, const char *name,
 /* Computes one token for each of the first max_seqs sequences and sends them in one frame. */
 void engine_step(struct fake_engine *e);
 
+/* Computes the rest of the sequence that came last. */
+void engine_finish_last(struct fake_engine *e);
+
 /* Answers the last kv_export or kv_import. */
 void engine_kv_done(struct fake_engine *e, enum err code, uint32_t blocks, uint64_t mark);
 

@@ -4,6 +4,8 @@
 
 #include "tests/router/operator.h"
 
+enum { CHECK_REPLY = 8 };
+
 struct scene {
     struct world *w;
     struct fake_engine *old;
@@ -48,9 +50,23 @@ static void close_scene(struct scene *s)
     world_free(s->w);
 }
 
+static bool is_checked(const struct fake_engine *e)
+{
+    return e->n_seqs > 0 && e->seqs[e->n_seqs - 1].max_tokens == CHECK_REPLY;
+}
+
+/* Both are asked for the known answer and give it. */
+static void answer_check(struct scene *s)
+{
+    UNTIL(s->w, is_checked(s->old) && is_checked(s->newcomer));
+    engine_finish_last(s->old);
+    engine_finish_last(s->newcomer);
+}
+
 static void hand_over(struct scene *s, const char *args)
 {
     operator_send(&s->op, "handover", "engine.1", args);
+    answer_check(s);
 }
 
 static uint64_t number(struct scene *s, const char *key)
@@ -91,7 +107,7 @@ static void blocks_then_replies_then_the_place_go_over(void **state)
     ask(s.t, 2, 6, 4); /* a new one waits for the newcomer */
     engine_kv_done(s.old, ERR_OK, 2, 90);
     UNTIL(s.w, s.newcomer->n_imports == 2);
-    assert_int_equal(s.newcomer->n_submits, 0);
+    assert_int_equal(s.newcomer->n_submits, 1); /* the check */
     engine_kv_done(s.newcomer, ERR_OK, 2, 0);
     UNTIL(s.w, s.newcomer->n_seqs == 2 && s.op.n_answers == 1);
     assert_int_equal(s.op.code, ERR_OK);
@@ -102,7 +118,7 @@ static void blocks_then_replies_then_the_place_go_over(void **state)
     run(&s, s.newcomer, 2);
     assert_whole(s.t, 1);
     assert_whole(s.t, 2);
-    assert_int_equal(s.old->n_submits, 1);
+    assert_int_equal(s.old->n_submits, 2);
     close_scene(&s);
 }
 
@@ -139,6 +155,7 @@ static void replies_may_end_at_the_old_engine(void **state)
     struct scene s;
     open_scene(&s, HASH_A, 10);
     hand_over(&s, "{\"to\":\"2\",\"keep\":true,\"no_copy\":true}");
+    UNTIL(s.w, !s.newcomer->is_standby);
     ask(s.t, 2, 6, 4);
     UNTIL(s.w, s.newcomer->n_seqs == 1);
     assert_int_equal(s.op.n_answers, 0);
@@ -175,6 +192,62 @@ static void replies_of_another_model_end_where_they_began(void **state)
     assert_int_equal(s.op.code, ERR_OK);
     assert_whole(s.t, 1);
     assert_int_equal(s.old->n_exports, 0);
+    close_scene(&s);
+}
+
+static void a_newcomer_that_answers_otherwise_never_gets_a_request(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_A, 10);
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\"}");
+    UNTIL(s.w, is_checked(s.old) && is_checked(s.newcomer));
+    s.newcomer->seqs[0].seed = 1; /* its kernels are wrong: another reply */
+    engine_finish_last(s.old);
+    engine_finish_last(s.newcomer);
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_int_equal(s.op.code, ERR_INTERNAL);
+    assert_non_null(strstr(s.op.detail, "another reply"));
+    ask(s.t, 2, 6, 4);
+    UNTIL(s.w, s.old->n_seqs == 2);
+    run(&s, s.old, 2);
+    assert_whole(s.t, 1);
+    assert_whole(s.t, 2);
+    assert_int_equal(s.newcomer->n_submits, 1);
+    assert_int_equal(s.old->n_exports, 0);
+    close_scene(&s);
+}
+
+static void a_newcomer_lost_in_the_check_changes_nothing(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_A, 10);
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\"}");
+    UNTIL(s.w, is_checked(s.old) && is_checked(s.newcomer));
+    engine_die(s.newcomer);
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_int_equal(s.op.code, ERR_CLOSED);
+    engine_finish_last(s.old); /* nobody asks any more */
+    run(&s, s.old, 1);
+    assert_whole(s.t, 1);
+    close_scene(&s);
+}
+
+static void an_old_engine_lost_in_the_check_leaves_it_to_the_newcomer(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_A, 10);
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\"}");
+    UNTIL(s.w, is_checked(s.old) && is_checked(s.newcomer));
+    engine_die(s.old);
+    engine_finish_last(s.newcomer);
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_int_equal(s.op.code, ERR_OK);
+    UNTIL(s.w, s.newcomer->n_seqs == 1);
+    run(&s, s.newcomer, 1);
+    assert_whole(s.t, 1);
     close_scene(&s);
 }
 
@@ -277,9 +350,10 @@ static void a_newcomer_may_come_after_the_command(void **state)
     s.old = engine_new(s.w, "1", 4);
     s.t = tokenizer_new(s.w, "1");
     operator_open(&s.op, s.w);
-    hand_over(&s, "{\"to\":\"2\",\"no_copy\":true}");
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\",\"no_copy\":true}");
     assert_int_equal(operator_ask(&s.op, "handover", "engine.1", "{\"to\":\"2\"}"), ERR_AGAIN);
     s.newcomer = newcomer_of(s.w, HASH_A);
+    answer_check(&s);
     UNTIL(s.w, s.op.n_answers == 2);
     assert_int_equal(s.op.code, ERR_OK);
     assert_int_equal(operator_ask(&s.op, "handover", "engine.1", ""), ERR_INVALID);
@@ -292,6 +366,9 @@ int main(void)
         cmocka_unit_test(blocks_then_replies_then_the_place_go_over),
         cmocka_unit_test(what_cannot_be_copied_is_computed_again),
         cmocka_unit_test(replies_may_end_at_the_old_engine),
+        cmocka_unit_test(a_newcomer_that_answers_otherwise_never_gets_a_request),
+        cmocka_unit_test(a_newcomer_lost_in_the_check_changes_nothing),
+        cmocka_unit_test(an_old_engine_lost_in_the_check_leaves_it_to_the_newcomer),
         cmocka_unit_test(replies_of_another_model_end_where_they_began),
         cmocka_unit_test(a_newcomer_lost_at_any_moment_leaves_the_old_engine_in_service),
         cmocka_unit_test(an_old_engine_lost_at_any_moment_brings_the_newcomer_into_service),

@@ -144,6 +144,48 @@ static void a_missing_binary_is_named(void **state)
     assert_non_null(strstr(why, "halo-router is not in /nonexistent"));
 }
 
+static void a_newcomer_differs_in_what_is_asked_and_inherits_the_place(void **state)
+{
+    (void)state;
+    struct plan p;
+    struct child_spec *s;
+    char why[256];
+    char engine[128];
+    assert_int_equal(plan_init(&VALUES, why, sizeof why, &p), ERR_OK);
+    const struct child_spec *old = find(&p, "engine.1");
+    (void)snprintf(engine, sizeof engine, "%s/halo-router", bin);
+    const struct plan_change change = {
+        .model = "/dev/null", .backend = "cpu", .build = engine, .args = "--threads  2"};
+    assert_int_equal(plan_newcomer(old, &change, why, sizeof why, &s), ERR_OK);
+    assert_string_equal(s->name, "engine.1.new");
+    assert_string_equal(s->log, "engine.1");
+    assert_string_equal(s->program, engine);
+    assert_int_equal(s->stage, old->stage);
+    check_words(s,
+                "halo-engine|--run|/run/h h|--log-level|warn|--sandbox|on|--model|/m.h1b|--name|1|"
+                "--model|/dev/null|--backend|cpu|--threads|2|--standby");
+    plan_put_in_service(s);
+    plan_inherit_name(s, old);
+    assert_string_equal(s->name, "engine.1");
+    check_words(s,
+                "halo-engine|--run|/run/h h|--log-level|warn|--sandbox|on|--model|/m.h1b|--name|1|"
+                "--model|/dev/null|--backend|cpu|--threads|2");
+    /* Beside one that was a newcomer itself; a directory is a build, too. */
+    struct child_spec *next;
+    const struct plan_change directory = {.build = bin};
+    assert_int_equal(plan_newcomer(s, &directory, why, sizeof why, &next), ERR_OK);
+    assert_string_equal(next->name, "engine.1.new");
+    assert_non_null(strstr(next->program, "/halo-engine"));
+    plan_spec_free(next);
+    plan_spec_free(s);
+    const struct plan_change wrong[] = {{.model = "/nonexistent"}, {.build = "/nonexistent"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_int_equal(plan_newcomer(old, &wrong[i], why, sizeof why, &s), ERR_NOT_FOUND);
+        assert_non_null(strstr(why, "/nonexistent"));
+    }
+    plan_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +193,7 @@ int main(void)
         cmocka_unit_test(values_replace_whole_words_and_keep_their_blanks),
         cmocka_unit_test(too_many_arguments_are_refused),
         cmocka_unit_test(a_missing_binary_is_named),
+        cmocka_unit_test(a_newcomer_differs_in_what_is_asked_and_inherits_the_place),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
