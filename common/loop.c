@@ -321,17 +321,22 @@ int loop_fd(const struct loop *l)
     return l->epoll_fd;
 }
 
+/* One event at a time: a callback may remove and free the watch that a later event of the same batch
+ * would name. Events are level-triggered, so what is left comes again. */
+static bool take_event(struct loop *l, int timeout_ms)
+{
+    struct epoll_event event;
+    if (epoll_wait(l->epoll_fd, &event, 1, timeout_ms) != 1)
+        return false;
+    struct loop_watch *w = event.data.ptr;
+    w->ready(w, event.events);
+    return true;
+}
+
 void loop_turn(struct loop *l, int timeout_ms)
 {
-    /* One event at a time: a callback may remove and free the watch that a later event of the same
-     * batch would name. Events are level-triggered, so what is left comes again. */
     for (int i = 0; i < EVENTS_PER_TURN; i++) {
-        struct epoll_event event;
-        if (epoll_wait(l->epoll_fd, &event, 1, i == 0 ? timeout_ms : 0) != 1)
-            return;
-        struct loop_watch *w = event.data.ptr;
-        w->ready(w, event.events);
-        if (loop_is_stopping(l))
+        if (!take_event(l, i == 0 ? timeout_ms : 0) || loop_is_stopping(l))
             return;
     }
 }
@@ -339,5 +344,5 @@ void loop_turn(struct loop *l, int timeout_ms)
 void loop_run(struct loop *l)
 {
     while (!loop_is_stopping(l))
-        loop_turn(l, -1);
+        (void)take_event(l, -1);
 }
