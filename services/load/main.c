@@ -9,6 +9,7 @@
 #include "common/timeslice.h"
 #include "proto/link.h"
 #include "services/load/compare.h"
+#include "services/load/footprint.h"
 #include "services/load/measure.h"
 #include "services/load/options.h"
 #include "services/load/plot.h"
@@ -84,7 +85,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "halo-load: cannot make an event loop: no descriptors left\n");
         return EXIT_FAILURE;
     }
-    status = o.does_compare ? compare_run(&m, &o) : load(&m, &o);
+    status = o.does_compare     ? compare_run(&m, &o)
+             : o.does_footprint ? footprint_run(&m, &o)
+                                : load(&m, &o);
     loop_free(loop);
     (void)link_drain(LINK_DRAIN_MS);
     options_fini(&o);

@@ -87,6 +87,9 @@ static const struct opt TABLE[] = {
     OPT_BOOL_ROW(struct options, does_compare, "compare-engine", "false",
                  "start an engine alone and a whole stack, give both the same requests by turns, "
                  "and print what the stack costs"),
+    OPT_BOOL_ROW(struct options, does_footprint, "footprint", "false",
+                 "start a whole stack and print how soon it answers, and what memory and processor "
+                 "time it takes while idle"),
     U32(rounds, "rounds", "3", 1, 100, "turns of --compare-engine"),
     STR(json, "json", NULL, "FILE", "write the results as JSON"),
     STR(histogram, "histogram", NULL, "FILE", "write the latencies' distribution as a table"),
@@ -98,7 +101,8 @@ static const char EXAMPLE[] =
     "  halo-load --rate 5 --duration 60 --prefix-len 500 --goodput ttft:200,tpot:50 --svg "
     "load.svg\n"
     "  halo-load --stage gateway --concurrency 1000 --requests 2000 --token-rate 50\n"
-    "  halo-load --compare-engine";
+    "  halo-load --compare-engine\n"
+    "  halo-load --footprint";
 
 static bool complain(const char *option, const char *value, const char *expected)
 {
@@ -236,7 +240,8 @@ static bool understand(struct options *o)
         if (strcmp(o->stage_name, STAGES[i]) == 0)
             o->stage = (enum stage)i;
     }
-    bool speaks_ids = o->stage == STAGE_ROUTER || o->stage == STAGE_ENGINE || o->does_compare;
+    bool speaks_ids = o->stage == STAGE_ROUTER || o->stage == STAGE_ENGINE || o->does_compare ||
+                      o->does_footprint;
     o->kind = strcmp(o->api, "chat") == 0          ? PROMPT_CHAT
               : strcmp(o->api, "completions") == 0 ? PROMPT_TEXT
                                                    : PROMPT_IDS;
@@ -246,6 +251,8 @@ static bool understand(struct options *o)
             "no file: router and engine speak token ids; use --stage tokenizer or stack");
     if (o->does_compare && (o->rate > 0 || o->duration_s > 0))
         return complain("compare-engine", "with --rate or --duration", "--concurrency, --requests");
+    if (o->does_footprint && (o->does_compare || o->stage != STAGE_STACK))
+        return complain("footprint", "with --compare-engine or --stage", "it alone");
     if (o->does_compare && o->stage != STAGE_STACK)
         return complain("stage", o->stage_name, "no stage beside --compare-engine, which has both");
     if (speaks_ids)

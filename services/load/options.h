@@ -53,6 +53,7 @@ struct options {
     bool does_ignore_eos;
     bool does_keep_alive;
     bool does_compare;
+    bool does_footprint;
     /* As understood. */
     enum stage stage;
     enum prompt_kind kind;

@@ -20,7 +20,11 @@ struct latency {
     const struct hist *hist;
 };
 
-enum { LATENCIES = 4 };
+enum {
+    LATENCIES = 4,
+    GOAL_STREAMS = 1000,
+    GOAL_EVENTS = 20000, /* a second of one core of a gateway that carries so many streams */
+};
 
 static void list_latencies(const struct stats *s, struct latency ret[LATENCIES])
 {
@@ -105,8 +109,14 @@ static void print_processes(FILE *to, const struct report *r)
         (void)snprintf(name, sizeof name, "%s (cores it waited for):", p->name);
         row(to, name, (double)p->waited_ns / 1e9 / seconds(s));
         (void)snprintf(name, sizeof name, "%s (events per core second):", p->name);
-        if (p->used_ns > 0)
-            row_n(to, name, (uint64_t)((double)s->n_chunks / ((double)p->used_ns / 1e9)));
+        uint64_t per_core_s =
+            p->used_ns > 0 ? (uint64_t)((double)s->n_chunks / ((double)p->used_ns / 1e9)) : 0;
+        if (per_core_s > 0)
+            row_n(to, name, per_core_s);
+        if (per_core_s > 0 && r->options->stage == STAGE_GATEWAY &&
+            r->options->concurrency >= GOAL_STREAMS)
+            (void)fprintf(to, "  goal with %d streams: at least %d: %s\n", GOAL_STREAMS,
+                          GOAL_EVENTS, per_core_s >= GOAL_EVENTS ? "kept" : "missed");
         (void)snprintf(name, sizeof name, "%s (MB resident):", p->name);
         row(to, name, (double)p->memory_bytes / 1e6);
     }

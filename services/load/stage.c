@@ -16,6 +16,7 @@ enum {
     START_MS = 60000, /* a large model takes its time to be loaded */
     READY_MS = 10000,
     TURN_MS = 20,
+    SUPERVISED_TURN_MS = 1, /* starts are timed */
     FAKE_VOCAB = 32000,
     FAKE_SEQS = 65536, /* the most that a router believes of an engine */
 };
@@ -252,6 +253,32 @@ bool stage_open_own_stack(struct stage_world *w, struct loop *loop, const struct
         loop_turn(loop, TURN_MS);
     }
     return find_gateway(w) && open_http(w, o);
+}
+
+/* What the supervisor says when all are ready. */
+static bool await_supervised(struct stage_world *w)
+{
+    static const char MARK[] = "ev=ready url=";
+    char text[64];
+    char why[300];
+    uint64_t end = clock_now_ms() + START_MS;
+    while (!children_find(&w->children, "supervisor", MARK, text, sizeof text)) {
+        if (loop_is_stopping(w->loop) || !children_are_alive(&w->children))
+            return false;
+        if (clock_now_ms() > end)
+            return fail("start", "the stack does not get ready");
+        loop_turn(w->loop, SUPERVISED_TURN_MS);
+    }
+    return url_resolve(text, &w->url, why, sizeof why) || fail("halo-supervisor", why);
+}
+
+bool stage_open_supervised(struct stage_world *w, struct loop *loop, const struct options *o)
+{
+    *w = (struct stage_world){.loop = loop};
+    if (!children_init(&w->children, o->bin) || !use_model_file(w, o))
+        return false;
+    const char *const args[] = {"--model", w->model_file, "--http", "127.0.0.1:0", NULL};
+    return start(w, "supervisor", args, NULL) && await_supervised(w) && open_http(w, o);
 }
 
 void stage_close(struct stage_world *w)

@@ -34,4 +34,7 @@ void stage_close(struct stage_world *w);
 /* A whole stack of its own, for --compare-engine. */
 bool stage_open_own_stack(struct stage_world *w, struct loop *loop, const struct options *o);
 
+/* The same under a supervisor, as users start it; ready as soon as the supervisor says so. */
+bool stage_open_supervised(struct stage_world *w, struct loop *loop, const struct options *o);
+
 #endif

@@ -262,7 +262,7 @@ def options_are_refused():
                        (['--prompts', TMP + '/none', '--model', 'x'], 'cannot read'),
                        (['--turns', '2', '--api', 'ids'], 'turns'), (['--stage', 'router', '--prompts', 'x'], 'token ids'),
                        (['--compare-engine', '--rate', '3'], 'compare-engine'), (['--range-ratio', '2'], 'range-ratio'),
-                       (['--vocab', '3'], 'vocab'), (['--bin', '/none', '--stage', 'gateway'], '--bin'),
+                       (['--footprint', '--compare-engine'], 'it alone'), (['--vocab', '3'], 'vocab'), (['--bin', '/none', '--stage', 'gateway'], '--bin'),
                        (['--stage', 'engine', '--model-file', '/none'], '/none'), (['--run', TMP], 'supervisor')):
         r = run(*args, '--requests', '1')
         assert r.returncode != 0 and word in r.stderr, (args, r.returncode, r.stderr)
@@ -342,6 +342,16 @@ def a_supervised_stack_is_loaded_and_its_processes_are_shown():
         subprocess.run([HALO, 'down', '--run', where], capture_output=True, timeout=PATIENCE_S)
 
 
+def a_footprint_is_told_with_its_goals():
+    path = os.path.join(TMP, 'footprint.json')
+    r = run('--footprint', '--json', path)
+    assert r.returncode in (0, 1) and r.stdout.count('(goal: less than ') == 4, (r.stdout, r.stderr)  # busy machines miss some
+    with open(path, encoding='utf-8') as f:
+        out = json.load(f)
+    assert all(out[name] > 0 for name in ('start_ms', 'idle_percent', 'gateway_mb')) and len(out) == 4, out
+    assert (r.returncode == 0) == (r.stdout.count(': kept') == 4), r.stdout
+
+
 def nothing_is_left_behind():
     left = [n for n in os.listdir(TMP) if n.startswith('halo-load-')]
     assert left == [], left
@@ -355,7 +365,8 @@ TESTS = [counts_are_exact, connections_are_kept_or_not, failures_are_counted_by_
          progress_is_shown_on_a_terminal, files_are_written,
          options_are_refused, the_gateway_alone_carries_all_tokens, the_tokenizer_alone_carries_all_tokens,
          the_router_alone_carries_all_tokens, the_engine_alone_computes_all_tokens,
-         the_stack_is_compared_with_its_engine, a_supervised_stack_is_loaded_and_its_processes_are_shown, nothing_is_left_behind]
+         the_stack_is_compared_with_its_engine, a_supervised_stack_is_loaded_and_its_processes_are_shown,
+         a_footprint_is_told_with_its_goals, nothing_is_left_behind]
 os.environ['TMPDIR'] = TMP  # run directories of halo-load
 print(f'1..{len(TESTS)}')
 for number, test in enumerate(TESTS, 1):
