@@ -13,7 +13,8 @@
  *   linear     up to three matrices times the same q
  *   rope       norm of heads, rotation, q in place, k and v into the KV cache
  *   attention  groups: segments into sums, or all of a row into out;  join: sums into out
- *   head       logits of the wanted rows from the f16 matrix;  top: largest of them, ids and logits
+ *   bounds     of all logits from a copy of the head in 8 bits
+ *   head       logits of the wanted rows from the f16 matrix, all or those in question;  top: largest of them, ids and logits
  *   finish     tag and counts into the result, last of all
  *
  * Device memory: weights are T2 rows as in the file (hip_repack_row makes them of other packings), every
@@ -167,13 +168,39 @@ struct hip_attention_args {
     float scale; /* 1 / sqrt((float)head_dim) */
 };
 
+/* A hidden vector in 15 bits, and how it bounds logits: kernels/planes. */
+struct hip_head_input {
+    float xs, a, b;
+    float padding;
+};
+
 struct hip_head_args {
     const struct hip_step *step;
+    const struct hip_wanted *wanted;
     const uint16_t *head; /* f16 [n_vocab][n] */
     const float *h; /* [wanted][n] */
     float *logits; /* out: [wanted][n_vocab] */
+    const float *
+        upper; /* [wanted][n_vocab] or NULL: all logits; else -inf for those that cannot be among */
+    const struct hip_top *least; /* the n_top largest lower bounds, [wanted][top] */
     uint32_t n;
     uint32_t n_vocab;
+    uint32_t top;
+    uint32_t padding;
+};
+
+struct hip_bounds_args {
+    const struct hip_step *step;
+    const float *h; /* [wanted][n] */
+    int8_t *high, *low; /* [wanted][stride]: p = 128 high + low */
+    struct hip_head_input *input; /* [wanted] */
+    const int8_t *head8; /* [n_vocab][stride] */
+    const float *scale, *err, *norm; /* [n_vocab] */
+    float *lower, *upper; /* out: [wanted][n_vocab] */
+    uint32_t n;
+    uint32_t stride; /* n rounded up to 128 */
+    uint32_t n_vocab;
+    uint32_t padding;
 };
 
 struct hip_top_args {
@@ -199,6 +226,7 @@ union hip_args {
     struct hip_rope_args rope;
     struct hip_attention_args attention;
     struct hip_head_args head;
+    struct hip_bounds_args bounds;
     struct hip_top_args top;
     struct hip_finish_args finish;
 };

@@ -3,9 +3,9 @@
  *
  * The 32 chains of a row lie in four lanes, eight each: chains 8 j .. 8 j + 7 are columns that follow each other,
  * 16 bytes a load, 64 of the four. The partial sums are added by two exchanges and within the lane.
- * Bytes (2B-4T): 657 MB a token: 153 us at an H200's 4.3 TB/s, 2.6 ms at 256 GB/s, which binds there (8
+ * Given bounds (bounds.hip), rows that cannot be among the largest are left out. Else bytes (2B-4T): 657 MB a token: 153 us at an H200's 4.3 TB/s, 2.6 ms at 256 GB/s, which binds there (8
  * conversions and 8 fma for 16 bytes: 1 instruction a byte, 15 T/s of them). Never run. */
-#include "kernels/hip/device.h"
+#include "kernels/hip/noise.h"
 
 enum {
     HEAD_THREADS = 256,
@@ -34,6 +34,18 @@ DEVICE void head_chunk(const struct quad *eight, const float *h, uint32_t stride
     }
 }
 
+/* Whether the logit of row r is to be computed for a token: it can be among the n_top largest. */
+DEVICE bool is_in_question(const struct hip_head_args *a, uint32_t token, uint32_t r)
+{
+    if (a->upper == NULL) {
+        return true;
+    }
+    const struct hip_wanted *w = &a->wanted[token];
+    const struct hip_top least = a->least[(size_t)token * a->top + (w->n_top - 1)];
+    float upper = a->upper[(size_t)token * a->n_vocab + r];
+    return !(compared(w, upper, r) < compared(w, least.logit, least.id));
+}
+
 DEVICE void head_rows(const struct hip_head_args *a, int n_tokens)
 {
     uint32_t first = block_y() * (uint32_t)n_tokens;
@@ -44,7 +56,14 @@ DEVICE void head_rows(const struct hip_head_args *a, int n_tokens)
     uint32_t lane = thread_id() % HEAD_LANES;
     uint32_t r = block_x() * HEAD_ROWS + thread_id() / HEAD_LANES;
     float p[4][HEAD_CHAINS] = {{0}};
-    if (r < a->n_vocab) {
+    bool is_asked = false;
+    UNROLL for (int t = 0; t < n_tokens; t++)
+    {
+        if (r < a->n_vocab && first + (uint32_t)t < n_wanted && !is_asked) {
+            is_asked = is_in_question(a, first + (uint32_t)t, r);
+        }
+    }
+    if (is_asked) {
         const struct quad *w = (const struct quad *)(const void *)(a->head + (size_t)r * a->n);
         const float *h = a->h + (size_t)first * a->n;
         uint32_t n_chunks = a->n / HEAD_CHAINS;
@@ -80,7 +99,8 @@ DEVICE void head_rows(const struct hip_head_args *a, int n_tokens)
             }
         }
         if (lane == 0 && r < a->n_vocab && first + (uint32_t)t < n_wanted) {
-            a->logits[((size_t)first + (size_t)t) * a->n_vocab + r] = p[t][0];
+            a->logits[((size_t)first + (size_t)t) * a->n_vocab + r] =
+                is_asked ? p[t][0] : f32_of_bits(0xff800000);
         }
     }
 }

@@ -10,6 +10,8 @@
 
 #include "kernels/hip/attention.hip"
 
+#include "kernels/hip/bounds.hip"
+
 #include "kernels/hip/head.hip"
 
 #include "kernels/hip/top.hip"

@@ -17,12 +17,13 @@ enum {
     MATRIX_MIN_TOKENS =
         128, /* before, more blocks matter more than reading activations less often */
     HEAD_ROWS = 64,
+    BOUND_ROWS = 32,
     NORM_STAGE = 8192, /* as in norm.hip */
     NORM_WAVES = 16,
     WAVES = 8, /* of the other kernels' blocks */
     ATTENTION_QUERIES = 4, /* as in attention.hip */
     LAUNCHES_PER_LAYER = 11,
-    LAUNCHES_AROUND = 6,
+    LAUNCHES_AROUND = 10,
 };
 
 const struct hip_kernel_info HIP_KERNELS[HIP_N_KERNELS] = {
@@ -86,6 +87,32 @@ void hip_repack_row(enum ternary_packing packing, uint32_t n_cols, const uint8_t
     for (uint32_t c = 0; c < n_cols; c++) {
         uint8_t *unit = to + c / 128 * 32;
         unit[c % 32] |= (uint8_t)(code_at(packing, codes, c) << c % 128 / 32 * 2);
+    }
+}
+
+void hip_pack_head_row(const float *w, uint32_t n,
+                       void (*pack)(const float *, const struct planes *, size_t), int8_t *to,
+                       float *scale, float *err, float *norm)
+{
+    uint8_t planes[PLANES][PLANES_MAX_COLS / 2];
+    float errs[PLANES];
+    struct planes p = {.scale = scale, .norm = norm, .n_cols = n};
+    for (unsigned k = 0; k < PLANES; k++) {
+        p.plane[k] = planes[k];
+        p.err[k] = &errs[k];
+    }
+    pack(w, &p, 0);
+    *err = errs[PLANES - 1];
+    memset(to, 0, hip_head8_stride(n));
+    for (uint32_t c = 0; c < n; c++) {
+        unsigned u = 0;
+        for (unsigned k = 0; k < PLANES; k++) {
+            unsigned bits = planes_bits(k);
+            unsigned g = c % PLANES_BLOCK / 64;
+            size_t at = (size_t)c / PLANES_BLOCK * 64 * bits + g / (8 / bits) * 64 + c % 64;
+            u = u << bits | (planes[k][at] >> bits * (g % (8 / bits)) & ((1U << bits) - 1));
+        }
+        to[c] = (int8_t)((int)u - 128);
     }
 }
 
@@ -172,6 +199,15 @@ void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limi
     b.act_sum = address(take(&at, rows, sizeof *b.act_sum));
     b.keys =
         address(take(&at, limits->wanted, (uint64_t)n_chunks(m) * HIP_MAX_TOP * sizeof *b.keys));
+    if (m->head8 != NULL) {
+        uint64_t stride = hip_head8_stride(m->n_hidden);
+        b.lower = address(take(&at, limits->wanted, (uint64_t)m->n_vocab * sizeof(float)));
+        b.upper = address(take(&at, limits->wanted, (uint64_t)m->n_vocab * sizeof(float)));
+        b.last_high = address(take(&at, wanted, stride));
+        b.last_low = address(take(&at, wanted, stride));
+        b.last_input = address(take(&at, wanted, sizeof *b.last_input));
+        b.least = address(take(&at, limits->wanted, HIP_MAX_TOP * sizeof *b.least));
+    }
     b.bytes = (size_t)(at - base);
     *ret_buffers = b;
 }
@@ -424,10 +460,60 @@ static void add_layer(struct plan *p, uint32_t i)
     add_linear(p, 1, (const struct hip_matrix *const[]){&l->down}, (float *const[]){b->proj});
 }
 
+/* The largest of [wanted][vocab] into tops. */
+static void add_top(struct plan *p, const float *logits, struct hip_top *tops)
+{
+    const struct hip_model *m = p->m;
+    struct hip_launch *chunk = add(p, HIP_KERNEL_top_chunk, n_chunks(m), p->shape->wanted, 1);
+    chunk->shared_bytes = HIP_TOP_CHUNK * (uint32_t)sizeof(uint64_t);
+    chunk->args.top = (struct hip_top_args){
+        .step = p->b->step,
+        .wanted = p->b->wanted,
+        .logits = logits,
+        .keys = p->b->keys,
+        .tops = tops,
+        .n_vocab = m->n_vocab,
+        .n_chunks = n_chunks(m),
+        .top = p->shape->top,
+    };
+    struct hip_launch *merge = add(p, HIP_KERNEL_top_merge, p->shape->wanted, 1, 1);
+    merge->shared_bytes = chunk->shared_bytes;
+    merge->args.top = chunk->args.top;
+}
+
+/* Bounds of all logits, and the largest lower ones. */
+static void add_bounds(struct plan *p)
+{
+    const struct hip_model *m = p->m;
+    uint32_t n = p->shape->wanted;
+    struct hip_launch *split = add(p, HIP_KERNEL_head_split, n, 1, 1);
+    split->args.bounds = (struct hip_bounds_args){
+        .step = p->b->step,
+        .h = p->b->last,
+        .high = p->b->last_high,
+        .low = p->b->last_low,
+        .input = p->b->last_input,
+        .head8 = m->head8,
+        .scale = m->head8_scale,
+        .err = m->head8_err,
+        .norm = m->head8_norm,
+        .lower = p->b->lower,
+        .upper = p->b->upper,
+        .n = m->n_hidden,
+        .stride = (uint32_t)hip_head8_stride(m->n_hidden),
+        .n_vocab = m->n_vocab,
+    };
+    struct hip_launch *bounds = add(p, n == 1 ? HIP_KERNEL_head_bounds_1 : HIP_KERNEL_head_bounds_4,
+                                    div_up(m->n_vocab, BOUND_ROWS), n == 1 ? 1 : div_up(n, 4), 1);
+    bounds->args.bounds = split->args.bounds;
+    add_top(p, p->b->lower, p->b->least);
+}
+
 static void add_head(struct plan *p)
 {
     const struct hip_model *m = p->m;
     uint32_t n = p->shape->wanted;
+    bool has_bounds = p->shape->is_sparse && p->shape->top > 0 && m->head8 != NULL;
     struct hip_norm_args *norm = add_norm(
         p,
         &(struct norm){.x = p->b->x, .add = p->b->proj, .weight = m->final_norm, .n = m->n_hidden},
@@ -435,34 +521,24 @@ static void add_head(struct plan *p)
     norm->wanted = p->b->wanted;
     norm->y = p->b->last;
     norm->q = NULL;
-    uint32_t tokens = n == 1 ? 1 : 4;
+    if (has_bounds)
+        add_bounds(p);
     struct hip_launch *l = add(p, n == 1 ? HIP_KERNEL_head_1 : HIP_KERNEL_head_4,
-                               div_up(m->n_vocab, HEAD_ROWS), div_up(n, tokens), 1);
+                               div_up(m->n_vocab, HEAD_ROWS), n == 1 ? 1 : div_up(n, 4), 1);
     l->args.head = (struct hip_head_args){
         .step = p->b->step,
+        .wanted = p->b->wanted,
         .head = m->head,
         .h = p->b->last,
         .logits = p->b->logits,
+        .upper = has_bounds ? p->b->upper : NULL,
+        .least = p->b->least,
         .n = m->n_hidden,
         .n_vocab = m->n_vocab,
-    };
-    if (p->shape->top == 0)
-        return;
-    l = add(p, HIP_KERNEL_top_chunk, n_chunks(m), n, 1);
-    l->shared_bytes = HIP_TOP_CHUNK * (uint32_t)sizeof(uint64_t);
-    l->args.top = (struct hip_top_args){
-        .step = p->b->step,
-        .wanted = p->b->wanted,
-        .logits = p->b->logits,
-        .keys = p->b->keys,
-        .tops = p->b->tops,
-        .n_vocab = m->n_vocab,
-        .n_chunks = n_chunks(m),
         .top = p->shape->top,
     };
-    struct hip_launch *merge = add(p, HIP_KERNEL_top_merge, n, 1, 1);
-    merge->shared_bytes = l->shared_bytes;
-    merge->args.top = l->args.top;
+    if (p->shape->top > 0)
+        add_top(p, p->b->logits, p->b->tops);
 }
 
 size_t hip_plan(const struct hip_model *m, const struct hip_buffers *b, uint8_t *cache,

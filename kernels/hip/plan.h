@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "kernels/hip/args.h"
+#include "kernels/planes/planes.h"
 #include "kernels/ternary/ternary.h"
 
 enum hip_kernel {
@@ -55,6 +56,9 @@ struct hip_model {
     uint32_t hadamard_block;
     bool is_kv_int8;
     const uint16_t *embedding, *head; /* f16 [vocab][hidden]; 16-byte aligned */
+    /* Copy of the head in 8 bits, by hip_pack_head_row, or NULL: no bounds. [vocab][hip_head8_stride] */
+    const int8_t *head8;
+    const float *head8_scale, *head8_err, *head8_norm; /* [vocab] */
     const float *final_norm;
     const float *rope_cos, *rope_sin; /* [n_ctx][head_dim / 2] */
     const struct hip_layer *layers; /* in host memory, its pointers are the device's */
@@ -69,6 +73,18 @@ static inline size_t hip_row_bytes(size_t n_cols)
 /* T2 of one row of codes in another packing (or of T2 itself); to[hip_row_bytes(n_cols)]. */
 void hip_repack_row(enum ternary_packing packing, uint32_t n_cols, const uint8_t *codes,
                     uint8_t *to);
+
+/* Bytes of a row of the copy of the head. */
+static inline size_t hip_head8_stride(size_t n_hidden)
+{
+    return (n_hidden + 127) / 128 * 128;
+}
+
+/* One row of the head in 8 bits, to[hip_head8_stride(n)], and what bounds its error. n is at most
+ * PLANES_MAX_COLS; pack is a variant of planes_pack. */
+void hip_pack_head_row(const float *w, uint32_t n,
+                       void (*pack)(const float *, const struct planes *, size_t), int8_t *to,
+                       float *scale, float *err, float *norm);
 
 /* Bytes of a KV block. */
 uint64_t hip_block_bytes(const struct hip_model *m);
@@ -104,6 +120,10 @@ struct hip_buffers {
     float *act_scale;
     int32_t *act_sum;
     uint64_t *keys;
+    float *lower, *upper; /* bounds, and what they are made of; NULL without head8 */
+    int8_t *last_high, *last_low;
+    struct hip_head_input *last_input;
+    struct hip_top *least;
     /* Bytes from `step` to the end of the table: what is copied in. */
     size_t step_bytes;
     size_t bytes; /* of the allocation */
@@ -123,6 +143,8 @@ struct hip_shape {
     uint32_t rows, groups, wanted;
     uint32_t segments; /* of groups with sums; 0: no group has any */
     uint32_t top; /* of n_top; up to HIP_MAX_TOP. Also the stride of tops */
+    /* All wanted rows have an n_top, and no other logits are needed: with head8 they may be -inf. */
+    bool is_sparse;
 };
 
 struct hip_launch {

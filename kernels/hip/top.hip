@@ -6,65 +6,9 @@
  * where one is wanted, else all sorted (bitonic, 55 steps). The second kernel does the same with what is left,
  * 1024 keys at a time. A draw is the largest logit with noise (kernels/gumbel), so it costs no more. 126 blocks a row at 128256 logits (0.5 MB from L2): some 3 us for one, 10 us for a
  * few, both far below the head itself. Never run. */
-#include "kernels/hip/device.h"
-
-#include "kernels/gumbel/gumbel.h"
-#include "kernels/philox/philox.h"
+#include "kernels/hip/noise.h"
 
 enum { TOP_THREADS = HIP_TOP_CHUNK / 2 };
-
-/* ---- kernels/philox and kernels/gumbel ---- */
-
-/* Word `which` of the block. */
-DEVICE uint32_t philox_word(uint32_t c0, uint32_t c1, uint32_t c2, uint64_t seed, uint32_t which)
-{
-    uint32_t c3 = 0;
-    uint32_t k0 = (uint32_t)seed;
-    uint32_t k1 = (uint32_t)(seed >> 32);
-    UNROLL for (int round = 0; round < PHILOX_ROUNDS; round++)
-    {
-        uint64_t u = (uint64_t)PHILOX_M0 * c0;
-        uint64_t v = (uint64_t)PHILOX_M1 * c2;
-        c0 = (uint32_t)(v >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)v;
-        c2 = (uint32_t)(u >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)u;
-        k0 += PHILOX_W0;
-        k1 += PHILOX_W1;
-    }
-    return which == 0 ? c0 : which == 1 ? c1 : which == 2 ? c2 : c3;
-}
-
-DEVICE float log_parts(float f, float e)
-{
-    float s = f / (2.0f + f);
-    float z = s * s;
-    float q = fma_f32(z, GUMBEL_C9, GUMBEL_C7);
-    q = fma_f32(z, q, GUMBEL_C5);
-    q = fma_f32(z, q, GUMBEL_C3);
-    return fma_f32(e, GUMBEL_LN2, fma_f32(s * z, q, s + s));
-}
-
-DEVICE float log_split(float v)
-{
-    int32_t bits = (int32_t)bits_of_f32(v);
-    int32_t k = (bits - GUMBEL_ROOT) >> 23;
-    return log_parts(f32_of_bits((uint32_t)bits - ((uint32_t)k << 23)) - 1.0f, (float)k);
-}
-
-DEVICE float gumbel_of(const struct hip_wanted *w, uint32_t id)
-{
-    uint32_t block = id / GUMBEL_SPAN * GUMBEL_LANES + id % GUMBEL_LANES;
-    uint32_t word =
-        philox_word(w->noise_index, GUMBEL_STREAM, block, w->noise_seed, id / GUMBEL_LANES % 4);
-    int32_t j = (int32_t)(word >> 1);
-    float t = ((float)j + 0.5f) * 0x1p-31f;
-    float u = ((float)(0x7fffffff - j) + 0.5f) * 0x1p-31f;
-    float minus = j < GUMBEL_LINEAR_BELOW ? log_parts(-t, 0.0f) : log_split(u);
-    return -log_split(-minus) * w->noise_scale;
-}
-
-/* ---- keys ---- */
 
 DEVICE uint64_t key_of(float logit, uint32_t id)
 {
@@ -142,8 +86,7 @@ KERNEL(top_chunk, top, TOP_THREADS)
         uint32_t id = block_x() * HIP_TOP_CHUNK + k * TOP_THREADS + thread_id();
         own[k] = 0;
         if (id < a.n_vocab) {
-            float x = logits[id];
-            own[k] = key_of(a.wanted[i].is_drawn ? x + gumbel_of(&a.wanted[i], id) : x, id);
+            own[k] = key_of(compared(&a.wanted[i], logits[id], id), id);
         }
     }
     if (n_top == 1) {

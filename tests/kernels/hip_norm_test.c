@@ -239,7 +239,8 @@ static void head_gives_the_bits_of_the_reference(void **state)
         assert_non_null(w);
         memcpy(w, halves, (size_t)n * vocab * 2);
         struct hip_step step = {.n_wanted = wanted};
-        struct hip_head_args a = {&step, w, h, got, n, vocab};
+        struct hip_head_args a = {
+            .step = &step, .head = w, .h = h, .logits = got, .n = n, .n_vocab = vocab};
         bool is_one = round % 3 == 0;
         hip_check_run(is_one ? HIP_KERNEL_head_1 : HIP_KERNEL_head_4, (vocab + 63) / 64,
                       is_one ? wanted + 1 : (wanted + 3) / 4 + 1, 1, 0, &a);

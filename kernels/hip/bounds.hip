@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* head_split, head_bounds_N: bounds of all logits by kernels/planes' formula with all 8 bits, so that the f16
+ * head is read in few rows: those whose upper bound reaches the n-th largest lower bound.
+ *
+ * The copy has a byte a weight, row by row; eight lanes share a row as in linear.hip, and each dword meets the
+ * high and the low part of four activations: two dot4 for four bytes. Bytes (2B-4T): 328 MB instead of 657:
+ * 76 us instead of 153 at an H200's 4.3 TB/s (a prototype took 80), 1.3 ms instead of 2.6 at 256 GB/s. The
+ * rows in question were a few dozen with the CPU's copy of the same precision. Never run. */
+#include "kernels/hip/device.h"
+
+enum { BOUNDS_THREADS = 256, BOUNDS_LANES = 8, BOUNDS_ROWS = BOUNDS_THREADS / BOUNDS_LANES, BOUNDS_AHEAD = 4 };
+
+DEVICE double wave_add_f64(double v)
+{
+    uint64_t u;
+    UNROLL for (uint32_t i = 0; i < 5; i++)
+    {
+        double other;
+        __builtin_memcpy(&u, &v, sizeof u);
+        uint32_t high = (uint32_t)(u >> 32);
+        uint32_t low = (uint32_t)u;
+        if (i == 0) {
+            high = lane_xor_u32(high, 16);
+            low = lane_xor_u32(low, 16);
+        } else if (i == 1) {
+            high = lane_xor_u32(high, 8);
+            low = lane_xor_u32(low, 8);
+        } else if (i == 2) {
+            high = lane_xor_u32(high, 4);
+            low = lane_xor_u32(low, 4);
+        } else if (i == 3) {
+            high = lane_xor_u32(high, 2);
+            low = lane_xor_u32(low, 2);
+        } else {
+            high = lane_xor_u32(high, 1);
+            low = lane_xor_u32(low, 1);
+        }
+        u = (uint64_t)high << 32 | low;
+        __builtin_memcpy(&other, &u, sizeof other);
+        v += other;
+    }
+    return v;
+}
+
+/* planes_quantize by one wave; the sums may be in another order, which their slack covers. A vector that
+ * gives no bounds gets infinite ones. */
+KERNEL(head_split, bounds, BOUNDS_THREADS)
+{
+    uint32_t i_row = block_x();
+    uint32_t lane = thread_id();
+    if (i_row >= a.step->n_wanted || lane >= WAVE) {
+        return; /* whole waves */
+    }
+    const float *h = a.h + (size_t)i_row * a.n;
+    float m = 0.0f;
+    for (uint32_t c = lane; c < a.n; c += WAVE) {
+        float x = magnitude_f32(h[c]);
+        m = larger_f32(m, x <= 1e20f ? x : 0x1p+100f);
+    }
+    m = wave_max_f32(m);
+    bool is_bad = m < 1e-20f || m > 1e20f;
+    uint32_t most = 0x7fffffffU / (512 * a.n);
+    float top = (float)(most < 16256 ? most : 16256);
+    float xs = is_bad ? 0.0f : m / top;
+    float inv = is_bad ? 0.0f : top / m;
+    double squares = 0;
+    double lost = 0;
+    int8_t *high = a.high + (size_t)i_row * a.stride;
+    int8_t *low = a.low + (size_t)i_row * a.stride;
+    for (uint32_t c = lane; c < a.stride; c += WAVE) {
+        float x = c < a.n && !is_bad ? h[c] : 0.0f;
+        float q = (x * inv + 0x1.8p+23f) - 0x1.8p+23f;
+        q = q > top ? top : q < -top ? -top : q;
+        int32_t p = (int32_t)q;
+        int32_t hundred = (p + 64) >> 7;
+        high[c] = (int8_t)hundred;
+        low[c] = (int8_t)(p - 128 * hundred);
+        double d = (double)x - (double)xs * (double)q;
+        squares += (double)x * (double)x;
+        lost += d * d;
+    }
+    squares = wave_add_f64(squares);
+    lost = wave_add_f64(lost);
+    if (lane == 0) {
+        /* f32 roots, rounded up by more than they may lack. */
+        float gamma = ((float)a.n / 32 + 32) * 0x1p-23f;
+        float h_len = sqrt_f32((float)squares) * (1 + 0x1p-20f);
+        float f_len = sqrt_f32((float)lost) * (1 + 0x1p-20f);
+        struct hip_head_input *to = &a.input[i_row];
+        float infinity = f32_of_bits(0x7f800000);
+        to->xs = xs;
+        to->a = is_bad ? infinity : (1 + gamma) * (h_len + f_len) * (1 + 0x1p-18f);
+        to->b = is_bad ? infinity : (f_len + gamma * (h_len + f_len)) * (1 + 0x1p-18f);
+        to->padding = 0.0f;
+    }
+}
+
+DEVICE void bound_chunk(const struct quad *w, const int8_t *high, const int8_t *low, uint32_t stride,
+                        int n, int32_t *dot_high, int32_t *dot_low)
+{
+    UNROLL for (int t = 0; t < n; t++)
+    {
+        const struct quad hi = *(const struct quad *)(const void *)(high + (size_t)t * stride);
+        const struct quad lo = *(const struct quad *)(const void *)(low + (size_t)t * stride);
+        UNROLL for (int i = 0; i < 4; i++)
+        {
+            dot_high[t] = dot4(w->w[i], hi.w[i], dot_high[t]);
+            dot_low[t] = dot4(w->w[i], lo.w[i], dot_low[t]);
+        }
+    }
+}
+
+DEVICE int32_t eighth_sum(int32_t v)
+{
+    v += lane_xor_i32(v, 4);
+    v += lane_xor_i32(v, 2);
+    v += lane_xor_i32(v, 1);
+    return v;
+}
+
+DEVICE void head_bounds(const struct hip_bounds_args *a, int n_tokens)
+{
+    uint32_t first = block_y() * (uint32_t)n_tokens;
+    uint32_t n_wanted = a->step->n_wanted;
+    if (first >= n_wanted) {
+        return;
+    }
+    uint32_t lane = thread_id() % BOUNDS_LANES;
+    uint32_t r = block_x() * BOUNDS_ROWS + thread_id() / BOUNDS_LANES;
+    int32_t dot_high[4] = {0};
+    int32_t dot_low[4] = {0};
+    if (r < a->n_vocab) {
+        const struct quad *w = (const struct quad *)(const void *)(a->head8 + (size_t)r * a->stride);
+        const int8_t *high = a->high + (size_t)first * a->stride;
+        const int8_t *low = a->low + (size_t)first * a->stride;
+        uint32_t n_chunks = a->stride / 16; /* a multiple of 8 */
+        uint32_t c = lane;
+        for (; c + (BOUNDS_AHEAD - 1) * BOUNDS_LANES < n_chunks; c += BOUNDS_AHEAD * BOUNDS_LANES) {
+            struct quad ahead[BOUNDS_AHEAD];
+            UNROLL for (uint32_t i = 0; i < BOUNDS_AHEAD; i++)
+            {
+                ahead[i] = w[c + i * BOUNDS_LANES];
+            }
+            UNROLL for (uint32_t i = 0; i < BOUNDS_AHEAD; i++)
+            {
+                uint32_t at = (c + i * BOUNDS_LANES) * 16;
+                bound_chunk(&ahead[i], high + at, low + at, a->stride, n_tokens, dot_high, dot_low);
+            }
+        }
+        for (; c < n_chunks; c += BOUNDS_LANES) {
+            const struct quad one = w[c];
+            bound_chunk(&one, high + c * 16, low + c * 16, a->stride, n_tokens, dot_high, dot_low);
+        }
+    }
+    UNROLL for (int t = 0; t < n_tokens; t++)
+    {
+        int32_t high = eighth_sum(dot_high[t]);
+        int32_t low = eighth_sum(dot_low[t]);
+        uint32_t row = first + (uint32_t)t;
+        if (lane == 0 && r < a->n_vocab && row < n_wanted) {
+            const struct hip_head_input in = a->input[row];
+            int32_t twice = (int32_t)(2U * (128U * (uint32_t)high + (uint32_t)low));
+            float v = (float)twice * (a->scale[r] * (0.5f * in.xs));
+            float radius = (a->err[r] * in.a + a->norm[r] * in.b) + 0x1p-120f;
+            float infinity = f32_of_bits(0x7f800000);
+            bool is_bound = radius < infinity; /* not so for a NaN */
+            size_t at = (size_t)row * a->n_vocab + r;
+            a->lower[at] = is_bound ? v - radius : -infinity;
+            a->upper[at] = is_bound ? v + radius : infinity;
+        }
+    }
+}
+
+KERNEL(head_bounds_1, bounds, BOUNDS_THREADS)
+{
+    head_bounds(&a, 1);
+}
+
+KERNEL(head_bounds_4, bounds, BOUNDS_THREADS)
+{
+    head_bounds(&a, 4);
+}
