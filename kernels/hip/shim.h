@@ -264,7 +264,11 @@ DEVICE void add_shared(int32_t *to, int32_t v)
 /* Exact; a signalling NaN becomes quiet. */
 DEVICE float f32_of_f16(uint16_t h)
 {
-#if SHIM_GPU
+#if SHIM_NVIDIA && !defined(__clang__)
+    float f; /* nvcc has no _Float16 */
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+    return f;
+#elif SHIM_GPU
     _Float16 f;
     __builtin_memcpy(&f, &h, sizeof f);
     return (float)f;
