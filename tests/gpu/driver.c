@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/gpu/driver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+struct choice {
+    const char *shape, *packing;
+    enum kv_type kv_type;
+};
+
+/* Every kind of kernel: packings, group scales, both caches, heads of 16 to 128. */
+static const struct choice TINY[] = {
+    {"tiny", "t2", KV_F16},
+    {"tiny", "t5", KV_INT8},
+};
+static const struct choice ALL[] = {
+    {"tiny", "t2", KV_F16},      {"tiny", "t2", KV_INT8},
+    {"tiny", "t5", KV_F16},      {"tiny", "s3", KV_F16},
+    {"tiny", "b1", KV_INT8},     {"demo", "t2", KV_F16},
+    {"demo", "t2", KV_INT8},     {"demo", "t2/64", KV_F16},
+    {"demo", "b1/128", KV_INT8}, {"bonsai-1.7b", "t2/128", KV_F16},
+    {"700m", "t2", KV_F16},      {"2b4t", "t2", KV_F16},
+    {"2b4t", "t2", KV_INT8},
+};
+
+static bool check_all(struct hip_device *d, bool is_tiny)
+{
+    const struct choice *choices = is_tiny ? TINY : ALL;
+    size_t n = is_tiny ? sizeof TINY / sizeof TINY[0] : sizeof ALL / sizeof ALL[0];
+    bool is_good = true;
+    for (size_t i = 0; i < n; i++)
+        is_good = driver_check_bits(d, choices[i].shape, choices[i].packing, choices[i].kv_type) &&
+                  is_good;
+    return is_good;
+}
+
+static int usage(void)
+{
+    (void)fputs("usage: driver [--library FILE] [--gpu N] [--tiny] [--no-bits]\n", stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct hip_device_config config = {.index = -1};
+    bool is_tiny = false;
+    bool has_bits = true;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--library") == 0 && i + 1 < argc)
+            config.library = argv[++i];
+        else if (strcmp(argv[i], "--gpu") == 0 && i + 1 < argc)
+            config.index = (int32_t)strtol(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--tiny") == 0)
+            is_tiny = true;
+        else if (strcmp(argv[i], "--no-bits") == 0)
+            has_bits = false;
+        else
+            return usage();
+    }
+    log_init("gpu-driver", LOG_INFO);
+    char why[600];
+    struct hip_device *d = NULL;
+    if (hip_device_open(&config, why, sizeof why, &d)) {
+        (void)fprintf(stderr, "no GPU to test: %s\n", why);
+        return 3;
+    }
+    (void)printf("GPU: %s, %s, %u processors, %llu MB; kernels for %s; %s version %d\n", d->name,
+                 d->arch, d->n_processors, (unsigned long long)d->memory_bytes >> 20,
+                 d->object_arch, d->runtime.library_name, d->runtime.version);
+    (void)fflush(stdout);
+    bool is_good = !has_bits || check_all(d, is_tiny);
+    is_good = driver_measure(d, is_tiny) && is_good;
+    hip_device_free(d);
+    (void)printf("%s\n", is_good ? "all bits are those of the CPU" : "FAILED");
+    return is_good ? EXIT_SUCCESS : EXIT_FAILURE;
+}

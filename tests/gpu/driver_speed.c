@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "services/engine/backend_hip.h"
+#include "services/engine/bench_model.h"
+#include "tests/gpu/driver.h"
+
+enum {
+    MAX_SEQS = 64,
+    CONTEXT = 192, /* positions before the first decoded token, as in the table of floors */
+    PREFILL = 2048,
+    DECODE_STEPS = 64,
+    TINY_STEPS = 3,
+    GRAPH_RUNS = 5,
+};
+
+struct speed {
+    struct hip_device *device;
+    const struct model *model;
+    struct hip_weights *weights;
+    bool is_tiny;
+    uint32_t n_seqs; /* at most, at once */
+    uint32_t context, prefill;
+    struct backend *backend;
+    uint32_t *tokens, *blocks;
+    uint32_t blocks_per_seq;
+    double code_bytes, head_bytes;
+};
+
+/* ---- steps ---- */
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The median time in ns of a step of n_seqs sequences with n_tokens each from pos0 on; 0 on failure. */
+static uint64_t time_steps(struct speed *s, uint32_t n_seqs, uint32_t pos0, uint32_t n_tokens,
+                           uint32_t n_steps)
+{
+    uint64_t ns[DECODE_STEPS];
+    struct backend_item items[MAX_SEQS];
+    for (uint32_t k = 0; k < n_steps + 2; k++) { /* the first two make the graph and warm up */
+        for (uint32_t i = 0; i < n_seqs; i++)
+            items[i] = (struct backend_item){
+                .tokens = s->tokens + i,
+                .n_tokens = n_tokens,
+                .pos0 = pos0,
+                .blocks = s->blocks + (size_t)i * s->blocks_per_seq,
+                .n_logits = 1,
+                .want = {.kind = WANT_TOP, .n_top = 1},
+            };
+        uint64_t t0 = clock_now_ns();
+        if (backend_step(s->backend, items, n_seqs))
+            return 0;
+        if (k >= 2)
+            ns[k - 2] = clock_now_ns() - t0;
+    }
+    qsort(ns, n_steps, sizeof ns[0], compare_u64);
+    return ns[n_steps / 2];
+}
+
+static bool report_decode(struct speed *s, uint32_t n_seqs, const char *floor)
+{
+    uint64_t ns =
+        time_steps(s, n_seqs, s->context, 1, s->is_tiny ? TINY_STEPS : (uint32_t)DECODE_STEPS);
+    if (ns == 0)
+        return false;
+    double kv = (double)s->backend->kv_bytes / KV_BLOCK * s->context * n_seqs;
+    double bytes = s->code_bytes + s->head_bytes + kv;
+    (void)printf("| decode, batch %u, context %u | %.1f us | %.0f | %.0f GB/s | %s |\n", n_seqs,
+                 s->context, (double)ns * 1e-3, n_seqs * 1e9 / (double)ns, bytes / (double)ns,
+                 floor);
+    (void)fflush(stdout);
+    return true;
+}
+
+static bool report_prefill(struct speed *s)
+{
+    uint64_t ns = time_steps(s, 1, 0, s->prefill, s->is_tiny ? 1 : 5);
+    if (ns == 0)
+        return false;
+    double n = (double)bench_model_n_weights(s->model) * s->prefill;
+    (void)printf("| prefill %u | %.1f us | %.0f | %.1f T multiply-adds/s | 327 k int8, 175 k bf16 "
+                 "|\n",
+                 s->prefill, (double)ns * 1e-3, s->prefill * 1e9 / (double)ns,
+                 n / (double)ns * 1e-3);
+    (void)fflush(stdout);
+    return true;
+}
+
+/* ---- kernels ---- */
+
+struct plan {
+    struct hip_buffers buffers;
+    uint64_t memory, cache;
+    struct hip_launch *launches;
+    size_t n;
+};
+
+/* A step of n_seqs sequences with one token each, or of one with n_tokens, in memory of its own. */
+static bool make_plan(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint32_t pos0,
+                      struct plan *p)
+{
+    struct hip_model m = s->weights->model;
+    uint32_t n_rows = n_seqs * n_tokens;
+    uint32_t n_blocks = (pos0 + n_tokens + KV_BLOCK - 1) / KV_BLOCK;
+    uint32_t per_seq = (n_tokens + HIP_GROUP_ROWS - 1) / HIP_GROUP_ROWS;
+    const struct hip_limits limits = {.rows = n_rows, .wanted = n_seqs, .table = n_seqs * n_blocks};
+    const struct hip_shape shape = {
+        .rows = n_rows, .groups = n_seqs * per_seq, .wanted = n_seqs, .top = 1};
+    hip_buffers_layout(&m, &limits, 0, &p->buffers);
+    if (hip_device_alloc(s->device, p->buffers.bytes, &p->memory) ||
+        hip_device_alloc(s->device, n_seqs * n_blocks * hip_block_bytes(&m), &p->cache))
+        return false;
+    hip_buffers_layout(&m, &limits, p->memory, &p->buffers);
+    uint8_t *step = calloc(1, p->buffers.step_bytes);
+    if (step == NULL)
+        return false;
+    uintptr_t base = (uintptr_t)p->buffers.step;
+    struct hip_step *head = (void *)step;
+    struct hip_row *rows = (void *)(step + ((uintptr_t)p->buffers.rows - base));
+    struct hip_group *groups = (void *)(step + ((uintptr_t)p->buffers.groups - base));
+    struct hip_wanted *wanted = (void *)(step + ((uintptr_t)p->buffers.wanted - base));
+    uint32_t *table = (void *)(step + ((uintptr_t)p->buffers.table - base));
+    for (uint32_t i = 0; i < n_seqs; i++) {
+        for (uint32_t k = 0; k < n_blocks; k++)
+            table[i * n_blocks + k] = i * n_blocks + k;
+        for (uint32_t k = 0; k < n_tokens; k += HIP_GROUP_ROWS)
+            groups[head->n_groups++] = (struct hip_group){
+                .row0 = head->n_rows + k,
+                .n_rows = n_tokens - k < HIP_GROUP_ROWS ? n_tokens - k : HIP_GROUP_ROWS,
+                .pos0 = pos0 + k,
+                .first_block = i * n_blocks,
+                .sums_row = HIP_NO_SUMS,
+            };
+        for (uint32_t k = 0; k < n_tokens; k++)
+            rows[head->n_rows++] = (struct hip_row){.token = (i * 31 + k * 7) % m.n_vocab,
+                                                    .pos = pos0 + k,
+                                                    .block = i * n_blocks + (pos0 + k) / KV_BLOCK};
+        wanted[head->n_wanted++] = (struct hip_wanted){.row = head->n_rows - 1, .n_top = 1};
+    }
+    bool ok = !hip_device_write(s->device, p->memory, step, p->buffers.step_bytes);
+    free(step);
+    p->launches = calloc(hip_plan_max(&m), sizeof *p->launches);
+    if (!ok || p->launches == NULL)
+        return false;
+    p->n = hip_plan(&m, &p->buffers, (uint8_t *)(uintptr_t)p->cache, &shape, p->launches);
+    return true;
+}
+
+static void free_plan(struct speed *s, struct plan *p)
+{
+    hip_device_release(s->device, p->memory);
+    hip_device_release(s->device, p->cache);
+    free(p->launches);
+}
+
+/* Time in us of all launches of one kernel (or, with HIP_N_KERNELS, of all) as one graph; below 0 on
+ * failure. */
+static double time_kernel(struct hip_device *d, const struct plan *p, enum hip_kernel kernel,
+                          uint32_t *ret_n)
+{
+    const struct hip_runtime *r = &d->runtime;
+    void *graph = NULL;
+    void *exec = NULL;
+    void *events[2] = {NULL, NULL};
+    double best = -1;
+    bool ok = r->stream_begin_capture(d->stream, HIP_CAPTURE_THREAD_LOCAL) == 0;
+    *ret_n = 0;
+    for (size_t i = 0; i < p->n && ok; i++) {
+        if (kernel != HIP_N_KERNELS && p->launches[i].kernel != kernel)
+            continue;
+        ok = !hip_device_launch(d, &p->launches[i]);
+        *ret_n += 1;
+    }
+    ok = r->stream_end_capture(d->stream, &graph) == 0 && ok &&
+         hip_runtime_graph_instantiate(r, graph, &exec) == 0 &&
+         r->event_create(&events[0], 0) == 0 && r->event_create(&events[1], 0) == 0;
+    for (int i = 0; i < GRAPH_RUNS && ok; i++) {
+        float ms = 0;
+        ok = r->event_record(events[0], d->stream) == 0 && r->graph_launch(exec, d->stream) == 0 &&
+             r->event_record(events[1], d->stream) == 0 && r->stream_synchronize(d->stream) == 0 &&
+             r->event_elapsed_ms(&ms, events[0], events[1]) == 0;
+        if (ok && (best < 0 || ms * 1e3 < best))
+            best = ms * 1e3;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (events[i] != NULL)
+            (void)r->event_destroy(events[i]);
+    }
+    if (exec != NULL)
+        (void)r->graph_exec_destroy(exec);
+    if (graph != NULL)
+        (void)r->graph_destroy(graph);
+    return ok ? best : -1;
+}
+
+static bool report_kernels(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint32_t pos0)
+{
+    struct plan p = {0};
+    bool ok = make_plan(s, n_seqs, n_tokens, pos0, &p);
+    (void)printf("\nkernels of a step: %u sequences, %u tokens each from %u on\n"
+                 "| kernel | launches | all of them | each |\n|---|---|---|---|\n",
+                 n_seqs, n_tokens, pos0);
+    for (int k = 0; k <= HIP_N_KERNELS && ok; k++) {
+        uint32_t n = 0;
+        double us = 0;
+        for (size_t i = 0; i < p.n; i++)
+            n += k == HIP_N_KERNELS || (int)p.launches[i].kernel == k;
+        if (n == 0)
+            continue;
+        us = time_kernel(s->device, &p, (enum hip_kernel)k, &n);
+        ok = us >= 0;
+        (void)printf("| %s | %u | %.1f us | %.2f us |\n",
+                     k == HIP_N_KERNELS ? "the whole step" : HIP_KERNELS[k].symbol, n, us, us / n);
+    }
+    (void)fflush(stdout);
+    free_plan(s, &p);
+    return ok;
+}
+
+/* ---- setting up ---- */
+
+static bool set_up(struct speed *s, char *why, size_t cap_why)
+{
+    s->context = s->is_tiny ? 3 : CONTEXT;
+    s->prefill = s->is_tiny ? 20 : PREFILL;
+    s->n_seqs = s->is_tiny ? 2 : MAX_SEQS;
+    uint32_t most = s->prefill > s->context + DECODE_STEPS ? s->prefill : s->context + DECODE_STEPS;
+    s->blocks_per_seq = (s->context + KV_BLOCK) / KV_BLOCK;
+    uint32_t n_prefill = (most + KV_BLOCK - 1) / KV_BLOCK;
+    uint32_t n_blocks = s->n_seqs * s->blocks_per_seq;
+    n_blocks = n_blocks > n_prefill ? n_blocks : n_prefill;
+    s->tokens = calloc(s->prefill + s->n_seqs, sizeof *s->tokens);
+    s->blocks = calloc(n_blocks, sizeof *s->blocks);
+    if (s->tokens == NULL || s->blocks == NULL)
+        return false;
+    for (uint32_t i = 0; i < s->prefill + s->n_seqs; i++)
+        s->tokens[i] = (i * 7919 + 13) % s->model->config.n_vocab;
+    for (uint32_t i = 0; i < n_blocks; i++)
+        s->blocks[i] = i;
+    s->code_bytes = (double)bench_model_code_bytes(s->model);
+    s->head_bytes = 2.0 * s->model->config.n_vocab * s->model->config.n_hidden;
+    const struct backend_hip_config config = {
+        .weights = s->weights,
+        .model = s->model,
+        .n_blocks = n_blocks,
+        .max_items = s->n_seqs,
+        .max_rows = s->prefill,
+        .max_logits = s->n_seqs,
+    };
+    if (backend_hip_new(&config, why, cap_why, &s->backend))
+        return false;
+    /* Keys and values of any kind, but no NaN: they decide no branch but the maximum. */
+    for (uint32_t pos = 0; pos < s->context; pos += s->prefill) {
+        uint32_t n = s->context - pos < s->prefill ? s->context - pos : s->prefill;
+        for (uint32_t i = 0; i < s->n_seqs; i++) {
+            struct backend_item item = {.tokens = s->tokens + i,
+                                        .n_tokens = n,
+                                        .pos0 = pos,
+                                        .blocks = s->blocks + (size_t)i * s->blocks_per_seq};
+            if (backend_step(s->backend, &item, 1))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool report(struct speed *s)
+{
+    (void)printf("\n%s, f16 cache, f16 head; floors of an H200, its head in int8\n"
+                 "| case | time | tokens/s | rate | floor, tokens/s |\n|---|---|---|---|---|\n",
+                 s->model->config.name);
+    bool ok = report_decode(s, 1, "4973") &&
+              (s->is_tiny || (report_decode(s, 8, "-") && report_decode(s, 64, "104-153 k"))) &&
+              report_prefill(s);
+    return ok && report_kernels(s, 1, 1, s->context) &&
+           (s->is_tiny || report_kernels(s, 64, 1, s->context)) &&
+           report_kernels(s, 1, s->prefill, 0);
+}
+
+bool driver_measure(struct hip_device *d, bool is_tiny)
+{
+    char why[400] = "out of memory";
+    struct bench_model m = {0};
+    struct speed s = {.device = d, .is_tiny = is_tiny};
+    bool ok = !bench_model_make(&m, is_tiny ? "tiny" : "2b4t", "t2", PREFILL, why, sizeof why) &&
+              !hip_weights_new(d, m.model, why, sizeof why, &s.weights);
+    s.model = m.model;
+    ok = ok && set_up(&s, why, sizeof why);
+    if (!ok)
+        (void)printf("speed: FAILED: %s\n", why);
+    ok = ok && report(&s);
+    backend_free(s.backend);
+    hip_weights_free(s.weights);
+    bench_model_fini(&m);
+    free(s.tokens);
+    free(s.blocks);
+    return ok;
+}
