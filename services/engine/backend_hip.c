@@ -85,17 +85,28 @@ static struct hip_wanted *wanted_of(const struct hip *h)
  * the largest is mostly among the HIP_MAX_TOP first. */
 static uint32_t top_of(const struct hip *h, const struct backend_want *want)
 {
-    uint32_t n = want->kind == WANT_TOP ? want->n_top : want->kind == WANT_NEAR ? HIP_MAX_TOP : 0;
+    static const uint32_t TOPS[] = {
+        [WANT_ALL] = 0, [WANT_TOP] = 0, [WANT_NEAR] = HIP_MAX_TOP, [WANT_DRAW] = 1};
+    uint32_t n = want->kind == WANT_TOP ? want->n_top : TOPS[want->kind];
     return want->n_changes == 0 && n <= HIP_MAX_TOP && n < h->n_vocab ? n : 0;
 }
 
-static void add_wanted(struct hip *h, const struct backend_item *item, uint32_t row)
+/* Logits of row `row`, the i-th wanted of the item. */
+static void add_wanted(struct hip *h, const struct backend_item *item, uint32_t i, uint32_t row)
 {
-    uint32_t i = step_of(h)->n_wanted++;
-    uint32_t n_top = top_of(h, &item->want);
-    wanted_of(h)[i] = (struct hip_wanted){.row = row, .n_top = n_top};
-    h->rows[i].reach = item->want.reach;
-    h->rows[i].kind = n_top == 0 ? ROW_WHOLE : item->want.kind == WANT_NEAR ? ROW_NEAR : ROW_TOP;
+    const struct backend_want *want = &item->want;
+    uint32_t at = step_of(h)->n_wanted++;
+    uint32_t n_top = top_of(h, want);
+    wanted_of(h)[at] = (struct hip_wanted){
+        .row = row,
+        .n_top = n_top,
+        .is_drawn = want->kind == WANT_DRAW && n_top > 0,
+        .noise_index = want->noise.index + i,
+        .noise_seed = want->noise.seed,
+        .noise_scale = want->noise.scale,
+    };
+    h->rows[at].reach = want->reach;
+    h->rows[at].kind = n_top == 0 ? ROW_WHOLE : want->kind == WANT_NEAR ? ROW_NEAR : ROW_TOP;
 }
 
 static void add_groups(const struct hip *h, const struct backend_item *item, uint32_t row0,
@@ -135,8 +146,8 @@ static uint32_t add_item(struct hip *h, struct backend_item *item, uint32_t n_ta
             .token = item->tokens[i], .pos = pos, .block = item->blocks[pos / KV_BLOCK]};
     }
     item->got = h->got + s->n_wanted;
-    for (uint32_t i = item->n_logits; i > 0; i--)
-        add_wanted(h, item, s->n_rows - i);
+    for (uint32_t i = 0; i < item->n_logits; i++)
+        add_wanted(h, item, i, s->n_rows - item->n_logits + i);
     return n_table + n_blocks;
 }
 

@@ -408,6 +408,32 @@ static void logits_near_the_largest_come_all(void **state)
     bench_fini(&t);
 }
 
+/* Each token of a reply has its own noise. */
+static void a_draw_is_found_on_the_device(void **state)
+{
+    (void)state;
+    struct bench t;
+    bench_init(&t, &TESTMODEL_TINY, KV_F16, 1);
+    struct gpu g = open_gpu("", t.model, KV_F16);
+    uint32_t n_vocab = t.model->config.n_vocab;
+    for (uint32_t seed = 0; seed < 5; seed++) {
+        struct backend_item item = item_of(&t, 0, 0, 9, 3);
+        item.want = (struct backend_want){
+            .kind = WANT_DRAW,
+            .noise = {.seed = 0x123456789abcdefU * seed, .index = 1000 * seed, .scale = 3.0F}};
+        assert_int_equal(backend_step(g.b, &item, 1), ERR_OK);
+        for (uint32_t i = 0; i < 3; i++) {
+            const float *full = t.expected[0] + (size_t)(6 + i) * n_vocab;
+            struct backend_want want = item.want;
+            want.noise.index += i;
+            assert_int_equal(item.got[i].n, 1);
+            assert_true(fast_head_agrees(full, &item.got[i], n_vocab, &want));
+        }
+    }
+    close_gpu(&g);
+    bench_fini(&t);
+}
+
 /* ---- graphs ---- */
 
 static void steps_of_one_shape_share_a_graph(void **state)
@@ -668,6 +694,7 @@ int main(void)
         cmocka_unit_test(a_long_context_has_the_bits_of_the_cpu),
         cmocka_unit_test(the_largest_logits_are_sorted_out_on_the_device),
         cmocka_unit_test(logits_near_the_largest_come_all),
+        cmocka_unit_test(a_draw_is_found_on_the_device),
         cmocka_unit_test(steps_of_one_shape_share_a_graph),
         cmocka_unit_test(graphs_that_are_not_used_go),
         cmocka_unit_test(a_failure_is_an_error_and_never_an_answer),
