@@ -27,6 +27,7 @@ struct options {
     const char *backend;
     const char *build;
     const char *args;
+    const char *to;
     uint32_t limit_s;
     bool does_keep;
     bool has_no_copy;
@@ -34,13 +35,17 @@ struct options {
 
 static const struct opt OPTS[] = {
     PRINT_RUN_ROW(struct options),
-    OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
-                "model of the newcomer; default: the same file"),
+    OPT_STR_ROW(
+        struct options, model, "model", NULL, "FILE",
+        "file of the model for the newcomer, with the same content; default: the same file"),
     OPT_STR_ROW(struct options, backend, "backend", NULL, "NAME", "its --backend"),
     OPT_STR_ROW(struct options, build, "build", NULL, "PATH",
                 "halo-engine of another build, or the directory that holds it"),
     OPT_STR_ROW(struct options, args, "args", NULL, "WORDS",
                 "further arguments for it, separated by blanks"),
+    OPT_STR_ROW(struct options, to, "to", NULL, "ENGINE",
+                "no newcomer: hand over to this engine, which runs already (with --standby, if it "
+                "is to get nothing before), and leave the old one out of service"),
     OPT_BOOL_ROW(struct options, does_keep, "keep", "false",
                  "replies that run end at the old engine; default: they go on at the newcomer"),
     OPT_U32_ROW(struct options, limit_s, "limit-s", "60", 1, 86400, "S",
@@ -149,9 +154,10 @@ static bool hand_over(struct swap *s)
     for (int i = 0; i < ROUTER_TRIES && e == ERR_TIMEOUT; i++) {
         control_reply_fini(&r);
         e = say(s, CONTROL_ROUTER, "handover",
-                json_pack("{s:I, s:I, s:b, s:b, s:I}", "pid", (json_int_t)s->old_pid, "to_pid",
-                          (json_int_t)s->new_pid, "keep", o->does_keep, "no_copy", o->has_no_copy,
-                          "limit_ms", (json_int_t)o->limit_s * 1000),
+                json_pack("{s:I, s:I, s:s, s:b, s:b, s:I}", "pid", (json_int_t)s->old_pid, "to_pid",
+                          (json_int_t)s->new_pid, "to", o->to != NULL ? o->to : "", "keep",
+                          o->does_keep, "no_copy", o->has_no_copy, "limit_ms",
+                          (json_int_t)o->limit_s * 1000),
                 o->limit_s * 1000 + HANDOVER_MS, &r);
     }
     s->handover_s = seconds_since(began_ms);
@@ -188,7 +194,8 @@ static int run_swap(const char *run, struct swap *s)
         return EXIT_FAILURE;
     }
     /* When we go before `adopt`, the supervisor stops the newcomer. */
-    bool is_done = start_newcomer(s) && hand_over(s) && adopt(s);
+    bool is_done =
+        s->options->to != NULL ? hand_over(s) : start_newcomer(s) && hand_over(s) && adopt(s);
     control_close(s->session);
     return is_done ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -227,10 +234,10 @@ int verb_swap(int argc, char **argv)
         stack_info_say_none(run);
         return EXIT_FAILURE;
     }
-    if (is_systemd) {
+    if (is_systemd && o.to == NULL) {
         (void)fprintf(stderr,
                       "halo swap: systemd runs this stack; start the newcomer as another unit and "
-                      "drain the old one: see `More engines` in OPERATING.md\n");
+                      "name it with --to: see `Swap an engine` in OPERATING.md\n");
         return EXIT_FAILURE;
     }
     return run_swap(run, &s);

@@ -53,6 +53,7 @@ struct handover {
     enum step step;
     bool does_copy;
     bool does_migrate;
+    bool may_differ; /* in the model */
     struct loop_timer timer; /* of the arrival, then the limit */
     uint32_t limit_ms;
     struct loop_task task; /* looks whether `from` is empty */
@@ -271,6 +272,12 @@ static void begin(struct handover *h)
     bool is_same = from != NULL && strcmp(from->model_hash, to->model_hash) == 0 &&
                    from->group == to->group && to->context >= from->context;
     loop_timer_cancel(h->router->config.loop, &h->timer);
+    if (from != NULL && strcmp(from->model_hash, to->model_hash) != 0 && !h->may_differ) {
+        end(h, ERR_MODEL_UNKNOWN,
+            "the newcomer serves another model, and the tokenizer's requests are for the old one; "
+            "nothing has changed");
+        return;
+    }
     h->does_migrate = h->does_migrate && is_same;
     h->does_copy = h->does_copy && is_same && link_peer_protocol(from->peer.link) >= KV_PROTOCOL &&
                    link_peer_protocol(to->peer.link) >= KV_PROTOCOL;
@@ -443,6 +450,7 @@ enum err handover_verb(struct control_call *call)
                            .to_pid = control_number(call, "to_pid"),
                            .does_copy = !control_flag(call, "no_copy"),
                            .does_migrate = !control_flag(call, "keep"),
+                           .may_differ = control_flag(call, "other_model"),
                            .timer = {.fire = on_timer},
                            .limit_ms = control_number(call, "limit_ms"),
                            .task = {.run = on_task},

@@ -41,7 +41,8 @@ void handover_on_kv_done(struct router *r, struct engine *e, const struct frame_
 void handover_fini(struct router *r);
 
 /* handover ENGINE; args: pid; to_pid or to (which engine takes over: its pid, or its
- * name), keep (its replies end at the old engine), no_copy,
+ * name), keep (its replies end at the old engine), no_copy, other_model
+ * (else another model is refused: requests carry the hash of their tokenizer's model),
  * limit_ms (then they go on at the newcomer). Answered when the old one is empty. */
 enum err handover_verb(struct control_call *call);
 

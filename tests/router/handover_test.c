@@ -175,7 +175,10 @@ static void replies_of_another_model_end_where_they_began(void **state)
     (void)state;
     struct scene s;
     open_scene(&s, HASH_B, 10);
-    hand_over(&s, "{\"to\":\"2\"}");
+    assert_int_equal(operator_ask(&s.op, "handover", "engine.1", "{\"to\":\"2\"}"),
+                     ERR_MODEL_UNKNOWN);
+    s.op.n_answers = 0;
+    hand_over(&s, "{\"to\":\"2\",\"other_model\":true}");
     UNTIL(s.w, !s.newcomer->is_standby);
     const uint32_t prompt[] = {9};
     struct frame_submit f = {.req = 2,

@@ -233,6 +233,17 @@ def test_drain_and_restart_of_one_of_two_engines_fail_no_request():
         assert not re.search('drain', run_halo(TWO, 'status').stdout)
 
 
+def test_one_engine_hands_over_to_another_that_runs():
+    with Load(TWO) as load:
+        assert run_halo(TWO, 'drain', 'engine@2', '--migrate').returncode == 0
+        r = run_halo(TWO, 'swap', 'engine@1', '--to', 'engine@2')
+        assert r.returncode == 0 and 'KV cache handed over' in r.stdout, (r.stdout, r.stderr)
+        load.move()
+        status = run_halo(TWO, 'status').stdout
+        assert re.search(r'engine\.1 +drained', status) and re.search(r'engine\.2 +serving', status), status
+        assert run_halo(TWO, 'undrain', 'engine@1').returncode == 0
+
+
 PHASES = None
 
 
