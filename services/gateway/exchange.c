@@ -281,8 +281,10 @@ static void on_proceed(h2o_generator_t *g, h2o_req_t *req)
         cut(x);
         return;
     }
+    bool is_open =
+        x->state == OPEN; /* else pump may complete the answer, and the exchange is gone */
     pump(x);
-    if (x->state == OPEN && !x->is_flying && x->more != NULL)
+    if (is_open && !x->is_flying && x->more != NULL)
         x->more(x->ctx);
 }
 
