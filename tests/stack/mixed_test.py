@@ -12,19 +12,22 @@ import threading
 
 from halo_stack import BUILD, MODEL, PATIENCE, Stack, in_parallel, main, wait_for
 
-N_STREAMS = 8
+N_STREAMS = 6
 TEXTS = ['Tell me a story about a fox.', 'Tell me a story about the sea.', 'Count from one to twenty.', 'Who are you?']
 
 
 def body(number):
     return {'model': 'halo-demo', 'messages': [{'role': 'user', 'content': TEXTS[number % len(TEXTS)]}],
-            'max_tokens': 600, 'ignore_eos': True, 'temperature': 1, 'seed': number, 'stream': True}
+            'max_tokens': 1000, 'ignore_eos': True, 'temperature': 1, 'seed': number, 'stream': True}
 
 
-def ask(stack, number, on_event=None):
+def ask(stack, number, on_event=None, start=None):
     """The text, and how it ended: a finish reason or 'error'."""
     text, end = '', 'error'
     with contextlib.closing(stack.connect()) as c, contextlib.suppress(ConnectionError):
+        c.connect()
+        if start is not None:
+            start.wait(PATIENCE)
         c.request('POST', '/v1/chat/completions', json.dumps(body(number)), {'content-type': 'application/json'})
         r = c.getresponse()
         assert r.status == 200, (r.status, r.read())
@@ -55,23 +58,23 @@ def second_engine(stack):
         log.close()
 
 
-def alone(*args):
-    with Stack('--engines', '1', *args) as stack:
-        return [ask(stack, i)[0] for i in range(N_STREAMS)]
-
-
 def run(stack, names=(), further=()):
     """All streams; when the first has had some events, the processes are killed."""
     children = stack.children() if names else {}
     pids = [*further, *(children[name]['pid'] for name in names)]
-    once = threading.Lock()
+    once, start = threading.Lock(), threading.Barrier(N_STREAMS)
 
     def on_event(n):
-        if n == 3 and once.acquire(blocking=False):
+        if n == 30 and once.acquire(blocking=False):
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
 
-    return in_parallel([lambda i=i: ask(stack, i, on_event) for i in range(N_STREAMS)])
+    return in_parallel([lambda i=i: ask(stack, i, on_event, start) for i in range(N_STREAMS)])
+
+
+def alone(*args):
+    with Stack('--engines', '1', *args) as stack:
+        return [text for text, _ in run(stack)]
 
 
 def check(replies, f16, int8):
@@ -90,15 +93,20 @@ def check(replies, f16, int8):
 def test_a_stream_stays_with_its_kind_of_engine():
     f16, int8 = alone(), alone('--engine-args', '--kv-type int8')
     assert sum(a != b for a, b in zip(f16, int8)) > N_STREAMS / 2, 'the caches make no difference'
-    with Stack('--engines', '1', '--router-args', '--engine-wait-ms 5000') as stack, second_engine(stack) as p:
-        n = check(run(stack, ['engine.1']), f16, int8)
-        assert n[2] == 0, n
-        wait_for('two engines', lambda: stack.metric('halo_engines') == 2)
-        n = check(run(stack, ['engine.1', 'router']), f16, int8)
-        assert n[2] == 0, n
-        wait_for('replies of both', lambda: check(run(stack), f16, int8)[1] > 0)
-        n = check(run(stack, ['tokenizer'], [p.pid]), f16, int8)
-        assert n[2] > 0, n
+    with Stack('--engines', '1', '--router-args', '--engine-wait-ms 5000') as stack:
+        with second_engine(stack):
+            n = check(run(stack, ['engine.1']), f16, int8)
+            assert n[2] == 0, n
+            wait_for('two engines', lambda: stack.metric('halo_engines') == 2)
+            n = check(run(stack, ['engine.1', 'router']), f16, int8)
+            assert n[2] == 0, n
+        n_errors = 0
+        for _ in range(10):  # it may have had none to lose
+            with second_engine(stack) as p:
+                n_errors += check(run(stack, ['tokenizer'], [p.pid]), f16, int8)[2]
+            if n_errors > 0:
+                return
+        raise AssertionError('no stream lost its kind of engine')
 
 
 if __name__ == '__main__':
