@@ -30,7 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLANES = 4, PLANES_BLOCK = 512, PLANES_MAX_COLS = 65536 };
+enum { PLANES = 4, PLANES_BLOCK = 512, PLANES_MAX_COLS = 65536, PLANES_TOP_COLS = 8192 };
 
 struct planes {
     uint8_t *plane[PLANES]; /* row r of plane k at plane[k] + r * planes_row_bytes(n_cols, k) */
@@ -82,6 +82,12 @@ bool planes_quantize(const float *h, size_t n_cols, const struct planes_input *t
 void planes_sum_ref(const struct planes *w, unsigned k, const struct planes_input *x,
                     const struct planes_rows *rows, int32_t *sums, size_t y_stride);
 __typeof__(planes_sum_ref) planes_sum_avx2, planes_sum_avx512, planes_sum_neon;
+
+/* Sets sums to what planes 0 and 1 add together. Each row's bits are put together once for all tokens, so
+ * for a few of them it is sooner done than one plane after the other. n_cols <= PLANES_TOP_COLS. */
+void planes_sum_top_ref(const struct planes *w, const struct planes_input *x,
+                        const struct planes_rows *rows, int32_t *sums, size_t y_stride);
+__typeof__(planes_sum_top_ref) planes_sum_top_avx2, planes_sum_top_avx512, planes_sum_top_neon;
 
 /* lower and upper[t * y_stride + r] of those rows, given the sums of the planes 0..k. */
 void planes_bound_ref(const struct planes *w, unsigned k, const struct planes_input *x,

@@ -85,6 +85,13 @@ void planes_sum_ref(const struct planes *w, unsigned k, const struct planes_inpu
     }
 }
 
+void planes_sum_top_ref(const struct planes *w, const struct planes_input *x,
+                        const struct planes_rows *rows, int32_t *sums, size_t y_stride)
+{
+    planes_sum_ref(w, 0, x, rows, sums, y_stride);
+    planes_sum_ref(w, 1, x, rows, sums, y_stride);
+}
+
 void planes_bound_ref(const struct planes *w, unsigned k, const struct planes_input *x,
                       const struct planes_rows *rows, const int32_t *sums, float *lower,
                       float *upper, size_t y_stride)

@@ -433,9 +433,21 @@ static void planes_run(void *arg)
     }
 }
 
+/* One plane after the other if `plane` is 1, both at once if 0. */
+static void planes_two_run(void *arg)
+{
+    struct planes_work *p = arg;
+    for (unsigned k = 0; k < 2 * p->plane; k++) {
+        p->k->planes_sum(&p->w, k, &p->x, &p->rows, p->sums, p->rows.n);
+    }
+    if (p->plane == 0) {
+        p->k->planes_sum_top(&p->w, &p->x, &p->rows, p->sums, p->rows.n);
+    }
+}
+
 static void bench_planes_of(const struct kernels *k, uint32_t n_rows, uint32_t n_cols)
 {
-    enum { TOKENS = 4 };
+    enum { TOKENS = 16 };
     struct planes_work p = {.k = k, .w.n_cols = n_cols, .rows.n = n_rows};
     const struct limit read = read_limit();
     size_t stride = planes_stride(n_cols);
@@ -460,11 +472,18 @@ static void bench_planes_of(const struct kernels *k, uint32_t n_rows, uint32_t n
         memset(p.w.plane[p.plane], 0x5a, bytes);
         p.w.err[p.plane] = random_floats(n_rows);
         p.n_calls = 1 + (8u << 20) / bytes;
-        for (p.x.n_tokens = 1; p.x.n_tokens <= TOKENS; p.x.n_tokens *= TOKENS) {
+        for (p.x.n_tokens = 1; p.x.n_tokens <= 4; p.x.n_tokens *= 4) {
             printf("plane %u %-7s %ux%u tokens %u: ", p.plane, k->isa_name, n_rows, n_cols,
                    p.x.n_tokens);
             print_speed("GB/s", "read",
                         measure(planes_run, &p, (double)(bytes * p.n_calls), &read));
+        }
+    }
+    for (p.x.n_tokens = 1; p.x.n_tokens <= TOKENS; p.x.n_tokens *= 2) {
+        for (p.plane = 0; p.plane < 2; p.plane++) {
+            printf("planes 0, 1 %s %-7s %ux%u tokens %u: %.0f us\n",
+                   p.plane == 0 ? "at once" : "in turn", k->isa_name, n_rows, n_cols, p.x.n_tokens,
+                   measure_s(planes_two_run, &p) * 1e6);
         }
     }
 }

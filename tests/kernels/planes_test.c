@@ -248,6 +248,37 @@ static void run(const struct kernels *k, struct outcome *o, const struct planes_
     }
 }
 
+static void compare_top(const struct kernels *k, const struct kernels *ref)
+{
+    for (uint64_t round = 0; round < 60; round++) {
+        struct check_rng rng = {2000 + round};
+        size_t rows = check_between(&rng, 1, 12);
+        struct data d = make(&rng, rows, check_between(&rng, 1, round % 2 == 0 ? 100 : 3000),
+                             check_between(&rng, 1, 6));
+        pack_all(ref, &d);
+        quantize_all(&d);
+        int32_t *got = check_alloc(d.tokens * rows * sizeof *got);
+        int32_t *want = check_alloc(d.tokens * rows * sizeof *want);
+        memset(got, 7, d.tokens * rows * sizeof *got);
+        memset(want, 7, d.tokens * rows * sizeof *want);
+        const struct planes_rows some = {.first = (uint32_t)(rows / 3),
+                                         .n = (uint32_t)(rows - rows / 3)};
+        ref->planes_sum(&d.packed, 0, &d.x, &some, want, rows);
+        ref->planes_sum(&d.packed, 1, &d.x, &some, want, rows);
+        k->planes_sum_top(&d.packed, &d.x, &some, got, rows);
+        assert_memory_equal(got, want, d.tokens * rows * sizeof *got);
+        free(got);
+        free(want);
+        drop(&d);
+    }
+}
+
+static void two_planes_at_once_give_the_sums_of_one_after_the_other(void **state)
+{
+    (void)state;
+    check_each_isa(compare_top);
+}
+
 static void compare(const struct kernels *k, const struct kernels *ref)
 {
     for (uint64_t round = 0; round < 150; round++) {
@@ -301,6 +332,7 @@ int main(void)
         cmocka_unit_test(bounds_hold_against_the_worst_vector),
         cmocka_unit_test(rows_and_vectors_that_are_not_finite_exclude_nothing),
         cmocka_unit_test(every_variant_gives_the_bits_of_ref),
+        cmocka_unit_test(two_planes_at_once_give_the_sums_of_one_after_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
