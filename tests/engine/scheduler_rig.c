@@ -15,7 +15,7 @@ const struct rig_setting RIG_WIDE = {100, 8, 256, RIG_N_CTX, false, 8};
 
 struct rig rig_new(const struct model *m, const struct rig_setting *set)
 {
-    struct rig r = {.limits = {&m->config, "cafe", set->n_ctx}};
+    struct rig r = {.limits = {&m->config, "cafe", set->n_ctx, 0}};
     const struct backend_cpu_config config = {
         .model = m,
         .kernels = kernels_get(kernels_best()),
