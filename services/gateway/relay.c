@@ -25,7 +25,7 @@ static const struct str DONE = {"data: [DONE]\n\n", 14};
 struct relay {
     struct gateway *gateway;
     struct relay *next;
-    struct relay **link; /* what points to us */
+    struct relay *previous;
     struct exchange *exchange;
     struct loop_watch watch;
     bool is_reading;
@@ -57,9 +57,12 @@ static void relay_free(struct relay *r)
     pause_reading(r);
     (void)close(r->watch.fd);
     buf_fini(&r->in);
-    *r->link = r->next;
+    if (r->gateway->relays == r)
+        r->gateway->relays = r->next;
+    else
+        r->previous->next = r->next;
     if (r->next != NULL)
-        r->next->link = r->link;
+        r->next->previous = r->previous;
     free(r);
 }
 
@@ -275,9 +278,8 @@ bool relay_start(struct gateway *g, struct exchange *take_x, struct str tag)
     r->exchange = take_x;
     r->watch = (struct loop_watch){.fd = fd, .ready = on_ready};
     r->next = g->relays;
-    r->link = &g->relays;
     if (r->next != NULL)
-        r->next->link = &r->next;
+        r->next->previous = r;
     g->relays = r;
     exchange_own(take_x, on_closed, r);
     exchange_feed(take_x, on_more);
@@ -287,6 +289,9 @@ bool relay_start(struct gateway *g, struct exchange *take_x, struct str tag)
 
 void relay_free_all(struct gateway *g)
 {
-    while (g->relays != NULL)
-        relay_free(g->relays);
+    struct relay *next;
+    for (struct relay *r = g->relays; r != NULL; r = next) {
+        next = r->next;
+        relay_free(r);
+    }
 }

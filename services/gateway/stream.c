@@ -54,12 +54,17 @@ struct streams {
 
 /* ---- the end ------------------------------------------------------------------------------------- */
 
-static void stream_free(struct stream *s)
+static void stream_free(struct streams *all, struct stream *s)
 {
-    struct streams *all = s->all;
     loop_timer_cancel(all->config.loop, &s->keep);
-    *(s->previous != NULL ? &s->previous->next : &all->oldest) = s->next;
-    *(s->next != NULL ? &s->next->previous : &all->youngest) = s->previous;
+    if (all->oldest == s)
+        all->oldest = s->next;
+    else
+        s->previous->next = s->next;
+    if (all->youngest == s)
+        all->youngest = s->previous;
+    else
+        s->next->previous = s->previous;
     all->n--;
     all->bytes -= OVERHEAD_BYTES + s->journal.len;
     key_unref(s->key);
@@ -68,12 +73,11 @@ static void stream_free(struct stream *s)
 }
 
 /* Nobody reads the stream, and nobody will. */
-static void forget(struct stream *s, enum stream_drop why)
+static void forget(struct streams *all, struct stream *s, enum stream_drop why)
 {
-    struct streams *all = s->all;
     stream_dropped *dropped = s->state == LIVE ? s->dropped : NULL;
     void *ctx = s->ctx;
-    stream_free(s);
+    stream_free(all, s);
     if (dropped != NULL)
         dropped(ctx, why);
     all->config.gone(all->config.ctx);
@@ -81,7 +85,7 @@ static void forget(struct stream *s, enum stream_drop why)
 
 static void on_keep_over(struct loop_timer *t)
 {
-    forget(STREAM_OF(t), STREAM_ABANDONED);
+    forget(STREAM_OF(t)->all, STREAM_OF(t), STREAM_ABANDONED);
 }
 
 /* From now on its time runs. */
@@ -129,6 +133,7 @@ static struct stream *find_ended(const struct streams *all, const struct stream 
 {
     struct stream *found = NULL;
     for (struct stream *s = all->oldest; s != NULL; s = s->next) {
+        /* What was freed is out of the list: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         if (s == but || s->state == LIVE)
             continue;
         if (s->exchange == NULL)
@@ -153,7 +158,7 @@ static void keep_bounds(struct stream *s)
         }
         if (victim->exchange != NULL)
             cut_reader(victim);
-        forget(victim, STREAM_ABANDONED);
+        forget(all, victim, STREAM_ABANDONED);
     }
 }
 
@@ -248,7 +253,10 @@ struct stream *stream_new(struct streams *all, struct key *key, uint32_t keep_s,
     (void)snprintf(s->id, sizeof s->id, "%s%016llx%016llx", all->tag, (unsigned long long)random[0],
                    (unsigned long long)random[1]);
     s->previous = all->youngest;
-    *(s->previous != NULL ? &s->previous->next : &all->oldest) = s;
+    if (s->previous != NULL)
+        s->previous->next = s;
+    else
+        all->oldest = s;
     all->youngest = s;
     all->n++;
     all->bytes += OVERHEAD_BYTES;
@@ -309,8 +317,11 @@ void streams_free(struct streams *all)
 {
     if (all == NULL)
         return;
-    while (all->oldest != NULL)
-        stream_free(all->oldest);
+    struct stream *next;
+    for (struct stream *s = all->oldest; s != NULL; s = next) {
+        next = s->next;
+        stream_free(all, s);
+    }
     free(all);
 }
 
@@ -380,5 +391,5 @@ void streams_cancel(struct stream *s)
         exchange_reset(x);
         buf_fini(&out);
     }
-    forget(s, STREAM_CANCELLED);
+    forget(s->all, s, STREAM_CANCELLED);
 }
