@@ -201,14 +201,18 @@ static size_t set_up_step(struct hip *h, struct backend_item *items, uint32_t n_
     for (uint32_t i = 0; i < n_items; i++)
         n_table = add_item(h, &items[i], n_table);
     uint32_t top = 0;
-    for (uint32_t i = 0; i < s->n_wanted; i++)
+    bool is_sparse = s->n_wanted > 0;
+    for (uint32_t i = 0; i < s->n_wanted; i++) {
         top = wanted_of(h)[i].n_top > top ? wanted_of(h)[i].n_top : top;
+        is_sparse = is_sparse && h->rows[i].kind == ROW_TOP;
+    }
     *ret_shape = (struct hip_shape){
         .rows = round_up(s->n_rows, l->rows),
         .groups = round_up(s->n_groups, l->rows),
         .wanted = round_up(s->n_wanted, l->wanted),
         .segments = round_up(split_attention(h), l->segments),
         .top = top <= 1 ? top : round_up(top, HIP_MAX_TOP),
+        .is_sparse = is_sparse,
     };
     return (size_t)((uintptr_t)(h->buffers.table + n_table) - (uintptr_t)h->buffers.step);
 }
@@ -270,11 +274,17 @@ static enum err make_graph(struct hip *h, const struct hip_shape *shape, struct 
     return ERR_OK;
 }
 
+static bool is_same(const struct hip_shape *a, const struct hip_shape *b)
+{
+    return a->rows == b->rows && a->groups == b->groups && a->wanted == b->wanted &&
+           a->segments == b->segments && a->top == b->top && a->is_sparse == b->is_sparse;
+}
+
 static enum err graph_for(struct hip *h, const struct hip_shape *shape, struct graph **ret_graph)
 {
     for (size_t i = 0; i < MAX_GRAPHS; i++) {
         struct graph *g = &h->graphs[i];
-        if (g->exec != NULL && memcmp(&g->shape, shape, sizeof *shape) == 0) {
+        if (g->exec != NULL && is_same(&g->shape, shape)) {
             *ret_graph = g;
             return ERR_OK;
         }

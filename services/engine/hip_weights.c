@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/mem.h"
+#include "kernels/kernels.h"
 #include "services/engine/linear.h"
 
 enum { ALIGN = 256 };
@@ -40,6 +41,45 @@ static const void *load(struct loader *l, const void *data, uint64_t bytes)
     if (l->device != NULL && !l->err)
         l->err = hip_device_write(l->device, address, data, bytes);
     return pointer(address);
+}
+
+/* The copy of the head in 8 bits that bounds most logits away. */
+static void load_head8(struct loader *l, const struct model *m, struct hip_model *to)
+{
+    const struct kernels *k = kernels_get(kernels_best());
+    uint32_t n = m->config.n_hidden;
+    uint32_t n_vocab = m->config.n_vocab;
+    if (n > PLANES_MAX_COLS)
+        return;
+    size_t stride = hip_head8_stride(n);
+    uint64_t rows = place(l, (uint64_t)n_vocab * stride);
+    uint64_t sums[3];
+    for (size_t i = 0; i < ARRAY_LEN(sums); i++)
+        sums[i] = place(l, n_vocab * sizeof(float));
+    to->head8 = pointer(rows);
+    to->head8_scale = pointer(sums[0]);
+    to->head8_err = pointer(sums[1]);
+    to->head8_norm = pointer(sums[2]);
+    if (l->device == NULL)
+        return;
+    float *w = mem_zalloc(n + (size_t)3 * n_vocab, sizeof *w);
+    float *scale = w + n;
+    float *err = scale + n_vocab;
+    float *norm = err + n_vocab;
+    uint32_t most = (uint32_t)(l->device->staging_bytes / stride);
+    for (uint32_t row = 0; row < n_vocab && !l->err; row += most) {
+        uint32_t end = n_vocab - row < most ? n_vocab : row + most;
+        for (uint32_t i = row; i < end; i++) {
+            int8_t *q = (int8_t *)l->device->staging + (i - row) * stride;
+            k->f16_decode(m->head + (size_t)i * n, n, w);
+            hip_pack_head_row(w, n, k->planes_pack, q, &scale[i], &err[i], &norm[i]);
+        }
+        l->err = hip_device_write_staged(l->device, rows + row * stride, (end - row) * stride);
+    }
+    const float *const from[] = {scale, err, norm};
+    for (size_t i = 0; i < ARRAY_LEN(from) && !l->err; i++)
+        l->err = hip_device_write(l->device, sums[i], from[i], n_vocab * sizeof(float));
+    free(w);
 }
 
 static const float *load_floats(struct loader *l, const float *data, uint64_t n)
@@ -112,6 +152,7 @@ static void load_all(struct loader *l, const struct model *m, struct hip_model *
         layers[i] = load_layer(l, c, &m->layers[i]);
     to->embedding = load(l, m->embedding, head_bytes);
     to->head = c->is_tied ? to->embedding : load(l, m->head, head_bytes);
+    load_head8(l, m, to);
     to->final_norm = load_floats(l, m->final_norm, c->n_hidden);
     to->rope_cos = load_floats(l, m->rope_cos, n_rope);
     to->rope_sin = load_floats(l, m->rope_sin, n_rope);

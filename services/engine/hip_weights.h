@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* hip_weights: a model in a GPU's memory, in one allocation.
  *
- * All packings become T2, which holds the same trits; norms, scales, embedding, head and the RoPE tables
+ * All packings become T2, which holds the same trits; beside the head goes a copy of it in 8 bits; norms, scales, embedding, head and the RoPE tables
  * go over as they are. Immutable once made: any number of backends may share it. */
 #ifndef HALO_ENGINE_HIP_WEIGHTS_H
 #define HALO_ENGINE_HIP_WEIGHTS_H

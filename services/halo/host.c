@@ -130,9 +130,10 @@ void host_check_gpu(struct checks *c)
         if (access(DEVICES[i].path, F_OK) != 0)
             continue;
         bool is_open = access(DEVICES[i].path, R_OK | W_OK) == 0;
-        checks_add(c, is_open ? OUTCOME_OK : OUTCOME_WARN, "GPU", DEVICES[i].remedy,
-                   "%s at %s%s; engines of this version compute on the processor", DEVICES[i].what,
-                   DEVICES[i].path, is_open ? "" : ", not open to us");
+        checks_add(c, is_open ? OUTCOME_OK : OUTCOME_WARN, "GPU", DEVICES[i].remedy, "%s at %s%s",
+                   DEVICES[i].what, DEVICES[i].path,
+                   is_open ? "; engines take it if its library is there, and log gpu-found"
+                           : ", not open to us; engines compute on the processor");
         return;
     }
     checks_add(c, OUTCOME_OK, "GPU", NULL, "none found; engines compute on the processor");
