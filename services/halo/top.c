@@ -195,7 +195,7 @@ static void add_stages(const struct top_rates *r, struct buf *out)
 {
     buf_printf(out, "\n\n%-10s", "STAGES ms");
     for (size_t i = 0; i < TOP_STAGES; i++)
-        buf_printf(out, " %10s", top_stage_name(i));
+        buf_printf(out, " %10s", top_stage_name((enum top_stage)i));
     buf_printf(out, "   decode, detokenize per token\n%-10s", "p50");
     for (size_t i = 0; i < TOP_STAGES; i++)
         add_stage_ms(out, r->stage_p50[i]);
@@ -324,7 +324,7 @@ static void print_json(const struct top *t)
     (void)json_object_set_new(o, "itl_p99_s", number(r.itl_p99));
     json_t *stages = json_object();
     for (size_t i = 0; i < TOP_STAGES; i++)
-        (void)json_object_set_new(stages, top_stage_name(i),
+        (void)json_object_set_new(stages, top_stage_name((enum top_stage)i),
                                   json_pack("{s:o, s:o}", "p50_s", number(r.stage_p50[i]), "p95_s",
                                             number(r.stage_p95[i])));
     (void)json_object_set_new(o, "stages", stages);
