@@ -168,8 +168,9 @@ static void note_end(struct reply *r, const char *how)
     }
     /* Requests that are reset before anything came of them must not flood the log. */
     enum log_level level = n_prompt > 0 || r->n_over > 0 ? LOG_INFO : LOG_DEBUG;
-    LOG_(level, "reply", S("req", r->id), S("key", r->key != NULL ? key_name(r->key) : ""),
-         S("end", how), U("prompt_tokens", n_prompt), U("cached", n_cached), U("tokens", n_tokens),
+    LOG_(level, "reply", S("req", r->id), SN("trace", r->traceparent + 3, 32),
+         S("key", r->key != NULL ? key_name(r->key) : ""), S("end", how),
+         U("prompt_tokens", n_prompt), U("cached", n_cached), U("tokens", n_tokens),
          U("choices", r->n_choices), F("s", seconds(r->start_ns, now)),
          F("ttft_s", r->first_ns > 0 ? seconds(r->start_ns, r->first_ns) : 0));
 }

@@ -268,6 +268,7 @@ static void on_engine_wait(struct loop_timer *timer)
                    q->n_ids == 0 ? "serves the model" : "can go on with the reply as it began",
                    r->config.engine_wait_ms);
     log_warn("no-engine", S("tokenizer", owner_of(q)), U("req", q->req),
+             SN("trace", q->submit.trace.ptr, q->submit.trace.len),
              U("waited_ms", r->config.engine_wait_ms));
     end_with_error(r, q, ERR_NO_ENGINE, detail);
 }
@@ -694,8 +695,8 @@ static void replay(struct router *r, struct request *q, bool counts_as_death)
     if (q->n_deaths < REQUEST_DEATHS_MAX)
         return;
     log_error("request-kills-engines", S("tokenizer", owner_of(q)), U("req", q->req),
-              U("deaths", q->n_deaths), U("prompt_tokens", q->submit.n_prompt),
-              U("reply_tokens", q->n_ids));
+              SN("trace", q->submit.trace.ptr, q->submit.trace.len), U("deaths", q->n_deaths),
+              U("prompt_tokens", q->submit.n_prompt), U("reply_tokens", q->n_ids));
     end_with_error(r, q, ERR_INTERNAL,
                    "three engines in a row were lost while they computed this request; it is not "
                    "tried again");

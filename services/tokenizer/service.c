@@ -150,7 +150,8 @@ static enum err replay(struct service *s, struct reply *r, const struct frame_ge
     }
     enum err e = stream_replay(&r->stream, f->resume, f->n_resume, &n_bytes, ret_is_stopped);
     if (e == ERR_OK)
-        log_debug("replayed", U("req", r->id), U("tokens", f->n_resume), U("bytes", n_bytes));
+        log_debug("replayed", U("req", r->id), S("trace", r->trace), U("tokens", f->n_resume),
+                  U("bytes", n_bytes));
     return e;
 }
 

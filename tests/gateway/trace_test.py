@@ -34,6 +34,7 @@ def a_trace_context_is_taken_answered_and_passed_on():
         assert trace == TRACE and span != SPAN
         kept = trace_of(s, TRACE)
         assert (kept['trace_id'], kept['span_id'], kept['parent_id']) == (TRACE, span, SPAN)
+        s.gateway.wait_line(f'ev=reply .*trace={TRACE} ')
 
 
 def a_trace_context_is_made_where_none_is_given():
