@@ -3,7 +3,7 @@
  *
  * An engine belongs to a group for its life (--lane 0 or 1). Clients ask a lane: 0 is stable (/v1), 1 is
  * the candidate (/v2). Before a cutover, lane and group are the same; after it, /v1 is answered by group
- * 1 and /v2 by group 0. The file <state>/lanes keeps that across restarts of the router. */
+ * 1 and /v2 by group 0. The file <state>/lanes.json keeps that across restarts of the router. */
 #ifndef HALO_ROUTER_LANES_H
 #define HALO_ROUTER_LANES_H
 
@@ -22,7 +22,7 @@ struct lanes {
     char *path;
 };
 
-/* Reads <state>/lanes; without such a file lanes and groups are the same. ERR_IO: it is there and
+/* Reads <state>/lanes.json; without such a file lanes and groups are the same. ERR_IO: it is there and
  * cannot be read or says something else; `why` gets one line with the remedy. */
 MUST_CHECK enum err lanes_init(struct lanes *s, const char *state, char *why, size_t cap_why);
 void lanes_fini(struct lanes *s);

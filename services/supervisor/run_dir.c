@@ -66,7 +66,7 @@ static enum err take_lock(struct run_dir *d, char *why, size_t cap_why)
  * now. */
 static void forget(const struct run_dir *d)
 {
-    char *lanes = join(d->path, "lanes");
+    char *lanes = join(d->path, "lanes.json");
     (void)unlink(d->stack_path);
     (void)unlink(lanes);
     free(lanes);

@@ -200,13 +200,13 @@ static void a_damaged_lanes_file_is_no_start(void **state)
     struct world *w = world_new(NULL);
     char path[128];
     int status;
-    (void)snprintf(path, sizeof path, "%s/lanes", w->run);
+    (void)snprintf(path, sizeof path, "%s/lanes.json", w->run);
     UNTIL(w, access(path, F_OK) != 0);
     struct fake_tokenizer *t = tokenizer_new(w, "1"); /* it is up */
     router_kill(w);
     UNTIL(w, !t->is_up);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(write(fd, "/v1 group 7\n", 12), 12);
+    assert_int_equal(write(fd, "{\"v1_group\":7}", 14), 14);
     assert_int_equal(close(fd), 0);
     router_start(w, NULL);
     assert_int_equal(waitpid(w->router_pid, &status, 0), w->router_pid);
