@@ -466,7 +466,7 @@ static struct rig fake_rig_drafting(struct fake *f, uint32_t max_seqs, uint32_t 
                             .step_tokens = step_tokens,
                             .max_waiting = 5,
                         }),
-                        .limits = {&FAKE_MODEL, "", 8000}};
+                        .limits = {&FAKE_MODEL, "", 8000, 0}};
 }
 
 static struct rig fake_rig(struct fake *f, uint32_t max_seqs, uint32_t step_tokens)

@@ -180,7 +180,7 @@ static void start_service(struct world *w)
         .scheduler = w->core.scheduler,
         .run = w->run,
         .name = "1",
-        .limits = {&w->core.model->config, w->hash, w->core.sizes.n_ctx},
+        .limits = {&w->core.model->config, w->hash, w->core.sizes.n_ctx, 0},
         .max_seqs = 4,
         .n_blocks = w->core.sizes.n_blocks,
         .backend = w->core.backend->name,
