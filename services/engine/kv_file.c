@@ -303,7 +303,7 @@ enum err kv_file_read(const char *path, const struct kv_file_cache *c,
     if (e == ERR_OK) {
         size_t index_bytes = h.n_rows * sizeof *rows; /* the file is as long */
         why = "it is damaged";
-        rows = malloc(index_bytes + 1);
+        rows = calloc(1, index_bytes + 1);
         if (rows == NULL)
             e = ERR_NOMEM;
         else if (!transfer(fd, rows, index_bytes, false) ||

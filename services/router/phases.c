@@ -46,9 +46,11 @@ void phases_init(struct router *r, const char *prefill)
 
 void phases_fini(struct router *r)
 {
-    struct transfer *t;
-    while ((t = TAILQ_FIRST(&r->phases.transfers)) != NULL)
+    struct transfer *next;
+    for (struct transfer *t = TAILQ_FIRST(&r->phases.transfers); t != NULL; t = next) {
+        next = TAILQ_NEXT(t, entry);
         forget(r, t);
+    }
 }
 
 void phases_on_engine_up(struct router *r, struct engine *e)

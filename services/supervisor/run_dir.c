@@ -104,7 +104,7 @@ static void remove_caches(const struct run_dir *d)
 {
     struct buf pattern = {0};
     glob_t found = {0};
-    buf_printf(&pattern, "%s/engine.*.kv", d->path);
+    buf_printf(&pattern, "%s/*.kv", d->path);
     if (glob(pattern.ptr, GLOB_NOSORT, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++)
             (void)unlink(found.gl_pathv[i]);
