@@ -6,6 +6,9 @@
 #include <time.h>
 
 #include "common/check.h"
+#include "common/fault.h"
+
+enum { HOUR_MS = 3600000 };
 
 static uint64_t read_ns(clockid_t id)
 {
@@ -26,7 +29,8 @@ uint64_t clock_now_ms(void)
 
 uint64_t clock_unix_ms(void)
 {
-    return read_ns(CLOCK_REALTIME) / 1000000U;
+    uint64_t ms = read_ns(CLOCK_REALTIME) / 1000000U;
+    return FAULT_HITS(clock_jump) && (ms & 1) != 0 ? ms + HOUR_MS : ms;
 }
 
 static bool is_leap(unsigned year)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/fault.h"
 #include "common/pack.h"
 #include "common/utf8.h"
 
@@ -154,7 +155,9 @@ static enum err map_file(struct h1b *h, const struct report *rep)
         e = bad(rep, 0, "expected a header of %d bytes, the file has %lld", HEADER_SIZE,
                 (long long)st.st_size);
     } else {
-        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        void *map = FAULT_HITS(failed_mmap)
+                        ? MAP_FAILED
+                        : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (map == MAP_FAILED) {
             e = bad_io(rep, "cannot map", errno);
         } else {

@@ -26,6 +26,11 @@ void log_init(const char *service, enum log_level least)
     atomic_store(&least_level, (int)least);
 }
 
+const char *log_service(void)
+{
+    return service_name;
+}
+
 bool log_level_from(const char *name, enum log_level *ret_level)
 {
     for (int i = LOG_DEBUG; i <= LOG_ERROR; i++) {

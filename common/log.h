@@ -40,6 +40,9 @@ struct log_field {
  * for the life of the process. */
 void log_init(const char *service, enum log_level least);
 
+/* As given to log_init. */
+const char *log_service(void);
+
 /* "debug", "info", "warn", "error" -> level; false if it is none of them. */
 bool log_level_from(const char *name, enum log_level *ret_level);
 

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "common/fault.h"
 
 void *mem_zalloc(size_t n, size_t size)
 {
-    void *p = calloc(n != 0 ? n : 1, size);
+    void *p = FAULT_HITS(no_memory) ? NULL : calloc(n != 0 ? n : 1, size);
     ASSERT(p != NULL);
     return p;
 }

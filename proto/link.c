@@ -19,6 +19,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/notify.h"
@@ -34,6 +35,7 @@ enum {
     RETRY_MS = 20, /* doubled for each fault of the peer, to GREET_MS at most */
     FAULT_MEMORY_MS = 10000, /* a link that was up so long has no past */
     BYE_MS = 1000,
+    PROTO_COUNTED = 2, /* the version since which frames carry their number */
 };
 
 struct event {
@@ -531,6 +533,8 @@ static void on_pipe_up(struct link *l, pid_t pid)
         (void)unlink(l->peer_path); /* one peer only; and no file to be left behind */
     uint64_t now = clock_now_ms();
     l->up_ms = now;
+    l->n_sent = 0;
+    l->n_received = 0;
     l->heard_ms = now;
     l->peer_progress_ms = now;
     l->peer_is_busy = false;
@@ -600,8 +604,12 @@ enum err link_send(struct link *l, enum frame_type type, const void *body)
         return ERR_CLOSED;
     buf_reset(&l->scratch);
     buf_add(&l->scratch, HEAD, PIPE_HEAD);
-    enum err e = frame_encode(&l->scratch, type, l->config.epoch, body);
+    enum err e = frame_encode(&l->scratch, type, l->config.epoch + l->n_sent, body);
     size_t len = l->scratch.len - PIPE_HEAD;
+    if (e == ERR_OK && l->peer_protocol >= PROTO_COUNTED)
+        l->n_sent++;
+    if (e == ERR_OK && FAULT_HITS(lost_frame))
+        return ERR_OK;
     if (e == ERR_OK && l->pipe != NULL)
         pipe_send(l->pipe, l->scratch.ptr, len);
     else if (e == ERR_OK)
@@ -663,14 +671,20 @@ static bool take_message(struct link *l, const void *data, size_t len)
     struct frame f;
     l->heard_ms = clock_now_ms();
     enum err e = frame_decode(data, len, &l->arena, &f);
-    if (e == ERR_OK && f.epoch != l->peer_epoch)
+    if (e == ERR_OK && f.epoch != l->peer_epoch + l->n_received)
         e = ERR_PROTOCOL;
+    if (l->peer_protocol >= PROTO_COUNTED)
+        l->n_received++;
     if (e != ERR_OK) {
         log_warn("bad-frame", S("from", l->peer_service), U("pid", l->peer_pid),
                  S("err", err_name(e)), U("bytes", len));
         link_break(l, e);
         return false;
     }
+    if (FAULT_HITS(slow_peer))
+        fault_dawdle();
+    if (FAULT_HITS(spin_loop))
+        fault_spin();
     uint32_t generation = l->generation;
     on_frame(l, &f);
     if (l->generation != generation) /* NOLINT(clang-analyzer-unix.Malloc): see the reference */

@@ -65,6 +65,8 @@ struct link {
     unsigned n_timeouts; /* in a row, waiting for the pipe */
     unsigned n_faults; /* of the peer: frames that are none */
     uint64_t up_ms; /* since when */
+    uint64_t n_sent; /* frames since then: see frames.def */
+    uint64_t n_received;
     uint64_t beat_due_ms;
     uint64_t heard_ms;
     uint64_t peer_progress;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/fault.h"
 #include "common/mem.h"
 
 static const char MAGIC[8] = "HALOKV1";
@@ -72,6 +73,8 @@ static bool transfer(int fd, void *data, size_t n, bool is_write)
 {
     uint8_t *p = data;
     while (n > 0) {
+        if (is_write && FAULT_HITS(full_disk))
+            return false;
         ssize_t k = is_write ? write(fd, p, n) : read(fd, p, n);
         if (k < 0 && errno == EINTR)
             continue;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "common/check.h"
+#include "common/fault.h"
 #include "common/mem.h"
 #include "common/notify.h"
 #include "common/timeslice.h"
@@ -189,6 +190,8 @@ static void *work(void *arg)
         bool has_work = scheduler_has_work(w->scheduler) && error == ERR_OK;
         notify_busy(has_work);
         struct worker_result *r = mem_zalloc(1, sizeof *r);
+        if (has_work && FAULT_HITS(spin_step))
+            fault_spin();
         if (has_work) {
             error = scheduler_step(w->scheduler, &r->arena, &r->items, &r->n_items);
             notify_progress();

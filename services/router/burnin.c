@@ -16,6 +16,7 @@
 #include "common/buf.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -248,7 +249,7 @@ static bool append(const struct burnin *b, const struct buf *row)
     int fd = open(b->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    ssize_t n = write(fd, row->ptr, row->len);
+    ssize_t n = FAULT_HITS(full_disk) ? 0 : write(fd, row->ptr, row->len);
     int error = errno;
     if (n >= 0 && (size_t)n < row->len)
         error = ENOSPC;

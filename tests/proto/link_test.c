@@ -331,6 +331,9 @@ static void a_hostile_frame_drops_the_peer(void **state)
     /* A right frame of a foreign epoch. */
     junk_after_welcome(w, "\x93\x13\x63\x81\x01\x05", 6);
     assert_int_equal(w->accepted.why, ERR_PROTOCOL);
+    /* The second frame of its epoch, and the first is missing. */
+    junk_after_welcome(w, "\x93\x13\x06\x81\x01\x05", 6);
+    assert_int_equal(w->accepted.why, ERR_PROTOCOL);
 }
 
 static void a_protocol_version_too_old_is_refused_in_words(void **state)
