@@ -9,10 +9,10 @@
  * segment; else the segment goes to the sums, and attention_join merges those.
  *
  * Bytes (2B-4T, one row at 8192 positions, f16): 5 KV heads x 4 MB = 21 MB a layer, 0.63 GB a token; K and V
- * are read once for four queries. Instructions (gfx1151): per position, dimension and query 1 fma for K and 1 for
- * V besides the loads, 1.3 of them a byte: 40 CUs x 128 lanes x 2.9 GHz = 15 T/s against 0.33 T/s of
- * memory: bytes bind. In prefill arithmetic binds: 2 x 20 x 128 fma a position, 10.5 M a token at 2048 and
- * layer. int8 halves the bytes and does four products an instruction, twice (15 bits). Never run. */
+ * are read once for four queries. Instructions (gfx1151): about 3 a byte of K and 5 of V, of 7.4 T/s that 40
+ * CUs issue: 1.8 TB/s of the cache, 7 times what memory gives, so bytes bind. In prefill arithmetic binds:
+ * 2 x 20 x 128 fma a position, 10.5 M a token at 2048 and layer. int8 halves the bytes and does four products
+ * an instruction, twice (15 bits). Never run. */
 #include "kernels/hip/device.h"
 
 enum {

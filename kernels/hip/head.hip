@@ -3,8 +3,9 @@
  *
  * The 32 chains of a row lie in four lanes, eight each: chains 8 j .. 8 j + 7 are columns that follow each other,
  * 16 bytes a load, 64 of the four. The partial sums are added by two exchanges and within the lane.
- * Given bounds (bounds.hip), rows that cannot be among the largest are left out. Else bytes (2B-4T): 657 MB a token: 153 us at an H200's 4.3 TB/s, 2.6 ms at 256 GB/s, which binds there (8
- * conversions and 8 fma for 16 bytes: 1 instruction a byte, 15 T/s of them). Never run. */
+ * Given bounds (bounds.hip), rows that cannot be among the largest are left out. Else the bytes (2B-4T) are
+ * 657 MB a token: 153 us at an H200's 4.3 TB/s, 2.6 ms at 256 GB/s, which binds there (8 conversions and 8 fma
+ * for 16 bytes: 1.5 instructions a byte, of 7.4 T/s). Never run. */
 #include "kernels/hip/noise.h"
 
 enum {

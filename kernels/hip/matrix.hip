@@ -9,10 +9,10 @@
  * linear_matrix, for prefill: 128 rows by 64 tokens a block. The activations of a unit (8 KB) lie in shared
  * memory for all waves, each of which has 16 rows (twice 16 where it has 64 lanes) and all 64 tokens. The
  * next unit's activations and codes are loaded into registers while this one is computed. Per unit and
- * wave of gfx1151: 32 wmma (16 clocks each by the published rate: 512), 64 ds_load_b128, 28 to unpack, one 32-byte
- * load of codes; so the matrix units bind at 40 CUs x 512 multiplications a clock, 59 T/s at 2.9 GHz, with
- * 2.08 G of them a token (2B-4T) 28,000 tokens/s at the very best. Rows in shared memory are 144 bytes
- * apart, so that 16 lanes read from all banks.
+ * wave of gfx1151: 32 wmma of 32 clocks (256 products a clock and CU, AMD's published rate), 64 ds_load_b128, 28
+ * to unpack, 32 bytes of codes a lane; so the matrix units bind: 40 CUs at 2.9 GHz do 29.7 T products a second,
+ * of which a token (2B-4T) takes 2.08 G: 14,300 tokens/s at the very best, without attention. Rows in shared
+ * memory are 144 bytes apart, so that 16 lanes read from all banks.
  *
  * Neither has run on a GPU; all five layouts run in the harness, bit for bit. */
 #include "kernels/hip/device.h"

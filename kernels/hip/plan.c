@@ -63,17 +63,17 @@ static unsigned code_at(enum ternary_packing packing, const uint8_t *row, uint32
         return 3 * v >> 8;
     }
     case TERNARY_S3: {
-        unsigned nibble = unit[c / 4 % 16] >> c / 64 * 4 & 15U;
+        unsigned nibble = (unsigned)unit[c / 4 % 16] >> c / 64 * 4 & 15U;
         unsigned code = ternary_s3_table[nibble] >> c % 4 * 8 & 255;
-        return unit[16 + c / 32] >> c / 4 % 8 & 1 ? 2 - code : code;
+        return (unsigned)unit[16 + c / 32] >> c / 4 % 8 & 1U ? 2 - code : code;
     }
     case TERNARY_B1:
-        return (unit[c % 16] >> c / 16 & 1U) * 2U;
+        return ((unsigned)unit[c % 16] >> c / 16 & 1U) * 2U;
     case TERNARY_T2:
     case TERNARY_PACKINGS:
         break;
     }
-    return unit[c % 32] >> c / 32 * 2 & 3U;
+    return (unsigned)unit[c % 32] >> c / 32 * 2 & 3U;
 }
 
 void hip_repack_row(enum ternary_packing packing, uint32_t n_cols, const uint8_t *codes,
@@ -95,7 +95,7 @@ void hip_pack_head_row(const float *w, uint32_t n,
                        float *scale, float *err, float *norm)
 {
     uint8_t planes[PLANES][PLANES_MAX_COLS / 2];
-    float errs[PLANES];
+    float errs[PLANES] = {0};
     struct planes p = {.scale = scale, .norm = norm, .n_cols = n};
     for (unsigned k = 0; k < PLANES; k++) {
         p.plane[k] = planes[k];
@@ -110,7 +110,8 @@ void hip_pack_head_row(const float *w, uint32_t n,
             unsigned bits = planes_bits(k);
             unsigned g = c % PLANES_BLOCK / 64;
             size_t at = (size_t)c / PLANES_BLOCK * 64 * bits + g / (8 / bits) * 64 + c % 64;
-            u = u << bits | (planes[k][at] >> bits * (g % (8 / bits)) & ((1U << bits) - 1));
+            u = u << bits |
+                ((unsigned)planes[k][at] >> bits * (g % (8 / bits)) & ((1U << bits) - 1));
         }
         to[c] = (int8_t)((int)u - 128);
     }

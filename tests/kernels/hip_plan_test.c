@@ -366,7 +366,6 @@ static void bitnet_models_give_the_bits_of_the_reference(void **state)
 static void models_with_groups_rotations_and_head_norms_do_too(void **state)
 {
     (void)state;
-    run_world(false, false);
     run_world(false, true);
 }
 
