@@ -48,22 +48,30 @@ static struct hip_wish wish_of(const struct options *o)
     return (struct hip_wish){.backend = o->backend, .gpu = o->gpu, .library = o->gpu_library};
 }
 
+static void copy_weights(struct core *c, const struct options *o)
+{
+    if (o->does_copy_weights && model_copy_weights(c->model, !has_fast_head(o)))
+        log_warn("weights-not-copied", S("why", "too little memory; decoding is slower"));
+}
+
 /* To the GPU, or into huge pages. */
 static bool place_weights(struct core *c, const struct options *o)
 {
     const struct hip_wish wish = wish_of(o);
     if (!hip_core_load(&c->gpu, &wish, c->model))
         return false;
-    if (c->gpu.weights == NULL && o->does_copy_weights &&
-        model_copy_weights(c->model, !has_fast_head(o)))
-        log_warn("weights-not-copied", S("why", "too little memory; decoding is slower"));
+    if (c->gpu.weights == NULL)
+        copy_weights(c, o);
     return true;
 }
 
 static bool check_self(struct core *c, const struct options *o)
 {
     uint64_t t0 = clock_now_ms();
-    struct hip_check check = {.core = &c->gpu, .kv_type = kv_type_of(o->kv_type)};
+    struct hip_check check = {.core = &c->gpu,
+                              .kv_type = kv_type_of(o->kv_type),
+                              .limit_ms = c->on_gpu_hang != NULL ? o->gpu_timeout_ms : 0,
+                              .on_hang = c->on_gpu_hang};
     const struct selfcheck how = {
         .n_threads = c->sizes.n_threads,
         .kv_type = kv_type_of(o->kv_type),
@@ -139,19 +147,38 @@ static bool open_backend(struct core *c, const struct options *o)
     return true;
 }
 
-bool core_open(struct core *c, const struct options *o)
+static void set_sizes(struct core *c, const struct options *o)
 {
-    const struct hip_wish wish = wish_of(o);
-    if (!choose_kernels(c, o) || !hip_core_find(&c->gpu, &wish) || !load_model(c, o) ||
-        !place_weights(c, o))
-        return false;
     uint64_t kv_room = options_kv_room();
     if (c->gpu.weights != NULL) {
         const struct backend_hip_config config = gpu_config(c, o);
         kv_room = hip_core_kv_room(&c->gpu, &config);
     }
     c->sizes = options_sizes(o, c->model, kv_room);
-    return check_self(c, o) && open_backend(c, o);
+}
+
+/* With --backend auto a GPU that computes something else is no reason not to serve. */
+static bool settle(struct core *c, const struct options *o)
+{
+    if (!place_weights(c, o))
+        return false;
+    set_sizes(c, o);
+    if (check_self(c, o))
+        return true;
+    if (c->gpu.weights == NULL || strcmp(o->backend, "auto") != 0)
+        return false;
+    log_warn("gpu-not-used", S("backend", "cpu"), S("why", "its self-check failed"));
+    hip_core_close(&c->gpu);
+    copy_weights(c, o);
+    set_sizes(c, o);
+    return check_self(c, o);
+}
+
+bool core_open(struct core *c, const struct options *o)
+{
+    const struct hip_wish wish = wish_of(o);
+    return choose_kernels(c, o) && hip_core_find(&c->gpu, &wish) && load_model(c, o) &&
+           settle(c, o) && open_backend(c, o);
 }
 
 uint64_t core_numbers(const struct core *c)

@@ -106,6 +106,8 @@ enum err hip_core_open_check(void *ctx, const struct model *m, struct backend **
         .max_items = 1,
         .max_rows = SELFCHECK_ROWS,
         .max_logits = 1,
+        .limit_ms = check->limit_ms,
+        .on_hang = check->on_hang,
     };
     return hip_core_backend(check->core, config, ret_backend);
 }

@@ -52,6 +52,8 @@ MUST_CHECK enum err hip_core_backend(const struct hip_core *c, struct backend_hi
 struct hip_check {
     const struct hip_core *core;
     enum kv_type kv_type;
+    uint32_t limit_ms; /* as in struct backend_hip_config */
+    void (*on_hang)(void *ctx, uint32_t limit_ms);
 };
 enum err hip_core_open_check(void *ctx, const struct model *m, struct backend **ret_backend);
 

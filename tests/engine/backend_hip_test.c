@@ -14,10 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "services/engine/backend_cpu.h"
+#include "services/engine/core.h"
 #include "services/engine/fast_head.h"
 #include "services/engine/hip_core.h"
 #include "services/engine/selfcheck.h"
@@ -49,7 +51,8 @@ static struct hip_core open_core(const char *library, const char *words, const s
     assert_true(hip_core_find(&core, &wish));
     symbol(&core, "standin_reset")();
     assert_int_equal(setenv("HALO_STANDIN", words, 1), 0);
-    assert_true(hip_core_load(&core, &wish, m));
+    if (m != NULL)
+        assert_true(hip_core_load(&core, &wish, m));
     return core;
 }
 
@@ -683,6 +686,43 @@ static void the_self_check_compares_the_gpu_with_the_definition(void **state)
     bench_fini(&t);
 }
 
+/* Of a whole engine: auto goes on with the CPU, hip does not start. */
+static void a_gpu_that_computes_something_else_is_not_used(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/halo-gpu-test-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    testmodel_write(&TESTMODEL_TINY, path, NULL, NULL);
+    struct options o = {.model = path,
+                        .backend = "auto",
+                        .gpu = "auto",
+                        .gpu_library = STANDIN_HIP,
+                        .isa = "auto",
+                        .head = "fast",
+                        .kv_type = "f16",
+                        .threads = 1,
+                        .max_seqs = 2,
+                        .max_waiting = 10,
+                        .step_tokens = 16};
+    for (int k = 0; k < 3; k++) {
+        struct hip_core core = open_core(STANDIN_HIP, "", NULL);
+        symbol(&core, "standin_reset")();
+        hip_core_close(&core);
+        assert_int_equal(setenv("HALO_STANDIN", k > 0 ? "skip=1" : "", 1), 0);
+        o.backend = k < 2 ? "auto" : "hip";
+        struct core c = {0};
+        assert_int_equal(core_open(&c, &o), k < 2);
+        if (k < 2) {
+            const char *expected = k == 0 ? "hip/gfx1151" : "cpu/";
+            assert_int_equal(strncmp(c.backend->name, expected, strlen(expected)), 0);
+        }
+        core_close(&c);
+    }
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -703,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_gpu_without_kernels_or_without_a_driver_is_refused),
         cmocka_unit_test(the_wish_for_a_backend_is_followed),
         cmocka_unit_test(the_self_check_compares_the_gpu_with_the_definition),
+        cmocka_unit_test(a_gpu_that_computes_something_else_is_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
