@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/buf.h"
 #include "services/halo/control.h"
 #include "services/halo/print.h"
 
@@ -12,6 +14,12 @@ enum { ASK_TIMEOUT_MS = 2000 };
 json_t *engine_list_ask(const char *run)
 {
     struct control_reply reply;
+    struct buf door = {0};
+    buf_printf(&door, "%s/router.sock", run);
+    bool is_there = access(door.ptr, F_OK) == 0;
+    buf_fini(&door);
+    if (!is_there)
+        return json_array(); /* no router: nothing to wait for */
     (void)control_ask_router(run, "engines", "", "", ASK_TIMEOUT_MS, &reply);
     json_t *o = json_loads(reply.data, 0, NULL);
     json_t *list = json_incref(json_object_get(o, "engines"));

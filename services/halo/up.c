@@ -21,7 +21,7 @@
 #include "services/halo/stack_info.h"
 #include "services/halo/verbs.h"
 
-enum { MAX_ARGS = 24 };
+enum { MAX_ARGS = 64 };
 
 struct options {
     const char *run;

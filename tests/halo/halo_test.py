@@ -258,7 +258,7 @@ def test_status_shows_each_process_as_a_table_and_as_json(scene):
     down(scene)
     assert scene.status() == {
         "running": False, "ready": False, "run": str(scene.run), "pid": 0, "url": "", "model": "",
-        "build": "", "started": 0, "children": [],
+        "build": "", "started": 0, "children": [], "engines": [],
     }
 
 
