@@ -206,13 +206,14 @@ static void set_way(struct bench *b, size_t way)
     sampler_saw(b->sampler, b->prompt, b->max_positions, true);
 }
 
-static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n, size_t way)
+/* `way` is NULL for the greedy one. */
+static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n, const char *way)
 {
     struct bench_result *r = &b->results->results[b->results->n_results++];
     if (depth > 0)
         (void)snprintf(r->name, sizeof r->name, "tg%u@%u", n, depth);
-    else if (way > 0)
-        (void)snprintf(r->name, sizeof r->name, "tg%u/%s", n, WAYS[way].name);
+    else if (way != NULL)
+        (void)snprintf(r->name, sizeof r->name, "tg%u/%s", n, way);
     else
         (void)snprintf(r->name, sizeof r->name, "tg%u", n);
     b->note(r->name);
@@ -242,7 +243,7 @@ static enum err measure_tg(struct bench *b, uint32_t depth, uint32_t n, size_t w
     }
     r->speed = stat_of(speeds, b->config->runs);
     r->share = stat_of(shares, b->config->runs);
-    if (way == 0)
+    if (way == NULL)
         b->results->head_bytes = (uint64_t)r->head_bytes;
     explain_loss(b->results, r, stat_of(reads, b->config->runs).median);
     return ERR_OK;
@@ -282,10 +283,10 @@ static enum err measure_all(struct bench *b)
     for (uint32_t i = 0; i < c->pp.n && !e; i++)
         e = measure_pp(b, c->pp.values[i]);
     for (uint32_t i = 0; i < c->depth.n && c->tg > 0 && !e; i++)
-        e = measure_tg(b, c->depth.values[i], c->tg, 0);
+        e = measure_tg(b, c->depth.values[i], c->tg, NULL);
     for (size_t way = 1; way < ARRAY_LEN(WAYS) && c->does_sample && c->tg > 0 && !e; way++) {
         set_way(b, way);
-        e = measure_tg(b, 0, c->tg, way);
+        e = measure_tg(b, 0, c->tg, WAYS[way].name);
     }
     set_way(b, 0);
     for (uint32_t i = 0; i < c->batch.n && !e; i++)
