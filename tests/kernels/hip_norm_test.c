@@ -255,6 +255,70 @@ static void head_gives_the_bits_of_the_reference(void **state)
     }
 }
 
+/* The logits lie within the bounds, and a vector without bounds gets infinite ones. */
+static void compare_bounds(struct check_rng *rng, uint32_t wanted, enum check_kind w_kind,
+                           enum check_kind h_kind)
+{
+    enum { N = 264, VOCAB = 70, STRIDE = 384 };
+    static float f[N], scale[VOCAB], err[VOCAB], norm[VOCAB], logits[5 * VOCAB];
+    static float lower[5 * VOCAB], upper[5 * VOCAB];
+    static struct hip_head_input input[8];
+    int8_t *head8 = aligned_alloc(16, (size_t)VOCAB * STRIDE);
+    int8_t *parts = aligned_alloc(16, (size_t)16 * STRIDE);
+    uint16_t *head = check_alloc(sizeof(uint16_t) * VOCAB * N);
+    float *h = check_floats(rng, (size_t)8 * N, h_kind);
+    assert_non_null(head8);
+    assert_non_null(parts);
+    for (size_t r = 0; r < VOCAB; r++) {
+        for (size_t c = 0; c < N; c++)
+            head[r * N + c] = f16_from_f32(check_float(rng, w_kind));
+        f16_decode_ref(head + r * N, N, f);
+        hip_pack_head_row(f, N, planes_pack_ref, head8 + r * STRIDE, &scale[r], &err[r], &norm[r]);
+    }
+    struct hip_step step = {.n_wanted = wanted};
+    struct hip_bounds_args a = {.step = &step,
+                                .h = h,
+                                .high = parts,
+                                .low = parts + (size_t)8 * STRIDE,
+                                .input = input,
+                                .head8 = head8,
+                                .scale = scale,
+                                .err = err,
+                                .norm = norm,
+                                .lower = lower,
+                                .upper = upper,
+                                .n = N,
+                                .stride = STRIDE,
+                                .n_vocab = VOCAB};
+    assert_int_equal(hip_head8_stride(N), STRIDE);
+    hip_check_run(HIP_KERNEL_head_split, wanted + 1, 1, 1, 0, &a);
+    hip_check_run(wanted == 1 ? HIP_KERNEL_head_bounds_1 : HIP_KERNEL_head_bounds_4,
+                  (VOCAB + 31) / 32, wanted == 1 ? 1 : (wanted + 3) / 4, 1, 0, &a);
+    struct head_input x = {h, N, wanted};
+    head_logits_ref(head, N, &x, 0, VOCAB, logits, VOCAB);
+    for (size_t i = 0; i < (size_t)wanted * VOCAB; i++) {
+        assert_true(lower[i] <= upper[i]);
+        assert_false(logits[i] < lower[i] || logits[i] > upper[i]);
+        if (h_kind == CHECK_NORMAL && w_kind == CHECK_NORMAL)
+            assert_true(upper[i] - lower[i] < 20.0F); /* of sums of 264 products up to 16 */
+    }
+    free(head8);
+    free(parts);
+    free(head);
+    free(h);
+}
+
+static void bounds_hold_for_any_vector(void **state)
+{
+    (void)state;
+    struct check_rng rng = {7};
+    for (int kind = 0; kind < CHECK_KINDS; kind++) {
+        compare_bounds(&rng, 1, CHECK_NORMAL, (enum check_kind)kind);
+        compare_bounds(&rng, 5, CHECK_NORMAL, (enum check_kind)kind);
+        compare_bounds(&rng, 2, (enum check_kind)kind, CHECK_NORMAL);
+    }
+}
+
 /* By definition: a NaN below all, else the larger logit first, else the lower id. */
 static bool is_before(const float *logits, uint32_t a, uint32_t b)
 {
@@ -351,6 +415,7 @@ int main(void)
         cmocka_unit_test(rope_rotates_and_stores_as_the_reference_does),
         cmocka_unit_test(head_gives_the_bits_of_the_reference),
         cmocka_unit_test(top_finds_the_largest_and_the_lowest_ids_among_equals),
+        cmocka_unit_test(bounds_hold_for_any_vector),
         cmocka_unit_test(a_draw_is_the_largest_with_the_reference_s_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
