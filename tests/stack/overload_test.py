@@ -60,7 +60,7 @@ def test_a_key_that_floods_delays_anothers_request_by_two_service_times():
     with tempfile.TemporaryDirectory(prefix='halo-keys-') as d:
         flooder, other = keys_of(d + '/keys.json', 'flooder', 'other')
         with Stack('--keys', d + '/keys.json', '--engine-args', '--max-seqs 1') as stack:
-            flood = Flood(stack, 100, flooder)
+            flood = Flood(stack, 100, flooder, max_tokens=1000)
             wait_for('the flood', lambda: stack.metric('vllm:num_requests_waiting') >= 80)
             before = flood.n_ended
             status, _, answer = stack.request('POST', CHAT, body(1000), other)
