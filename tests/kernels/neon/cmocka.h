@@ -30,6 +30,7 @@ int cmocka_run(const struct CMUnitTest *tests, size_t n);
 #define assert_null(p) CMOCKA_CHECK((p) == NULL, #p " is NULL")
 #define assert_non_null(p) CMOCKA_CHECK((p) != NULL, #p " is not NULL")
 #define assert_int_equal(a, b) CMOCKA_CHECK((intmax_t)(a) == (intmax_t)(b), #a " == " #b)
+#define assert_int_not_equal(a, b) CMOCKA_CHECK((intmax_t)(a) != (intmax_t)(b), #a " != " #b)
 #define assert_string_equal(a, b) CMOCKA_CHECK(strcmp((a), (b)) == 0, #a " equals " #b)
 #define assert_memory_equal(a, b, n) CMOCKA_CHECK(memcmp((a), (b), (n)) == 0, #a " equals " #b)
 
