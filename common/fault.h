@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Fault points: places where a test lets happen what hardly ever does. common/fault.def lists them.
  *
- * Only builds with `meson configure -Dfaults=true` have them; in all others FAULT_HITS is the constant
+ * Only builds with `meson configure -Dc_args=-DHALO_FAULTS` have them; in all others FAULT_HITS is the constant
  * false, and no environment can switch anything on.
  *
  * HALO_FAULT=SERVICE/NAME:AT[:FILE] lets the point hit from its AT-th time on in that service: each time, or,

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What clients see of each fault of common/fault.def. Only builds with fault points (-Dfaults=true) have this test."""
+"""What clients see of each fault of common/fault.def. Only builds with fault points (-Dc_args=-DHALO_FAULTS) have this test."""
 import contextlib
 import os
 import re
