@@ -103,7 +103,7 @@ static enum err exchange(struct control_call *call, bool is_rollback)
     if (now != NULL && strcmp(now->model_hash, next->model_hash) != 0) {
         (void)snprintf(call->detail, sizeof call->detail,
                        "the engines of /v2 serve another model file (%.12s, not %.12s), whose "
-                       "tokenizer does not run; change the model with `halo swap --model`",
+                       "tokenizer does not run; another model needs a stack of its own",
                        next->model_hash, now->model_hash);
         return ERR_MODEL_UNKNOWN;
     }
