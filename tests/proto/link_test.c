@@ -71,10 +71,11 @@ static struct link_handler handler_of(struct side *s)
     return (struct link_handler){on_up, on_frame, on_down, s};
 }
 
-/* Turns the loop until the condition holds; at most 10 s. */
+/* Turns the loop until the condition holds; at most 40 s: a door that callers slammed opens again after
+ * pauses that grow to 4 s. */
 #define UNTIL(w, cond)                                                                             \
     do {                                                                                           \
-        uint64_t end_ = clock_now_ms() + 10000;                                                    \
+        uint64_t end_ = clock_now_ms() + 40000;                                                    \
         while (!(cond) && clock_now_ms() < end_)                                                   \
             loop_turn((w)->loop, 50);                                                              \
         assert_true(cond);                                                                         \
