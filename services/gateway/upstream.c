@@ -39,6 +39,7 @@ struct upstream {
     size_t n_models;
     struct rec_load load;
     uint64_t n_resumes;
+    uint64_t n_started;
 };
 
 #define UPSTREAM_OF(p, member)                                                                     \
@@ -128,13 +129,36 @@ static void send_job(struct upstream *u, struct job *j)
     u->n_unsent--;
 }
 
+struct unsent {
+    uint64_t order;
+    uint64_t req;
+};
+
+static int compare_unsent(const void *a, const void *b)
+{
+    const struct unsent *x = a;
+    const struct unsent *y = b;
+    return (x->order > y->order) - (x->order < y->order);
+}
+
+/* The oldest first: the router serves in the order in which requests come, and were it that of our slots,
+ * processes that die again and again would let the last slots starve. */
 static void send_unsent(struct upstream *u)
 {
-    for (size_t i = 0; i < u->n_slots && u->n_unsent > 0 && link_is_up(u->link); i++) {
-        struct job *j = u->slots[i].job;
+    size_t n = 0;
+    struct unsent *list = mem_zalloc(u->n_unsent + 1, sizeof *list);
+    for (size_t i = 0; i < u->n_slots && n < u->n_unsent; i++) {
+        const struct job *j = u->slots[i].job;
+        if (j != NULL && !j->is_sent)
+            list[n++] = (struct unsent){j->order, j->generate.req};
+    }
+    qsort(list, n, sizeof *list, compare_unsent);
+    for (size_t i = 0; i < n && link_is_up(u->link); i++) {
+        struct job *j = find_job(u, list[i].req); /* one that fails may take others along */
         if (j != NULL && !j->is_sent)
             send_job(u, j);
     }
+    free(list);
 }
 
 static void on_flush(struct loop_timer *t)
@@ -147,6 +171,7 @@ void upstream_start(struct upstream *u, struct job *j)
     ASSERT(!j->is_active);
     j->generate.req = claim_slot(u, j);
     j->is_active = true;
+    j->order = u->n_started++;
     j->is_sent = false;
     j->was_sent = false;
     u->n_jobs++;

@@ -37,6 +37,7 @@ struct job {
     const struct job_events *events;
     struct frame_generate generate; /* what it points to must live until the job is over */
     uint64_t sent_ns; /* clock_now_ns() when it was sent last */
+    uint64_t order; /* of its start: what is sent again is sent in this order */
     uint64_t due_ms; /* clock_now_ms() by which the whole reply is due; 0 is never */
     uint32_t *ids; /* received so far */
     size_t n_ids;

@@ -466,16 +466,31 @@ static void on_status(struct service *s, const struct frame_status *f)
     tell_gateways(s);
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The oldest first, as the router would have served them. */
 static void on_router_up(void *ctx, struct link *l)
 {
     struct service *s = ctx;
     size_t n = reply_table_count(s->replies);
     log_info("router-up", U("pid", link_peer_pid(l)), U("submitted_again", n));
+    uint64_t *ids = mem_zalloc(n + 1, sizeof *ids);
+    size_t n_ids = 0;
     size_t at = 0;
-    for (struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++) {
-        if (!r->job)
+    for (struct reply *r; n_ids < n && (r = reply_next(s->replies, &at)) != NULL; at++)
+        ids[n_ids++] = r->id;
+    qsort(ids, n_ids, sizeof *ids, compare_ids); /* they rise */
+    for (size_t i = 0; i < n_ids; i++) {
+        struct reply *r = reply_find(s->replies, ids[i]);
+        if (r != NULL && !r->job)
             send_submit(s, r);
     }
+    free(ids);
 }
 
 static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
