@@ -46,6 +46,8 @@ DEVICE double wave_add_f64(double v)
  * gives no bounds gets infinite ones. */
 KERNEL(head_split, bounds, BOUNDS_THREADS)
 {
+    launch_next();
+    wait_previous();
     uint32_t i_row = block_x();
     uint32_t lane = thread_id();
     if (i_row >= a.step->n_wanted || lane >= WAVE) {
@@ -120,6 +122,8 @@ DEVICE int32_t eighth_sum(int32_t v)
 
 DEVICE void head_bounds(const struct hip_bounds_args *a, int n_tokens)
 {
+    launch_next();
+    wait_previous();
     uint32_t first = block_y() * (uint32_t)n_tokens;
     uint32_t n_wanted = a->step->n_wanted;
     if (first >= n_wanted) {

@@ -48,6 +48,7 @@ struct fiber {
     enum wait wait;
     const char *file; /* where it waits */
     int line;
+    bool has_waited; /* for the launch ahead */
 };
 
 struct wave {
@@ -76,6 +77,7 @@ static struct {
     uint32_t ready[FIBER_MAX_THREADS]; /* a stack; shuffled when filled */
     uint32_t n_ready;
     uint64_t random;
+    bool must_wait; /* all threads, for the launch ahead */
     bool is_wrong;
 } g = {.random = 1};
 
@@ -129,6 +131,12 @@ static void enter(void)
 #endif
     g.run(g.args);
     struct fiber *f = &g.fibers[fiber_here.thread];
+    if (g.must_wait && !f->has_waited && !g.is_wrong) {
+        (void)fprintf(
+            stderr, "harness: block %u,%u,%u: thread %u never waits for the launch ahead\n",
+            fiber_here.block[0], fiber_here.block[1], fiber_here.block[2], fiber_here.thread);
+        g.is_wrong = true;
+    }
     f->wait = DONE;
     g.n_done++;
     change(f, &g.main);
@@ -216,6 +224,16 @@ void fiber_barrier(const char *file, int line)
         release(0, g.n_threads);
     }
     wait_here(is_last ? READY : AT_BARRIER, file, line);
+}
+
+void fiber_wait_previous(void)
+{
+    g.fibers[fiber_here.thread].has_waited = true;
+}
+
+void fiber_must_wait(bool must)
+{
+    g.must_wait = must;
 }
 
 static const uint32_t *meet(const uint32_t *values, uint32_t n, uint32_t n_lanes, uint32_t what,

@@ -3,6 +3,7 @@
 #ifndef HALO_KERNELS_HIP_FIBER_H
 #define HALO_KERNELS_HIP_FIBER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,12 @@ static inline void *fiber_shared(void)
 void fiber_barrier(const char *file, int line);
 void fiber_lane_sync(const char *file, int line);
 uint32_t fiber_exchange(uint32_t value, uint32_t mask, const char *file, int line);
+
+/* Notes that the thread has waited for the launch ahead. */
+void fiber_wait_previous(void);
+
+/* From now on launches fail in which a thread ends without it; false as at first. */
+void fiber_must_wait(bool must);
 
 /* Shows each of n_lanes (32 or 64) consecutive threads what all of them gave, n words each: lane l's are at
  * l * FIBER_GATHER, valid until the next meeting but one. */

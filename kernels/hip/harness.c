@@ -26,7 +26,15 @@ static const struct {
 #include "kernels/hip/kernels.def"
 };
 
-enum { N_KERNELS = sizeof TABLE_OF_KERNELS / sizeof TABLE_OF_KERNELS[0] };
+#define HIP_EARLY(name) "halo_" #name,
+static const char *const EARLY[] = {
+#include "kernels/hip/kernels.def"
+};
+
+enum {
+    N_KERNELS = sizeof TABLE_OF_KERNELS / sizeof TABLE_OF_KERNELS[0],
+    N_EARLY = sizeof EARLY / sizeof EARLY[0],
+};
 
 static int find(const char *symbol)
 {
@@ -35,6 +43,15 @@ static int find(const char *symbol)
             return i;
     }
     return -1;
+}
+
+static bool is_early(const char *symbol)
+{
+    for (int i = 0; i < N_EARLY; i++) {
+        if (strcmp(EARLY[i], symbol) == 0)
+            return true;
+    }
+    return false;
 }
 
 bool hip_harness_has(const char *symbol, uint32_t *ret_args_bytes)
@@ -55,7 +72,9 @@ int hip_harness_launch(const char *symbol, const uint32_t grid[3], const uint32_
                       block[1], block[2]);
         return -1;
     }
+    fiber_must_wait(is_early(symbol));
     int r = fiber_launch(TABLE_OF_KERNELS[i].run, args, grid, block[0], shared_bytes);
+    fiber_must_wait(false);
     if (r != 0)
         (void)fprintf(stderr, "harness: in kernel %s\n", symbol);
     return r;

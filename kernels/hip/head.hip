@@ -49,6 +49,8 @@ DEVICE bool is_in_question(const struct hip_head_args *a, uint32_t token, uint32
 
 DEVICE void head_rows(const struct hip_head_args *a, int n_tokens)
 {
+    launch_next();
+    wait_previous();
     uint32_t first = block_y() * (uint32_t)n_tokens;
     uint32_t n_wanted = a->step->n_wanted;
     if (first >= n_wanted) {

@@ -32,6 +32,15 @@ const struct hip_kernel_info HIP_KERNELS[HIP_N_KERNELS] = {
 #include "kernels/hip/kernels.def"
 };
 
+bool hip_kernel_is_early(enum hip_kernel kernel)
+{
+    static const bool IS_EARLY[HIP_N_KERNELS] = {
+#define HIP_EARLY(name) [HIP_KERNEL_##name] = true,
+#include "kernels/hip/kernels.def"
+    };
+    return IS_EARLY[kernel];
+}
+
 static uint32_t div_up(uint32_t a, uint32_t b)
 {
     return (a + b - 1) / b;

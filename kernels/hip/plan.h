@@ -33,6 +33,9 @@ struct hip_kernel_info {
 
 extern const struct hip_kernel_info HIP_KERNELS[HIP_N_KERNELS];
 
+/* HIP_EARLY of kernels.def: it may start while the launch ahead of it runs. */
+bool hip_kernel_is_early(enum hip_kernel kernel);
+
 /* ---- the model in device memory ---- */
 
 struct hip_matrix {

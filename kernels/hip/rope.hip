@@ -64,6 +64,8 @@ DEVICE void store_int8(const float *x, uint32_t n, uint32_t slot, uint8_t *part,
 
 KERNEL(rope, rope, ROPE_THREADS)
 {
+    launch_next();
+    wait_previous();
     uint32_t i_row = block_x();
     uint32_t wave = thread_id() / WAVE;
     uint32_t lane = thread_id() % WAVE;

@@ -191,6 +191,28 @@ DEVICE void lane_sync(void)
 #define lane_xor_u32(v, mask) fiber_exchange(v, mask, __FILE__, __LINE__)
 #endif
 
+/* ---- launches that overlap (HIP_EARLY of kernels.def) ---- */
+
+/* Lets the next launch's blocks start once all of this one's are here. */
+DEVICE void launch_next(void)
+{
+#if SHIM_NVIDIA && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    __asm__ volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/* Until the launch ahead has ended and what it wrote is seen. */
+#if SHIM_GPU
+DEVICE void wait_previous(void)
+{
+#if SHIM_NVIDIA && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    __asm__ volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+#else
+#define wait_previous() fiber_wait_previous()
+#endif
+
 /* ---- arithmetic ---- */
 
 DEVICE uint32_t bits_of_f32(float x)

@@ -74,6 +74,8 @@ DEVICE void largest_key(uint64_t key, uint64_t *keys)
 
 KERNEL(top_chunk, top, TOP_THREADS)
 {
+    launch_next();
+    wait_previous();
     uint32_t i = block_y();
     if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
         return;
@@ -103,6 +105,8 @@ KERNEL(top_chunk, top, TOP_THREADS)
 
 KERNEL(top_merge, top, TOP_THREADS)
 {
+    launch_next();
+    wait_previous();
     uint32_t i = block_x();
     if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
         return;

@@ -51,6 +51,7 @@ bool hip_core_find(struct hip_core *c, const struct hip_wish *wish)
     const struct hip_device *d = c->device;
     log_info("gpu-found", S("gpu", d->name), S("arch", d->arch), S("kernels", d->object_arch),
              S("library", d->runtime.library_name), I("version", d->runtime.version),
+             S("launches", d->has_early ? "overlap" : "one after the other"),
              U("processors", d->n_processors), U("memory_mb", d->memory_bytes >> 20),
              U("ms", clock_now_ms() - t0));
     return true;

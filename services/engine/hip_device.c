@@ -10,7 +10,10 @@
 #include "common/mem.h"
 #include "kernels/hip/objects.h"
 
-enum { STAGING_BYTES = 16 << 20 };
+enum {
+    STAGING_BYTES = 16 << 20,
+    EARLY_CAPABILITY = 90, /* the code of earlier targets does not wait: shim.h */
+};
 
 /* ---- which code object ---- */
 
@@ -109,6 +112,7 @@ static enum err set_up(struct hip_device *d, const struct hip_device_config *con
     (void)snprintf(d->name, sizeof d->name, "GPU %d", index);
     (void)r->device_get_name(d->name, sizeof d->name, index);
     d->object_arch = object->arch;
+    d->has_early = r->cuda_launch_ex != NULL && capability(object->arch) >= EARLY_CAPABILITY;
     d->n_processors = hip_runtime_n_processors(r, index);
     size_t free_bytes = 0;
     size_t all_bytes = 0;
@@ -274,9 +278,12 @@ enum err hip_device_launch(struct hip_device *d, const struct hip_launch *launch
     const struct hip_kernel_info *k = &HIP_KERNELS[launch->kernel];
     union hip_args args = launch->args;
     void *params[] = {&args};
-    return hip_device_check(d,
-                            d->runtime.launch(d->functions[launch->kernel], launch->grid[0],
-                                              launch->grid[1], launch->grid[2], k->n_threads, 1, 1,
-                                              launch->shared_bytes, d->stream, params, NULL),
-                            k->symbol);
+    void *function = d->functions[launch->kernel];
+    int error =
+        d->has_early && hip_kernel_is_early(launch->kernel)
+            ? hip_runtime_launch_early(&d->runtime, function, launch->grid, k->n_threads,
+                                       launch->shared_bytes, d->stream, params)
+            : d->runtime.launch(function, launch->grid[0], launch->grid[1], launch->grid[2],
+                                k->n_threads, 1, 1, launch->shared_bytes, d->stream, params, NULL);
+    return hip_device_check(d, error, k->symbol);
 }

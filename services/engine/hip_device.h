@@ -26,6 +26,7 @@ struct hip_device {
     void *stream;
     void *staging; /* pinned */
     size_t staging_bytes;
+    bool has_early; /* launches may start before the one ahead has ended */
     bool has_failed;
 };
 

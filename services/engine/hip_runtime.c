@@ -14,6 +14,7 @@ enum {
     CUDA_ATTRIBUTE_PROCESSORS = 16,
     CUDA_ATTRIBUTE_MAJOR = 75,
     CUDA_ATTRIBUTE_MINOR = 76,
+    CUDA_ATTRIBUTE_EARLY = 6, /* of a launch: programmatic stream serialization */
     /* hipDeviceProp_t changed with ROCm 6: its size, and where gcnArchName lies. */
     PROPERTIES_R0600_ARCH = 1160,
     PROPERTIES_OLD_ARCH = 396,
@@ -215,6 +216,22 @@ int hip_runtime_fill(const struct hip_runtime *r, uint64_t to, uint8_t value, si
 {
     return r->kind == HIP_KIND_AMD ? r->amd_memset(to, value, bytes, stream)
                                    : r->cuda_memset(to, value, bytes, stream);
+}
+
+int hip_runtime_launch_early(const struct hip_runtime *r, void *function,
+                             const uint32_t grid[static 3], uint32_t n_threads,
+                             uint32_t shared_bytes, void *stream, void **args)
+{
+    struct hip_cuda_attribute attribute = {.id = CUDA_ATTRIBUTE_EARLY, .value = {1}};
+    const struct hip_cuda_config config = {
+        .grid = {grid[0], grid[1], grid[2]},
+        .block = {n_threads, 1, 1},
+        .shared_bytes = shared_bytes,
+        .stream = stream,
+        .attributes = &attribute,
+        .n_attributes = 1,
+    };
+    return r->cuda_launch_ex(&config, function, args, NULL);
 }
 
 int hip_runtime_graph_instantiate(const struct hip_runtime *r, void *graph, void **ret_exec)

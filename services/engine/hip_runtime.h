@@ -23,6 +23,20 @@ enum {
     HIP_ARCH_MAX = 64,
 };
 
+/* CUlaunchConfig with CUlaunchAttribute, by the CUDA driver's documents (12.0 and later). */
+struct hip_cuda_attribute {
+    uint32_t id;
+    uint32_t padding;
+    uint64_t value[8];
+};
+
+struct hip_cuda_config {
+    unsigned grid[3], block[3], shared_bytes;
+    void *stream;
+    struct hip_cuda_attribute *attributes;
+    unsigned n_attributes;
+};
+
 struct hip_runtime {
     enum hip_kind kind;
     void *library;
@@ -72,6 +86,11 @@ int hip_runtime_copy_out(const struct hip_runtime *r, void *to, uint64_t from, s
                          void *stream);
 int hip_runtime_fill(const struct hip_runtime *r, uint64_t to, uint8_t value, size_t bytes,
                      void *stream);
+/* Launches a kernel whose blocks may start before the launch ahead in the stream has ended; only for a
+ * CUDA driver that has cuda_launch_ex. */
+int hip_runtime_launch_early(const struct hip_runtime *r, void *function,
+                             const uint32_t grid[static 3], uint32_t n_threads,
+                             uint32_t shared_bytes, void *stream, void **args);
 int hip_runtime_graph_instantiate(const struct hip_runtime *r, void *graph, void **ret_exec);
 
 #endif

@@ -16,6 +16,13 @@ struct choice {
 static const struct choice TINY[] = {
     {"tiny", "t2", KV_F16},
     {"tiny", "t5", KV_INT8},
+    {0},
+};
+static const struct choice QUICK[] = {
+    {"tiny", "t2", KV_F16},    {"tiny", "b1", KV_INT8},
+    {"demo", "t2", KV_F16},    {"demo", "t2", KV_INT8},
+    {"demo", "t2/64", KV_F16}, {"demo", "b1/128", KV_INT8},
+    {"700m", "t2", KV_F16},    {0},
 };
 static const struct choice ALL[] = {
     {"tiny", "t2", KV_F16},      {"tiny", "t2", KV_INT8},
@@ -24,23 +31,23 @@ static const struct choice ALL[] = {
     {"demo", "t2", KV_INT8},     {"demo", "t2/64", KV_F16},
     {"demo", "b1/128", KV_INT8}, {"bonsai-1.7b", "t2/128", KV_F16},
     {"700m", "t2", KV_F16},      {"2b4t", "t2", KV_F16},
-    {"2b4t", "t2", KV_INT8},
+    {"2b4t", "t2", KV_INT8},     {0},
 };
 
-static bool check_all(struct hip_device *d, bool is_tiny)
+static bool check_all(struct hip_device *d, const struct choice *choices)
 {
-    const struct choice *choices = is_tiny ? TINY : ALL;
-    size_t n = is_tiny ? sizeof TINY / sizeof TINY[0] : sizeof ALL / sizeof ALL[0];
     bool is_good = true;
-    for (size_t i = 0; i < n; i++)
-        is_good = driver_check_bits(d, choices[i].shape, choices[i].packing, choices[i].kv_type) &&
-                  is_good;
+    for (const struct choice *c = choices; c->shape != NULL; c++)
+        is_good = driver_check_bits(d, c->shape, c->packing, c->kv_type) && is_good;
     return is_good;
 }
 
 static int usage(void)
 {
-    (void)fputs("usage: driver [--library FILE] [--gpu N] [--tiny] [--no-bits]\n", stderr);
+    (void)fputs(
+        "usage: driver [--library FILE] [--gpu N] [--tiny] [--no-bits] [--bits-quick] [--late]\n"
+        "              [--only decode1|decode8|decode64|prefill]\n",
+        stderr);
     return 2;
 }
 
@@ -49,6 +56,9 @@ int main(int argc, char **argv)
     struct hip_device_config config = {.index = -1};
     bool is_tiny = false;
     bool has_bits = true;
+    bool is_quick = false;
+    bool is_late = false;
+    const char *only = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--library") == 0 && i + 1 < argc)
             config.library = argv[++i];
@@ -58,6 +68,12 @@ int main(int argc, char **argv)
             is_tiny = true;
         else if (strcmp(argv[i], "--no-bits") == 0)
             has_bits = false;
+        else if (strcmp(argv[i], "--bits-quick") == 0)
+            is_quick = true;
+        else if (strcmp(argv[i], "--late") == 0)
+            is_late = true;
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = argv[++i];
         else
             return usage();
     }
@@ -72,8 +88,10 @@ int main(int argc, char **argv)
                  d->arch, d->n_processors, (unsigned long long)d->memory_bytes >> 20,
                  d->object_arch, d->runtime.library_name, d->runtime.version);
     (void)fflush(stdout);
-    bool is_good = !has_bits || check_all(d, is_tiny);
-    is_good = driver_measure(d, is_tiny) && is_good;
+    d->has_early = d->has_early && !is_late;
+    (void)printf("launches %s\n", d->has_early ? "overlap" : "one after the other");
+    bool is_good = !has_bits || check_all(d, is_tiny ? TINY : is_quick ? QUICK : ALL);
+    is_good = driver_measure(d, is_tiny, only) && is_good;
     hip_device_free(d);
     (void)printf("%s\n", is_good ? "all bits are those of the CPU" : "FAILED");
     return is_good ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -16,7 +16,8 @@ bool driver_check_bits(struct hip_device *d, const char *shape, const char *pack
                        enum kv_type kv_type);
 
 /* Prints tokens/s of decode and prefill beside the floors, and the time of each kernel of a step. With
- * is_tiny a small model and few runs. False when the GPU fails. */
-bool driver_measure(struct hip_device *d, bool is_tiny);
+ * is_tiny a small model and few runs. `only` is one of decode1, decode8, decode64 and prefill, or NULL: all.
+ * False when the GPU fails. */
+bool driver_measure(struct hip_device *d, bool is_tiny, const char *only);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "services/engine/backend_hip.h"
 #include "services/engine/bench_model.h"
@@ -22,6 +23,7 @@ struct speed {
     const struct model *model;
     struct hip_weights *weights;
     bool is_tiny;
+    const char *only; /* case to measure, or NULL */
     uint32_t n_seqs; /* at most, at once */
     uint32_t context, prefill;
     struct backend *backend;
@@ -272,24 +274,42 @@ static bool set_up(struct speed *s, char *why, size_t cap_why)
     return true;
 }
 
+static bool is_wanted(const struct speed *s, const char *name)
+{
+    return s->only == NULL || strcmp(s->only, name) == 0;
+}
+
 static bool report(struct speed *s)
 {
     (void)printf("\n%s, f16 cache, int8 head; floors of an H200 with these\n"
                  "| case | time | tokens/s | rate | floor, tokens/s |\n|---|---|---|---|---|\n",
                  s->model->config.name);
-    bool ok = report_decode(s, 1, "4973") &&
-              (s->is_tiny || (report_decode(s, 8, "-") && report_decode(s, 64, "104-153 k"))) &&
-              report_prefill(s);
-    return ok && report_kernels(s, 1, 1, s->context) &&
-           (s->is_tiny || report_kernels(s, 64, 1, s->context)) &&
-           report_kernels(s, 1, s->prefill, 0);
+    static const struct {
+        const char *name;
+        uint32_t n_seqs;
+        bool is_long; /* too much for the tiny model */
+        const char *floor;
+    } DECODES[] = {{"decode1", 1, false, "4973"},
+                   {"decode8", 8, true, "-"},
+                   {"decode64", 64, true, "104-153 k"}};
+    bool ok = true;
+    for (size_t i = 0; i < ARRAY_LEN(DECODES) && ok; i++) {
+        if (is_wanted(s, DECODES[i].name) && (!s->is_tiny || !DECODES[i].is_long))
+            ok = report_decode(s, DECODES[i].n_seqs, DECODES[i].floor);
+    }
+    ok = ok && (!is_wanted(s, "prefill") || report_prefill(s));
+    for (size_t i = 0; i < ARRAY_LEN(DECODES) && ok; i++) {
+        if (is_wanted(s, DECODES[i].name) && (!s->is_tiny || !DECODES[i].is_long))
+            ok = report_kernels(s, DECODES[i].n_seqs, 1, s->context);
+    }
+    return ok && (!is_wanted(s, "prefill") || report_kernels(s, 1, s->prefill, 0));
 }
 
-bool driver_measure(struct hip_device *d, bool is_tiny)
+bool driver_measure(struct hip_device *d, bool is_tiny, const char *only)
 {
     char why[400] = "out of memory";
     struct bench_model m = {0};
-    struct speed s = {.device = d, .is_tiny = is_tiny};
+    struct speed s = {.device = d, .is_tiny = is_tiny, .only = only};
     bool ok = !bench_model_make(&m, is_tiny ? "tiny" : "2b4t", "t2", PREFILL, why, sizeof why) &&
               !hip_weights_new(d, m.model, why, sizeof why, &s.weights);
     s.model = m.model;

@@ -13,6 +13,21 @@ enum {
     ATTRIBUTE_MAJOR = 75,
     ATTRIBUTE_MINOR = 76,
     VERSION = 13000,
+    LAUNCH_EARLY = 6, /* CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION */
+};
+
+/* CUlaunchConfig and CUlaunchAttribute. */
+struct attribute {
+    int id;
+    char padding[4];
+    int value[16];
+};
+
+struct config {
+    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+    void *stream;
+    const struct attribute *attributes;
+    unsigned n_attributes;
 };
 
 /* The library is opened by name, so no header has these. */
@@ -40,6 +55,7 @@ EXPORT int cuModuleGetFunction(void **function, void *module, const char *name);
 EXPORT int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                           unsigned block_x, unsigned block_y, unsigned block_z,
                           unsigned shared_bytes, void *stream, void **args, void **extra);
+EXPORT int cuLaunchKernelEx(const struct config *config, void *function, void **args, void **extra);
 EXPORT int cuStreamCreate(void **stream, unsigned flags);
 EXPORT int cuStreamSynchronize(void *stream);
 EXPORT int cuStreamDestroy_v2(void *stream);
@@ -181,6 +197,18 @@ int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned gr
     return standin_launch(function, (struct standin_dim){grid_x, grid_y, grid_z},
                           (struct standin_dim){block_x, block_y, block_z}, shared_bytes, stream,
                           args);
+}
+
+/* Launches run one after the other here; that kernels wait is seen by the harness. */
+int cuLaunchKernelEx(const struct config *config, void *function, void **args, void **extra)
+{
+    for (unsigned i = 0; i < config->n_attributes; i++) {
+        if (config->attributes[i].id != LAUNCH_EARLY || config->attributes[i].value[0] != 1)
+            return STANDIN_INVALID;
+    }
+    return cuLaunchKernel(function, config->grid_x, config->grid_y, config->grid_z, config->block_x,
+                          config->block_y, config->block_z, config->shared_bytes, config->stream,
+                          args, extra);
 }
 
 int cuStreamCreate(void **stream, unsigned flags)

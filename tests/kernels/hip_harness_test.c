@@ -172,6 +172,24 @@ static void an_overrun_of_shared_memory_is_found(void **state)
 }
 #endif
 
+static void wait_for_some(const void *p)
+{
+    const struct plant *a = p;
+    if (a->is_sound || thread_id() != 7)
+        wait_previous();
+}
+
+static void a_thread_that_does_not_wait_for_the_launch_ahead_is_found(void **state)
+{
+    (void)state;
+    uint32_t out[THREADS];
+    assert_int_equal(launch(wait_for_some, false, out), 0);
+    fiber_must_wait(true);
+    assert_int_equal(launch(wait_for_some, true, out), 0);
+    assert_int_equal(launch(wait_for_some, false, out), -1);
+    fiber_must_wait(false);
+}
+
 static void launches_of_a_wrong_shape_are_refused(void **state)
 {
     (void)state;
@@ -190,6 +208,7 @@ int main(void)
         cmocka_unit_test(a_missing_barrier_shows_in_every_order),
         cmocka_unit_test(unwritten_shared_memory_is_poison),
         cmocka_unit_test(an_overrun_of_shared_memory_is_found),
+        cmocka_unit_test(a_thread_that_does_not_wait_for_the_launch_ahead_is_found),
         cmocka_unit_test(launches_of_a_wrong_shape_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
