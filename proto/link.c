@@ -155,16 +155,28 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
     pthread_mutex_unlock(&c->mutex);
 }
 
+static void refuse_others(nng_pipe p, bool is_dialled)
+{
+    uint64_t uid = UINT64_MAX;
+    int rv = nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_UID, &uid);
+    if (rv != 0 || !pipe_trusts(uid, is_dialled)) {
+        log_warn("peer-refused", U("uid", uid), U("want", geteuid()));
+        (void)nng_pipe_close(p);
+    }
+}
+
 static void check_peer_uid(nng_pipe p, nng_pipe_ev ev, void *arg)
 {
     (void)ev;
     (void)arg;
-    uint64_t uid = UINT64_MAX;
-    int rv = nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_UID, &uid);
-    if (rv != 0 || (uid != 0 && uid != geteuid())) {
-        log_warn("peer-refused", U("uid", uid), U("want", geteuid()));
-        (void)nng_pipe_close(p);
-    }
+    refuse_others(p, false);
+}
+
+static void check_service_uid(nng_pipe p, nng_pipe_ev ev, void *arg)
+{
+    (void)ev;
+    (void)arg;
+    refuse_others(p, true);
 }
 
 enum err link_limit_socket(nng_socket sock, int buffers)
@@ -448,6 +460,7 @@ static void start_greeting(struct link *l)
     l->has_sock = true;
     l->state = LINK_GREETING;
     if (link_limit_socket(l->sock, 0) != ERR_OK ||
+        nng_pipe_notify(l->sock, NNG_PIPE_EV_ADD_PRE, check_service_uid, NULL) != 0 ||
         nng_socket_set_ms(l->sock, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE) != 0 ||
         nng_dial(l->sock, url, NULL, NNG_FLAG_NONBLOCK) != 0) {
         link_break(l, ERR_IO);

@@ -251,13 +251,17 @@ static void on_ready(struct loop_watch *w, uint32_t events)
 
 /* ---- opening ----------------------------------------------------------------------------------- */
 
-/* Whether a peer is ours or root's. */
-static bool is_trusted(struct pipe *p, int fd)
+bool pipe_trusts(uint64_t uid, bool is_dialled)
+{
+    return uid == 0 || uid == geteuid() || (is_dialled && geteuid() == 0);
+}
+
+static bool is_trusted(struct pipe *p, int fd, bool is_dialled)
 {
     struct ucred who = {.uid = (uid_t)-1};
     socklen_t len = sizeof who;
     bool is_known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
-    if (is_known && (who.uid == 0 || who.uid == geteuid())) {
+    if (is_known && pipe_trusts(who.uid, is_dialled)) {
         p->pid = who.pid;
         return true;
     }
@@ -281,7 +285,7 @@ static void on_caller(struct loop_watch *w, uint32_t events)
     int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (p->watch.fd >= 0 || !is_trusted(p, fd)) {
+    if (p->watch.fd >= 0 || !is_trusted(p, fd, false)) {
         (void)close(fd); /* one at a time; whoever comes second was not asked */
         return;
     }
@@ -322,7 +326,7 @@ enum err pipe_dial(struct loop *loop, const char *path, const struct pipe_events
     struct pipe *p = new_pipe(loop, events);
     if (connect(fd, (const struct sockaddr *)(const void *)&address, sizeof address) != 0)
         e = err_from_errno(errno);
-    else if (!is_trusted(p, fd))
+    else if (!is_trusted(p, fd, true))
         e = ERR_PERMISSION;
     if (e != ERR_OK)
         (void)close(fd);

@@ -10,7 +10,9 @@
 #ifndef HALO_PROTO_PIPE_H
 #define HALO_PROTO_PIPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/loop.h"
@@ -29,6 +31,10 @@ struct pipe_events {
     void (*down)(void *ctx, enum err why);
     void *ctx;
 };
+
+/* Whether we speak to processes of that user: our own and root's. As root also to whom we called
+ * ourselves (`is_dialled`): the services of another user, which root operates. */
+bool pipe_trusts(uint64_t uid, bool is_dialled);
 
 /* Connects to who listens at the path. */
 MUST_CHECK enum err pipe_dial(struct loop *loop, const char *path, const struct pipe_events *events,

@@ -286,10 +286,25 @@ static void nobody_there_is_an_error_at_once(void **state)
     assert_int_equal(st.st_mode & 0777, 0600);
 }
 
+/* Whoever calls a service must be its user or root; root itself may call the services of any user. */
+static void only_root_speaks_to_services_of_others(void **state)
+{
+    (void)state;
+    uint64_t own = geteuid();
+    uint64_t other = own + 4711;
+    for (int is_dialled = 0; is_dialled < 2; is_dialled++) {
+        assert_true(pipe_trusts(own, is_dialled));
+        assert_true(pipe_trusts(0, is_dialled));
+    }
+    assert_false(pipe_trusts(other, false));
+    assert_int_equal(pipe_trusts(other, true), own == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(only_root_speaks_to_services_of_others),
         TEST(messages_of_all_sizes_arrive_whole_and_in_order),
         TEST(what_was_sent_before_a_close_arrives),
         TEST(a_pipe_may_be_closed_by_a_message),
