@@ -12,6 +12,7 @@
 #include "services/halo/control.h"
 #include "services/halo/print.h"
 #include "services/halo/stack_info.h"
+#include "services/halo/unit_swap.h"
 #include "services/halo/verbs.h"
 
 enum {
@@ -96,6 +97,12 @@ static void set(json_t *o, const char *key, const char *value)
         (void)json_object_set_new(o, key, json_string(value));
 }
 
+/* What cannot be resolved, whoever opens it refuses. */
+static const char *absolute(const char *path, char resolved[PATH_MAX])
+{
+    return path != NULL && realpath(path, resolved) != NULL ? resolved : path;
+}
+
 /* ---- the three steps --------------------------------------------------------------------------- */
 
 static bool start_newcomer(struct swap *s)
@@ -107,9 +114,9 @@ static bool start_newcomer(struct swap *s)
     uint64_t began_ms = clock_now_ms();
     json_t *args = json_object();
     struct control_reply r;
-    /* The supervisor may have another working directory; what cannot be resolved, it refuses. */
-    set(args, "model", o->model != NULL && realpath(o->model, model) != NULL ? model : o->model);
-    set(args, "build", o->build != NULL && realpath(o->build, build) != NULL ? build : o->build);
+    /* The supervisor may have another working directory. */
+    set(args, "model", absolute(o->model, model));
+    set(args, "build", absolute(o->build, build));
     set(args, "backend", o->backend);
     set(args, "args", o->args);
     enum err e = say(s, CONTROL_SUPERVISOR, "newcomer", args, START_MS, &r);
@@ -185,17 +192,84 @@ static bool adopt(struct swap *s)
     return e == ERR_OK;
 }
 
+/* ---- the same where systemd runs the stack ----------------------------------------------------- */
+
+/* Hands over from one process to another. */
+static bool move(struct swap *s, const char *from, uint32_t from_pid, uint32_t to_pid)
+{
+    (void)snprintf(s->name, sizeof s->name, "%s", from);
+    s->old_pid = from_pid;
+    s->new_pid = to_pid;
+    return hand_over(s);
+}
+
+/* The stand-in has the replies: the engine's own unit gets the change, and then the replies. */
+static bool change_unit(struct swap *s, struct unit_swap *u, const char *engine)
+{
+    char why[UNIT_SWAP_WHY_CAP];
+    uint64_t began_ms = clock_now_ms();
+    bool is_changed = unit_swap_restart(u, why);
+    uint32_t pid = unit_swap_engine_pid(u);
+    if (is_changed)
+        (void)printf("%s started again after %.1f s (pid %u)\n", engine, seconds_since(began_ms),
+                     pid);
+    else
+        (void)fprintf(stderr, "halo swap: %s; %s\n", why,
+                      pid != 0 ? "it is started as it was before" : "it does not run");
+    bool is_back = pid != 0 && move(s, unit_swap_stand_in(u), unit_swap_stand_in_pid(u), pid);
+    return is_changed && is_back;
+}
+
+static bool swap_units(struct swap *s)
+{
+    char why[UNIT_SWAP_WHY_CAP];
+    char model[PATH_MAX];
+    char build[PATH_MAX];
+    char engine[CONTROL_NAME_CAP];
+    const struct options *o = s->options;
+    struct unit_change change = {.model = absolute(o->model, model),
+                                 .backend = o->backend,
+                                 .build = absolute(o->build, build),
+                                 .args = o->args};
+    struct unit_swap *u;
+    uint64_t began_ms = clock_now_ms();
+    (void)snprintf(engine, sizeof engine, "%s", s->name);
+    if (!unit_swap_start(engine, &change, why, &u)) {
+        (void)fprintf(stderr, "halo swap: %s; nothing has changed\n", why);
+        return false;
+    }
+    (void)printf("stand-in %s ready after %.1f s (pid %u)\n", unit_swap_stand_in(u),
+                 seconds_since(began_ms), unit_swap_stand_in_pid(u));
+    (void)fflush(stdout);
+    if (!move(s, engine, unit_swap_engine_pid(u), unit_swap_stand_in_pid(u))) {
+        unit_swap_end(u);
+        return false;
+    }
+    bool is_done = change_unit(s, u, engine);
+    if (unit_swap_engine_pid(u) != 0) {
+        unit_swap_end(u); /* if it still has replies, the router sends them on */
+        return is_done;
+    }
+    (void)fprintf(stderr, "halo swap: %s goes on serving in its place\n", unit_swap_stand_in(u));
+    unit_swap_leave(u);
+    return false;
+}
+
 /* ---- the verb ---------------------------------------------------------------------------------- */
 
-static int run_swap(const char *run, struct swap *s)
+static int run_swap(const char *run, bool is_systemd, struct swap *s)
 {
+    bool is_done;
     if (control_open(run, &s->session) != ERR_OK) {
         (void)fprintf(stderr, "halo swap: no event loop; too many open files?\n");
         return EXIT_FAILURE;
     }
-    /* When we go before `adopt`, the supervisor stops the newcomer. */
-    bool is_done =
-        s->options->to != NULL ? hand_over(s) : start_newcomer(s) && hand_over(s) && adopt(s);
+    if (s->options->to != NULL)
+        is_done = hand_over(s);
+    else if (is_systemd)
+        is_done = swap_units(s);
+    else /* when we go before `adopt`, the supervisor stops the newcomer */
+        is_done = start_newcomer(s) && hand_over(s) && adopt(s);
     control_close(s->session);
     return is_done ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -234,11 +308,5 @@ int verb_swap(int argc, char **argv)
         stack_info_say_none(run);
         return EXIT_FAILURE;
     }
-    if (is_systemd && o.to == NULL) {
-        (void)fprintf(stderr,
-                      "halo swap: systemd runs this stack; start the newcomer as another unit and "
-                      "name it with --to: see `Swap an engine` in OPERATING.md\n");
-        return EXIT_FAILURE;
-    }
-    return run_swap(run, &s);
+    return run_swap(run, is_systemd, &s);
 }

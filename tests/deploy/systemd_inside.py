@@ -2,12 +2,20 @@
 # SPDX-License-Identifier: MIT
 """The units under systemd: start, sandbox, the halo command, restarts and hangs under load, stop."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
 from inside import PATIENCE, QUESTION, SERVICES, Stream, ask, is_serving, main, sh, show, wait_for
+
+
+def write_watchdog():
+    os.makedirs('/etc/systemd/system/halo-engine@1.service.d', exist_ok=True)
+    with open('/etc/systemd/system/halo-engine@1.service.d/x.conf', 'w', encoding='utf-8') as f:
+        f.write('[Service]\nWatchdogSec=4\n')  # 30 s are long for a test
+    sh('systemctl', 'daemon-reload')
 
 
 def test_the_target_brings_up_a_stack_that_answers():
@@ -36,6 +44,9 @@ def test_the_halo_command_knows_that_systemd_runs_the_stack():
     assert 'ev=ready' in sh('halo', 'logs', 'engine.1')
     doctor = subprocess.run(['halo', 'doctor'], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert doctor.returncode < 2 and 'Paris' in doctor.stdout, doctor.stdout
+    sh('halo', 'drain', 'engine@1', '--force')
+    assert 'drained' in sh('halo', 'status')
+    sh('halo', 'undrain', 'engine@1')
     pid = show('halo-tokenizer', 'MainPID')
     sh('halo', 'restart', 'tokenizer')
     assert show('halo-tokenizer', 'MainPID') != pid
@@ -59,6 +70,33 @@ def test_a_hung_engine_is_killed_by_its_watchdog_and_the_stream_goes_on():
     wait_for('another engine', lambda: show('halo-engine@1', 'MainPID') not in (str(pid), '0'))
     assert s.text() == quiet
     assert int(show('halo-engine@1', 'NRestarts')) >= 1
+
+
+def test_a_swap_changes_the_unit_under_load_and_the_streams_are_the_same():
+    quiet = Stream(1500).text()
+    pid = show('halo-engine@1', 'MainPID')
+    os.makedirs('/opt/next', exist_ok=True)
+    shutil.copy(os.path.realpath(f'/proc/{pid}/exe'), '/opt/next/halo-engine')
+    s = Stream(1500)
+    said = sh('halo', 'swap', 'engine@1', '--args', '--max-seqs 8', '--build', '/opt/next')
+    assert s.text() == quiet and 'went on at the newcomer' in said, said
+    new = show('halo-engine@1', 'MainPID')
+    with open(f'/proc/{new}/cmdline', encoding='utf-8') as f:
+        assert f.read().split('\0')[-3:-1] == ['--max-seqs', '8']
+    assert new != pid and os.stat(f'/proc/{new}/exe').st_ino == os.stat('/opt/next/halo-engine').st_ino
+    assert show('halo-engine@1-swap', 'ActiveState') == 'inactive' and not os.path.exists('/run/systemd/system/halo-engine@1-swap.service.d')
+    assert 'engine.1 ' in sh('halo', 'status') and 'swap' not in sh('halo', 'status')
+    # What does not start changes nothing, and the words of the swap before stay.
+    r = subprocess.run(['halo', 'swap', 'engine@1', '--args', '--no-such-option'], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert r.returncode == 1 and 'nothing has changed' in r.stderr and 'no-such-option' in r.stderr, r
+    assert show('halo-engine@1', 'MainPID') == new and 'no-such' not in sh('systemctl', 'cat', 'halo-engine@1')
+    sh('halo', 'swap', '1', '--args', '--spec-tokens 0')
+    assert 'HALO_SWAP_ARGS= --max-seqs 8 --spec-tokens 0' in sh('systemctl', 'cat', 'halo-engine@1')
+    assert ask(QUESTION)[0] == 200
+    sh('systemctl', 'revert', 'halo-engine@1')
+    write_watchdog()
+    sh('systemctl', 'restart', 'halo-engine@1')
+    assert show('halo-engine@1', 'BindReadOnlyPaths') == '' and Stream(1500).text() == quiet
 
 
 def test_a_reload_of_the_gateway_brings_a_new_process_and_cuts_no_stream():
@@ -116,8 +154,5 @@ def test_the_target_stops_everything():
 
 if __name__ == '__main__':
     os.makedirs('/etc/systemd/system/halo-engine@9.service.d', exist_ok=True)
-    os.makedirs('/etc/systemd/system/halo-engine@1.service.d', exist_ok=True)
-    with open('/etc/systemd/system/halo-engine@1.service.d/x.conf', 'w', encoding='utf-8') as f:
-        f.write('[Service]\nWatchdogSec=4\n')  # 30 s are long for a test
-    sh('systemctl', 'daemon-reload')
+    write_watchdog()
     main(sys.modules['__main__'])
