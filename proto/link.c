@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A connection: greeting (dialer), pipe, sending, receiving, beats, breaking.
  *
- * The greeting is nng's; the frames of a peer on this host then go over a pipe of our own (pipe.h), which
- * lives on the loop, others over a pair0 socket. nng calls back on its own threads; those callbacks only post an event to the loop. An event holds a
- * reference to the link and the generation it belongs to, so events of a connection that was broken in
- * the meantime are recognised and dropped. */
+ * The greeting of a peer on this host is nng's; the frames then go over a pipe (pipe.h), which lives on the
+ * loop. nng calls back on its own threads; those callbacks only post an event to the loop. An event holds
+ * a reference to the link and the generation it belongs to, so events of a connection that was broken
+ * in the meantime are recognised and dropped. */
 #include "proto/link_internal.h"
 
 #include <errno.h>
-#include <nng/protocol/pair0/pair.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,14 +26,15 @@
 #include "proto/closer.h"
 
 enum {
-    SOCKET_BUFFERS = 256, /* messages that nng holds in each direction */
     CONNECT_MIN_MS =
         250, /* for the pipe after a welcome; doubled while it does not come, since a */
     CONNECT_MAX_MS = 2000, /* peer killed in between is common and a slow machine is possible */
     GREET_MS = 2000, /* for the answer to a hello; and after a refusal, until the next one */
     RETRY_MS = 20, /* doubled for each fault of the peer, to GREET_MS at most */
+    RETRY_REMOTE_MS = 200, /* the same for one on another machine */
     FAULT_MEMORY_MS = 10000, /* a link that was up so long has no past */
     BYE_MS = 1000,
+    GAP_MS = 60000,
     PROTO_COUNTED = 2, /* the version since which frames carry their number */
 };
 
@@ -96,6 +96,8 @@ void link_unref(struct link *l)
 {
     if (__atomic_sub_fetch(&l->n_refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
+    link_remote_free(l->dial);
+    free(l->address);
     free(l->target);
     free(l->peer_service);
     free(l->peer_instance);
@@ -111,48 +113,21 @@ static uint32_t generation_of(struct link *l)
     return __atomic_load_n(&l->generation, __ATOMIC_ACQUIRE);
 }
 
-/* The aios are stopped before the generation changes, so the generation read in their callbacks is
- * the one they were started in. */
-static void on_recv(void *arg)
+/* The aio is stopped before the generation changes, so the generation read in its callback is the one it
+ * was started in. */
+static void on_greeting(void *arg)
 {
     struct link *l = arg;
-    int rv = nng_aio_result(l->recv_aio);
-    if (l->state == LINK_GREETING) {
-        if (rv == 0 && !l->is_greeting_sent) {
-            l->is_greeting_sent = true;
-            nng_aio_set_timeout(l->recv_aio, GREET_MS);
-            nng_recv_aio(l->sock, l->recv_aio);
-            return;
-        }
-        if (rv != 0 && !l->is_greeting_sent)
-            nng_msg_free(nng_aio_get_msg(l->recv_aio));
-        link_post(l, generation_of(l), EV_GREETED, rv,
-                  rv == 0 ? nng_aio_get_msg(l->recv_aio) : NULL);
+    int rv = nng_aio_result(l->greet_aio);
+    if (rv == 0 && !l->is_greeting_sent) {
+        l->is_greeting_sent = true;
+        nng_aio_set_timeout(l->greet_aio, GREET_MS);
+        nng_recv_aio(l->sock, l->greet_aio);
         return;
     }
-    link_post(l, generation_of(l), EV_RECEIVED, rv, rv == 0 ? nng_aio_get_msg(l->recv_aio) : NULL);
-}
-
-static void on_send(void *arg)
-{
-    struct link *l = arg;
-    int rv = nng_aio_result(l->send_aio);
-    if (rv != 0)
-        nng_msg_free(nng_aio_get_msg(l->send_aio));
-    link_post(l, generation_of(l), EV_SENT, rv, NULL);
-}
-
-static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
-{
-    struct connection *c = arg;
-    enum link_event_kind kind = ev == NNG_PIPE_EV_ADD_POST ? EV_PIPE_UP : EV_PIPE_DOWN;
-    uint64_t pid = 0;
-    if (kind == EV_PIPE_UP && nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_PID, &pid) != 0)
-        pid = 0;
-    pthread_mutex_lock(&c->mutex);
-    if (!c->is_cut)
-        link_post(c->link, c->generation, kind, (int)pid, NULL);
-    pthread_mutex_unlock(&c->mutex);
+    if (rv != 0 && !l->is_greeting_sent)
+        nng_msg_free(nng_aio_get_msg(l->greet_aio));
+    link_post(l, generation_of(l), EV_GREETED, rv, rv == 0 ? nng_aio_get_msg(l->greet_aio) : NULL);
 }
 
 static void refuse_others(nng_pipe p, bool is_dialled)
@@ -179,17 +154,13 @@ static void check_service_uid(nng_pipe p, nng_pipe_ev ev, void *arg)
     refuse_others(p, true);
 }
 
-enum err link_limit_socket(nng_socket sock, int buffers)
+enum err link_limit_socket(nng_socket sock)
 {
     int rv = nng_socket_set_size(sock, NNG_OPT_RECVMAXSZ, FRAME_MAX_BYTES);
     if (rv == 0)
         rv = nng_socket_set_ms(sock, NNG_OPT_RECONNMINT, 10);
     if (rv == 0)
         rv = nng_socket_set_ms(sock, NNG_OPT_RECONNMAXT, 100);
-    if (rv == 0 && buffers > 0)
-        rv = nng_socket_set_int(sock, NNG_OPT_SENDBUF, buffers);
-    if (rv == 0 && buffers > 0)
-        rv = nng_socket_set_int(sock, NNG_OPT_RECVBUF, buffers);
     if (rv == 0)
         rv = nng_pipe_notify(sock, NNG_PIPE_EV_ADD_PRE, check_peer_uid, NULL);
     return link_err_from_nng(rv);
@@ -215,8 +186,6 @@ struct link *link_new(const struct link_config *config, const struct link_handle
     l->arena.cap_bytes = (size_t)8 * FRAME_MAX_BYTES;
     l->beat_timer.fire = on_beat_timer;
     l->retry_timer.fire = on_retry_timer;
-    ASSERT(nng_aio_alloc(&l->recv_aio, on_recv, l) == 0);
-    ASSERT(nng_aio_alloc(&l->send_aio, on_send, l) == 0);
     return l;
 }
 
@@ -233,51 +202,6 @@ void link_set_peer(struct link *l, struct str service, struct str instance, stru
     l->peer_pid = pid;
 }
 
-static void drop_queue(struct link *l)
-{
-    while (l->first != NULL) {
-        struct queued *q = l->first;
-        l->first = q->next;
-        nng_msg_free(q->msg);
-        free(q);
-    }
-    l->last = NULL;
-    l->queued_bytes = 0;
-}
-
-static void free_connection(void *ctx)
-{
-    struct connection *c = ctx;
-    (void)pthread_mutex_destroy(&c->mutex);
-    link_unref(c->link);
-    free(c);
-}
-
-static void open_connection(struct link *l)
-{
-    struct connection *c = mem_zalloc(1, sizeof *c);
-    ASSERT(pthread_mutex_init(&c->mutex, NULL) == 0);
-    c->link = l;
-    c->generation = l->generation;
-    (void)__atomic_add_fetch(&l->n_refs, 1, __ATOMIC_RELAXED);
-    l->connection = c;
-}
-
-static void close_socket(struct link *l)
-{
-    struct connection *c = l->connection;
-    if (!l->has_sock)
-        return;
-    if (c != NULL) {
-        pthread_mutex_lock(&c->mutex);
-        c->is_cut = true;
-        pthread_mutex_unlock(&c->mutex);
-    }
-    closer_close(l->sock, c != NULL ? free_connection : NULL, c);
-    l->connection = NULL;
-    l->has_sock = false;
-}
-
 static void unwatch_peer(struct link *l)
 {
     if (l->death.fd < 0)
@@ -290,24 +214,18 @@ static void unwatch_peer(struct link *l)
 /* Back to idle: nothing of the old connection can reach us any more. */
 static void disconnect(struct link *l)
 {
-    nng_aio_stop(l->recv_aio);
-    nng_aio_stop(l->send_aio);
+    if (l->greet_aio != NULL)
+        nng_aio_stop(l->greet_aio);
     (void)__atomic_add_fetch(&l->generation, 1, __ATOMIC_RELEASE);
     unwatch_peer(l);
-    close_socket(l);
+    if (l->has_sock)
+        closer_close(l->sock, NULL, NULL);
+    l->has_sock = false;
+    link_remote_disconnect(l);
     pipe_close(l->pipe);
     l->pipe = NULL;
-    /* A stopped aio stays stopped: take new ones. */
-    nng_aio_free(l->recv_aio);
-    nng_aio_free(l->send_aio);
-    l->recv_aio = NULL;
-    l->send_aio = NULL;
-    if (!l->is_closed) {
-        ASSERT(nng_aio_alloc(&l->recv_aio, on_recv, l) == 0);
-        ASSERT(nng_aio_alloc(&l->send_aio, on_send, l) == 0);
-    }
-    drop_queue(l);
-    l->is_sending = false;
+    nng_aio_free(l->greet_aio); /* a stopped one stays stopped */
+    l->greet_aio = NULL;
     l->is_greeting_sent = false;
     l->is_doomed = false;
     l->state = LINK_IDLE;
@@ -325,12 +243,6 @@ static void retire(struct link *l)
         l->server = NULL;
     }
     l->is_closed = true;
-    if (l->recv_aio != NULL) {
-        nng_aio_free(l->recv_aio);
-        nng_aio_free(l->send_aio);
-        l->recv_aio = NULL;
-        l->send_aio = NULL;
-    }
     link_unref(l);
 }
 
@@ -341,7 +253,7 @@ static uint64_t redial_delay_ms(struct link *l, enum err why)
         l->n_faults = 0;
     if (why != ERR_OK && why != ERR_CLOSED && why != ERR_IO && why != ERR_TIMEOUT)
         l->n_faults += l->n_faults < 8;
-    uint64_t delay_ms = (uint64_t)RETRY_MS << l->n_faults;
+    uint64_t delay_ms = (uint64_t)(link_is_remote(l) ? RETRY_REMOTE_MS : RETRY_MS) << l->n_faults;
     return delay_ms < GREET_MS ? delay_ms : GREET_MS;
 }
 
@@ -350,6 +262,8 @@ void link_break(struct link *l, enum err why)
     bool was_up = l->state == LINK_UP;
     bool is_accepted = l->server != NULL;
     uint64_t delay_ms = redial_delay_ms(l, why);
+    if (link_is_remote(l) && !was_up)
+        link_remote_failed(l, why);
     disconnect(l);
     if (was_up)
         l->handler.down(l->handler.ctx, l, l->is_leaving ? ERR_OK : why);
@@ -390,50 +304,26 @@ static void await_pipe(struct link *l)
     loop_timer_set(l->config.loop, &l->retry_timer, patience);
 }
 
-/* Opens a pair0 socket with all limits set. */
-static enum err open_pair(struct link *l)
-{
-    int rv = nng_pair0_open(&l->sock);
-    if (rv != 0)
-        return link_err_from_nng(rv);
-    l->has_sock = true;
-    open_connection(l);
-    enum err e = link_limit_socket(l->sock, SOCKET_BUFFERS);
-    if (e != ERR_OK)
-        return e;
-    rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_ADD_POST, on_pipe, l->connection);
-    if (rv == 0)
-        rv = nng_pipe_notify(l->sock, NNG_PIPE_EV_REM_POST, on_pipe, l->connection);
-    await_pipe(l);
-    return link_err_from_nng(rv);
-}
-
-static struct pipe_events pipe_events_of(struct link *l);
-
 enum err link_connect(struct link *l, const char *address)
 {
     static const char IPC[] = "ipc://";
-    if (strncmp(address, IPC, sizeof IPC - 1) == 0) {
-        const struct pipe_events events = pipe_events_of(l);
-        await_pipe(l);
-        return pipe_dial(l->config.loop, address + sizeof IPC - 1, &events, &l->pipe);
-    }
-    enum err e = open_pair(l);
-    if (e == ERR_OK)
-        e = link_err_from_nng(nng_dial(l->sock, address, NULL, NNG_FLAG_NONBLOCK));
-    return e;
+    const struct pipe_events events = link_pipe_events(l);
+    if (strncmp(address, IPC, sizeof IPC - 1) != 0)
+        return ERR_PROTOCOL;
+    await_pipe(l);
+    return pipe_dial(l->config.loop, address + sizeof IPC - 1, &events, &l->pipe);
 }
 
 enum err link_await(struct link *l, const char *path)
 {
-    const struct pipe_events events = pipe_events_of(l);
+    const struct pipe_events events = link_pipe_events(l);
     await_pipe(l);
     return pipe_listen(l->config.loop, path, &events, &l->pipe);
 }
 
-static nng_msg *make_hello(struct link *l)
+struct frame_hello link_hello(const struct link *l)
 {
-    struct frame_hello hello = {
+    return (struct frame_hello){
         .protocol = PROTO_VERSION,
         .build = str_from(opt_version()),
         .service = str_from(l->config.service),
@@ -441,6 +331,11 @@ static nng_msg *make_hello(struct link *l)
         .epoch = l->config.epoch,
         .pid = (uint32_t)getpid(),
     };
+}
+
+static nng_msg *make_hello(struct link *l)
+{
+    const struct frame_hello hello = link_hello(l);
     nng_msg *msg;
     buf_reset(&l->scratch);
     ASSERT(frame_encode(&l->scratch, FRAME_hello, l->config.epoch, &hello) == ERR_OK);
@@ -451,24 +346,29 @@ static nng_msg *make_hello(struct link *l)
 
 static void start_greeting(struct link *l)
 {
+    if (l->dial != NULL) {
+        link_remote_start(l);
+        return;
+    }
     char url[128];
     (void)snprintf(url, sizeof url, "ipc://%s/%s.sock", l->config.run, l->target);
     if (nng_req0_open(&l->sock) != 0) {
         loop_timer_set(l->config.loop, &l->retry_timer, RETRY_MS);
         return;
     }
+    ASSERT(nng_aio_alloc(&l->greet_aio, on_greeting, l) == 0);
     l->has_sock = true;
     l->state = LINK_GREETING;
-    if (link_limit_socket(l->sock, 0) != ERR_OK ||
+    if (link_limit_socket(l->sock) != ERR_OK ||
         nng_pipe_notify(l->sock, NNG_PIPE_EV_ADD_PRE, check_service_uid, NULL) != 0 ||
         nng_socket_set_ms(l->sock, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE) != 0 ||
         nng_dial(l->sock, url, NULL, NNG_FLAG_NONBLOCK) != 0) {
         link_break(l, ERR_IO);
         return;
     }
-    nng_aio_set_msg(l->recv_aio, make_hello(l));
-    nng_aio_set_timeout(l->recv_aio, NNG_DURATION_INFINITE);
-    nng_send_aio(l->sock, l->recv_aio);
+    nng_aio_set_msg(l->greet_aio, make_hello(l));
+    nng_aio_set_timeout(l->greet_aio, NNG_DURATION_INFINITE);
+    nng_send_aio(l->sock, l->greet_aio);
 }
 
 static void accept_welcome(struct link *l, const struct frame_welcome *w)
@@ -487,6 +387,13 @@ static void accept_welcome(struct link *l, const struct frame_welcome *w)
         link_break(l, ERR_IO);
 }
 
+void link_take_refusal(struct link *l, const struct frame_refuse *r)
+{
+    log_error("refused", S("by", l->target), SN("why", r->detail.ptr, r->detail.len));
+    disconnect(l);
+    loop_timer_set(l->config.loop, &l->retry_timer, GREET_MS);
+}
+
 static void on_greeted(struct link *l, struct event *ev)
 {
     struct frame f;
@@ -498,10 +405,7 @@ static void on_greeted(struct link *l, struct event *ev)
         return;
     }
     if (e == ERR_OK && f.type == FRAME_refuse) {
-        const struct frame_refuse *r = f.body;
-        log_error("refused", S("by", l->target), SN("why", r->detail.ptr, r->detail.len));
-        disconnect(l);
-        loop_timer_set(l->config.loop, &l->retry_timer, GREET_MS);
+        link_take_refusal(l, f.body);
         return;
     }
     if (ev->rv == 0)
@@ -531,14 +435,21 @@ static bool watch_peer(struct link *l, pid_t pid)
     return true;
 }
 
-static void on_pipe_up(struct link *l, pid_t pid)
+static void on_pipe_up(void *ctx, pid_t pid)
 {
+    struct link *l = ctx;
     if (l->state != LINK_CONNECTING)
         return;
-    if (!watch_peer(l, pid)) {
+    if (link_is_remote(l))
+        link_remote_connected(l);
+    else if (watch_peer(l, pid))
+        link_go_up(l);
+    else
         link_break(l, ERR_CLOSED);
-        return;
-    }
+}
+
+void link_go_up(struct link *l)
+{
     l->state = LINK_UP;
     l->n_timeouts = 0;
     loop_timer_cancel(l->config.loop, &l->retry_timer);
@@ -551,63 +462,17 @@ static void on_pipe_up(struct link *l, pid_t pid)
     l->heard_ms = now;
     l->peer_progress_ms = now;
     l->peer_is_busy = false;
+    l->gap = (struct clock_gap){0};
     l->beat_due_ms = now + LINK_BEAT_MS;
     loop_timer_set(l->config.loop, &l->beat_timer, LINK_BEAT_MS);
-    if (l->pipe == NULL) {
-        nng_aio_set_timeout(l->recv_aio, NNG_DURATION_INFINITE);
-        nng_recv_aio(l->sock, l->recv_aio);
-    }
     l->handler.up(l->handler.ctx, l);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------- */
 
-static void send_next(struct link *l)
-{
-    while (l->first != NULL && !l->is_sending) {
-        struct queued *q = l->first;
-        size_t len = nng_msg_len(q->msg);
-        int rv = nng_sendmsg(l->sock, q->msg, NNG_FLAG_NONBLOCK);
-        if (rv == NNG_EAGAIN) {
-            l->is_sending = true;
-            nng_aio_set_msg(l->send_aio, q->msg);
-            nng_send_aio(l->sock, l->send_aio);
-        } else if (rv != 0) {
-            return; /* the pipe is gone; its event is on the way */
-        }
-        l->first = q->next;
-        if (l->first == NULL)
-            l->last = NULL;
-        l->queued_bytes -= len;
-        free(q);
-    }
-}
-
-/* Gives a message to nng, or keeps it until nng has room. */
-static enum err send_over_nng(struct link *l, const char *data, size_t len)
-{
-    nng_msg *msg;
-    if (nng_msg_alloc(&msg, 0) != 0)
-        return ERR_NOMEM;
-    if (nng_msg_append(msg, data, len) != 0) {
-        nng_msg_free(msg);
-        return ERR_NOMEM;
-    }
-    struct queued *q = mem_zalloc(1, sizeof *q);
-    q->msg = msg;
-    if (l->last != NULL)
-        l->last->next = q;
-    else
-        l->first = q;
-    l->last = q;
-    l->queued_bytes += len;
-    send_next(l);
-    return ERR_OK;
-}
-
 static size_t queued_bytes(const struct link *l)
 {
-    return l->pipe != NULL ? pipe_queued(l->pipe) : l->queued_bytes;
+    return pipe_queued(l->pipe);
 }
 
 enum err link_send(struct link *l, enum frame_type type, const void *body)
@@ -623,12 +488,9 @@ enum err link_send(struct link *l, enum frame_type type, const void *body)
         l->n_sent++;
     if (e == ERR_OK && FAULT_HITS(lost_frame))
         return ERR_OK;
-    if (e == ERR_OK && l->pipe != NULL)
-        pipe_send(l->pipe, l->scratch.ptr, len);
-    else if (e == ERR_OK)
-        e = send_over_nng(l, l->scratch.ptr + PIPE_HEAD, len);
     if (e != ERR_OK)
         return e;
+    pipe_send(l->pipe, l->scratch.ptr, len);
     if (queued_bytes(l) > LINK_QUEUE_BYTES) {
         /* Not broken here: the caller is in the middle of something. */
         l->is_doomed = true;
@@ -651,8 +513,24 @@ void link_bye(struct link *l)
 
 /* ---- receiving --------------------------------------------------------------------------------- */
 
+/* A message is late by its way and by what held it up; the one that was the least late says most. */
+static void note_clock(struct link *l, uint64_t peer_ns)
+{
+    struct clock_gap *g = &l->gap;
+    int64_t gap_ns = (int64_t)(clock_now_ns() - peer_ns);
+    uint64_t now_ms = clock_now_ms();
+    if (g->since_ms == 0)
+        *g = (struct clock_gap){gap_ns, gap_ns, now_ms};
+    else if (now_ms - g->since_ms > GAP_MS)
+        *g = (struct clock_gap){gap_ns, g->now_ns, now_ms};
+    else if (gap_ns < g->now_ns)
+        g->now_ns = gap_ns;
+}
+
 static void on_beat(struct link *l, const struct frame_beat *b)
 {
+    if (b->now_ns != 0)
+        note_clock(l, b->now_ns);
     if (b->progress != l->peer_progress || !b->busy || !l->peer_is_busy)
         l->peer_progress_ms = clock_now_ms();
     l->peer_progress = b->progress;
@@ -706,35 +584,25 @@ static bool take_message(struct link *l, const void *data, size_t len)
     return true;
 }
 
-static void on_received(struct link *l, struct event *ev)
-{
-    if (ev->rv != 0)
-        link_break(l, link_err_from_nng(ev->rv));
-    else if (take_message(l, nng_msg_body(ev->msg), nng_msg_len(ev->msg)))
-        nng_recv_aio(l->sock, l->recv_aio);
-}
-
-static void on_our_pipe_up(void *ctx, pid_t pid)
-{
-    on_pipe_up(ctx, pid);
-}
-
-static void on_our_pipe_message(void *ctx, const void *data, size_t len)
+static void on_pipe_message(void *ctx, const void *data, size_t len)
 {
     struct link *l = ctx;
     (void)__atomic_add_fetch(&l->n_refs, 1, __ATOMIC_RELAXED); /* it may end within */
-    (void)take_message(l, data, len);
+    if (l->state == LINK_UP)
+        (void)take_message(l, data, len);
+    else if (l->state == LINK_GREETING)
+        link_remote_greeted(l, data, len);
     link_unref(l); /* NOLINT(clang-analyzer-unix.Malloc): ours is the last reference at most */
 }
 
-static void on_our_pipe_down(void *ctx, enum err why)
+static void on_pipe_down(void *ctx, enum err why)
 {
     link_break(ctx, why);
 }
 
-static struct pipe_events pipe_events_of(struct link *l)
+struct pipe_events link_pipe_events(struct link *l)
 {
-    return (struct pipe_events){on_our_pipe_up, on_our_pipe_message, on_our_pipe_down, l};
+    return (struct pipe_events){on_pipe_up, on_pipe_message, on_pipe_down, l};
 }
 
 static void run_event(struct loop_task *t)
@@ -745,20 +613,6 @@ static void run_event(struct loop_task *t)
         switch (ev->kind) {
         case EV_GREETED:
             on_greeted(l, ev);
-            break;
-        case EV_PIPE_UP:
-            on_pipe_up(l, ev->rv);
-            break;
-        case EV_PIPE_DOWN:
-            link_break(l, ERR_CLOSED);
-            break;
-        case EV_RECEIVED:
-            on_received(l, ev);
-            break;
-        case EV_SENT:
-            l->is_sending = false;
-            if (ev->rv == 0)
-                send_next(l);
             break;
         case EV_DOOMED:
             log_warn("peer-too-slow", S("peer", l->peer_service), U("queued", queued_bytes(l)));
@@ -798,7 +652,9 @@ static void on_beat_timer(struct loop_timer *t)
         link_break(l, ERR_TIMEOUT);
         return;
     }
-    struct frame_beat beat = {.progress = notify_progress_count(), .busy = notify_is_busy()};
+    struct frame_beat beat = {.progress = notify_progress_count(),
+                              .busy = notify_is_busy(),
+                              .now_ns = link_is_remote(l) ? clock_now_ns() : 0};
     if (queued_bytes(l) == 0 && link_send(l, FRAME_beat, &beat) == ERR_TOO_LARGE)
         ASSERT(false);
     l->beat_due_ms = now + LINK_BEAT_MS;
@@ -856,6 +712,16 @@ const char *link_peer_build(const struct link *l)
 uint64_t link_peer_epoch(const struct link *l)
 {
     return l->peer_epoch;
+}
+
+const char *link_peer_address(const struct link *l)
+{
+    return l->address != NULL ? l->address : "";
+}
+
+int64_t link_peer_clock_ns(const struct link *l)
+{
+    return l->gap.now_ns < l->gap.last_ns ? l->gap.now_ns : l->gap.last_ns;
 }
 
 uint32_t link_peer_protocol(const struct link *l)

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Links: frames between two processes: greeted over nng, then over a pipe of their own (pipe.h).
+/* Links: frames between two processes: over a pipe of their own (pipe.h).
  *
  * A service listens on ipc://RUN/<service>.sock (rep0). A caller says hello there and is given a
  * socket of its own, so a broken connection never leaves frames for a successor, and two callers of one
  * kind live side by side. A dialing link comes back by itself: `down` is followed by `up` as soon as the
  * service answers again. An accepted link is gone after `down`.
  *
+ * Between machines it is the same over TLS, where certificates say who may call: link_listen_remote and
+ * link_dial_remote. There the worker calls: one open port, on the router's machine, serves all of
+ * them, and they may sit behind any firewall or address translation.
+ *
  * A link breaks when the peer dies (at once: the kernel's pidfd says so, nng's own word may be late, see
  * proto/closer.h), when it sends something malformed, when it is
  * silent for dead_ms, when its beat says "busy" for stall_ms without progress, or when more than
- * LINK_QUEUE_BYTES wait to be sent. The peer must run as our user or root.
+ * LINK_QUEUE_BYTES wait to be sent. A peer on this host must run as our user or root.
  *
  * All functions and callbacks belong to the loop's thread. A callback may call any function of any
  * link. */
@@ -20,6 +24,7 @@
 
 #include "common/loop.h"
 #include "proto/frames.h"
+#include "proto/tls.h"
 
 enum {
     LINK_QUEUE_BYTES = 64 * 1024 * 1024,
@@ -56,12 +61,30 @@ MUST_CHECK enum err link_listen(const struct link_config *config,
                                 const struct link_handler *handler,
                                 struct link_server **ret_server);
 
+/* Between machines; all borrowed. */
+struct link_remote {
+    const char *url; /* tls+tcp://HOST:PORT: to call, or, HOST being an address, to listen at */
+    struct tls_files files;
+    const char *workers; /* who may call, by the names in their certificates: "a,b"; "": all */
+};
+
+/* Lets engines on other machines call, too. Such a peer's instance is the name in its certificate, a dot
+ * and what it calls itself. On failure `why` (TLS_WHY_CAP bytes) gets one line. */
+MUST_CHECK enum err link_listen_remote(struct link_server *s, const struct link_remote *remote,
+                                       char *why);
+
 /* Breaks all accepted links (down is called for each) and stops listening. */
 void link_server_close(struct link_server *s);
 
 /* Starts to dial `service` in the run directory; it need not be there yet. */
 MUST_CHECK enum err link_dial(const struct link_config *config, const char *service,
                               const struct link_handler *handler, struct link **ret_link);
+
+/* The same to a service on another machine. On failure `why` (TLS_WHY_CAP bytes) gets one line. */
+MUST_CHECK enum err link_dial_remote(const struct link_config *config,
+                                     const struct link_remote *remote,
+                                     const struct link_handler *handler, char *why,
+                                     struct link **ret_link);
 
 /* Sends a frame (struct frame_<type>). ERR_CLOSED when the link is not up. ERR_TOO_LARGE: the frame
  * cannot be encoded. Never blocks. */
@@ -89,6 +112,13 @@ const char *link_peer_instance(const struct link *l);
 const char *link_peer_build(const struct link *l);
 uint64_t link_peer_epoch(const struct link *l);
 uint32_t link_peer_pid(const struct link *l);
+
+/* "10.0.0.2:45122" of a peer on another machine; "" on this one. */
+const char *link_peer_address(const struct link *l);
+
+/* What to add to CLOCK_MONOTONIC of its machine for ours, wrong by at most the way of a message; 0 on this
+ * one. */
+int64_t link_peer_clock_ns(const struct link *l);
 
 /* Its protocol version: an older peer knows no frames that came since. */
 uint32_t link_peer_protocol(const struct link *l);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The rendezvous: answers hello on the well-known rep0 socket with a fresh pair0 socket. */
+/* The rendezvous: answers hello on the well-known rep0 socket with the path of a fresh pipe. */
 #include "proto/link_internal.h"
 
 #include <dirent.h>
-#include <nng/protocol/pair0/pair.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,22 +17,6 @@
 #include "common/opt.h"
 #include "proto/closer.h"
 #include "proto/door.h"
-
-struct link_server {
-    struct link_config config;
-    struct link_handler handler;
-    struct link *links;
-    nng_socket sock;
-    bool has_sock;
-    struct door *door;
-    nng_aio *aio;
-    struct loop_task task; /* one hello is handled at a time */
-    struct loop_task free_task;
-    bool is_closed;
-    uint32_t serial;
-    struct arena arena;
-    struct buf scratch;
-};
 
 static void on_hello_received(void *arg)
 {
@@ -73,6 +56,32 @@ static void refuse(struct link_server *s, enum err code, const char *detail)
     answer(s, FRAME_refuse, &r);
 }
 
+bool link_refuses_hello(const struct link_config *config, const struct frame_hello *h, char *detail)
+{
+    if (h->protocol >= PROTO_OLDEST)
+        return false;
+    (void)snprintf(detail, LINK_DETAIL_CAP,
+                   "halo-%.*s (%.*s) speaks protocol %u, halo-%s (%s) needs %d; install both from "
+                   "one build",
+                   (int)(h->service.len < 32 ? h->service.len : 32), h->service.ptr,
+                   (int)(h->build.len < 40 ? h->build.len : 40), h->build.ptr, h->protocol,
+                   config->service, opt_version(), PROTO_OLDEST);
+    return true;
+}
+
+struct frame_welcome link_welcome(const struct link_config *config, const char *address)
+{
+    return (struct frame_welcome){
+        .protocol = PROTO_VERSION,
+        .build = str_from(opt_version()),
+        .service = str_from(config->service),
+        .instance = str_from(config->instance),
+        .epoch = config->epoch,
+        .pid = (uint32_t)getpid(),
+        .address = str_from(address),
+    };
+}
+
 static void welcome(struct link_server *s, const struct frame_hello *h)
 {
     char path[192];
@@ -93,33 +102,17 @@ static void welcome(struct link_server *s, const struct frame_hello *h)
         refuse(s, e, "cannot open a socket in the run directory");
         return;
     }
-    struct frame_welcome w = {
-        .protocol = PROTO_VERSION,
-        .build = str_from(opt_version()),
-        .service = str_from(s->config.service),
-        .instance = str_from(s->config.instance),
-        .epoch = s->config.epoch,
-        .pid = (uint32_t)getpid(),
-        .address = str_from(address),
-    };
+    const struct frame_welcome w = link_welcome(&s->config, address);
     answer(s, FRAME_welcome, &w);
 }
 
 static void on_hello(struct link_server *s, const struct frame *f)
 {
-    const struct frame_hello *h = f->body;
-    if (h->protocol < PROTO_OLDEST) {
-        char detail[200];
-        (void)snprintf(detail, sizeof detail,
-                       "halo-%.*s (%.*s) speaks protocol %u, halo-%s (%s) needs %d; install "
-                       "both from one build",
-                       (int)(h->service.len < 32 ? h->service.len : 32), h->service.ptr,
-                       (int)(h->build.len < 40 ? h->build.len : 40), h->build.ptr, h->protocol,
-                       s->config.service, opt_version(), PROTO_OLDEST);
+    char detail[LINK_DETAIL_CAP];
+    if (link_refuses_hello(&s->config, f->body, detail))
         refuse(s, ERR_VERSION, detail);
-        return;
-    }
-    welcome(s, h);
+    else
+        welcome(s, f->body);
 }
 
 static void run_hello(struct loop_task *t)
@@ -182,7 +175,7 @@ enum err link_listen(const struct link_config *config, const struct link_handler
     if (e != ERR_OK)
         goto fail;
     s->has_sock = true;
-    e = link_limit_socket(s->sock, 0);
+    e = link_limit_socket(s->sock);
     if (e == ERR_OK)
         e = link_err_from_nng(nng_socket_set_size(s->sock, NNG_OPT_RECVMAXSZ, 65536));
     if (e == ERR_OK)
@@ -213,6 +206,7 @@ void link_server_close(struct link_server *s)
         return;
     while (s->links != NULL)
         link_break(s->links, ERR_CLOSED);
+    link_remote_close_door(s->remote);
     s->is_closed = true;
     if (s->aio != NULL)
         nng_aio_stop(s->aio);

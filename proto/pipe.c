@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "proto/frames.h"
+#include "proto/tls.h"
 
 enum {
     GREETING = 8,
@@ -29,6 +30,8 @@ struct pipe {
     struct pipe_events events;
     struct loop_watch door; /* the listening socket; -1: none */
     struct loop_watch watch; /* the connection; -1: none yet */
+    struct tls *tls; /* NULL on a Unix socket */
+    bool is_shaking; /* hands, of TLS: nothing is sent or received before */
     pid_t pid;
     bool is_up;
     bool is_inside; /* an event is under way: the caller frees */
@@ -36,6 +39,7 @@ struct pipe {
     char *in;
     size_t cap_in;
     size_t n_in;
+    size_t n_read; /* ever */
     struct buf out;
     size_t n_out_sent; /* of out */
 };
@@ -55,6 +59,7 @@ static void close_watch(struct pipe *p, struct loop_watch *w)
 
 static void free_pipe(struct pipe *p)
 {
+    tls_free(p->tls);
     free(p->in);
     buf_fini(&p->out);
     free(p);
@@ -103,7 +108,8 @@ static void await(struct pipe *p, uint32_t events)
 /* How many of the bytes the socket took. An error is left for recv to find, which comes at once. */
 static size_t send_some(const struct pipe *p, const char *bytes, size_t len)
 {
-    ssize_t n = send(p->watch.fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = p->tls != NULL ? tls_send(p->tls, bytes, len)
+                               : send(p->watch.fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     return n > 0 ? (size_t)n : 0;
 }
 
@@ -128,7 +134,7 @@ static void send_bytes(struct pipe *p, const char *bytes, size_t len)
 
 void pipe_send(struct pipe *p, char *head_and_message, size_t len)
 {
-    if (p->watch.fd < 0)
+    if (p->watch.fd < 0 || p->is_shaking)
         return;
     head_and_message[0] = 1;
     for (int i = 0; i < 8; i++)
@@ -220,7 +226,10 @@ static void give_room_back(struct pipe *p)
 static void receive(struct pipe *p)
 {
     make_room(p);
-    ssize_t n = recv(p->watch.fd, p->in + p->n_in, p->cap_in - p->n_in, MSG_DONTWAIT);
+    char *to = p->in + p->n_in;
+    size_t room = p->cap_in - p->n_in;
+    ssize_t n =
+        p->tls != NULL ? tls_recv(p->tls, to, room) : recv(p->watch.fd, to, room, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
@@ -228,6 +237,7 @@ static void receive(struct pipe *p)
         return;
     }
     p->n_in += (size_t)n;
+    p->n_read += (size_t)n;
     if (!p->is_up)
         take_greeting(p);
     if (p->is_up && !p->is_closed)
@@ -236,14 +246,45 @@ static void receive(struct pipe *p)
         give_room_back(p);
 }
 
+/* All that TLS has deciphered: the socket does not become readable for it. */
+static void receive_all(struct pipe *p)
+{
+    size_t before;
+    do {
+        before = p->n_read;
+        receive(p);
+    } while (!p->is_closed && p->tls != NULL && p->n_read > before && tls_has_more(p->tls));
+}
+
+static void shake(struct pipe *p)
+{
+    enum err e = tls_shake(p->tls);
+    if (e == ERR_AGAIN) {
+        await(p, tls_wants_write(p->tls) ? EPOLLOUT : EPOLLIN);
+        return;
+    }
+    if (e != ERR_OK) {
+        fail(p, e);
+        return;
+    }
+    p->is_shaking = false;
+    await(p, EPOLLIN);
+    send_bytes(p, GREETING_BYTES, GREETING);
+    receive_all(p); /* what came with the end of the handshake */
+}
+
 static void on_ready(struct loop_watch *w, uint32_t events)
 {
     struct pipe *p = PIPE_OF(w, watch);
     p->is_inside = true;
-    if ((events & EPOLLOUT) != 0)
-        send_rest(p);
-    if ((events & ~(uint32_t)EPOLLOUT) != 0)
-        receive(p);
+    if (p->is_shaking) {
+        shake(p);
+    } else {
+        if ((events & EPOLLOUT) != 0)
+            send_rest(p);
+        if ((events & ~(uint32_t)EPOLLOUT) != 0)
+            receive_all(p);
+    }
     p->is_inside = false;
     if (p->is_closed)
         free_pipe(p);
@@ -362,4 +403,31 @@ enum err pipe_listen(struct loop *loop, const char *path, const struct pipe_even
     }
     *ret_pipe = p;
     return ERR_OK;
+}
+
+enum err pipe_open(struct loop *loop, int take_fd, struct tls *take_tls,
+                   const struct pipe_events *events, struct pipe **ret_pipe)
+{
+    struct pipe *p = new_pipe(loop, events);
+    p->tls = take_tls;
+    p->is_shaking = true;
+    p->watch.fd = take_fd;
+    /* Writable: connected, or it never will be. */
+    enum err e = loop_watch_add(loop, &p->watch, EPOLLOUT);
+    if (e != ERR_OK) {
+        pipe_close(p);
+        return e;
+    }
+    *ret_pipe = p;
+    return ERR_OK;
+}
+
+const char *pipe_peer_name(const struct pipe *p)
+{
+    return p->tls != NULL ? tls_peer_name(p->tls) : "";
+}
+
+const char *pipe_why(const struct pipe *p)
+{
+    return p->tls != NULL ? tls_why(p->tls) : "";
 }

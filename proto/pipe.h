@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Pipe: messages between two processes of a host over a Unix stream socket, on the loop's own thread.
+/* Pipe: messages between two processes over a stream socket, on the loop's own thread: a Unix socket on one
+ * host, TLS over TCP between hosts.
  *
  * It speaks nng's wire, so that either end may be nng's pair0 over ipc://: both send eight bytes of
  * greeting, then each message is a byte 1, its length in eight bytes, most significant first, and the
@@ -20,6 +21,7 @@
 enum { PIPE_HEAD = 9 }; /* bytes that a pipe puts before each message */
 
 struct pipe;
+struct tls;
 
 struct pipe_events {
     /* The other end is there; pid 0 if it is not known. */
@@ -44,6 +46,15 @@ MUST_CHECK enum err pipe_dial(struct loop *loop, const char *path, const struct 
  * ours and root are turned away. */
 MUST_CHECK enum err pipe_listen(struct loop *loop, const char *path,
                                 const struct pipe_events *events, struct pipe **ret_pipe);
+
+/* Over a TCP socket that is connected or about to be, and does not block. Takes both, whatever comes. */
+MUST_CHECK enum err pipe_open(struct loop *loop, int take_fd, struct tls *take_tls,
+                              const struct pipe_events *events, struct pipe **ret_pipe);
+
+/* Of a pipe over TLS: who the other end is by its certificate, once it is up, and what went wrong, in `down`;
+ * else "". Lent until pipe_close. */
+const char *pipe_peer_name(const struct pipe *p);
+const char *pipe_why(const struct pipe *p);
 
 /* Sends a message; the PIPE_HEAD bytes before it are the pipe's to write. What the socket does not take
  * at once waits in memory. Never blocks, never calls an event; a failure shows as `down` later. */
