@@ -71,6 +71,7 @@ static bool start(struct engine *e)
         .lane = e->options.lane,
         .model_file = e->options.model,
         .is_standby = e->options.is_standby,
+        .router = {.url = e->options.router, .files = e->options.tls},
     };
     enum err err = service_start(&config, &e->service);
     if (err)
@@ -99,7 +100,7 @@ int main(int argc, char **argv)
         return status;
     status = EXIT_FAILURE;
     if (sandbox_begin(e.options.sandbox) && start(&e) &&
-        sandbox_enter(e.options.sandbox, SANDBOX_ENGINE | (e.core.gpu.device ? SANDBOX_GPU : 0U))) {
+        sandbox_enter(e.options.sandbox, options_rights(&e.options, e.core.gpu.device))) {
         say_ready(&e);
         loop_run(e.loop);
         status = service_has_failed(e.service) ? EXIT_FAILURE : EXIT_SUCCESS;

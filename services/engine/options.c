@@ -77,6 +77,11 @@ static const struct opt TABLE[] = {
         "needed again is computed again"),
     OPT_BOOL_ROW(struct options, is_standby, "standby", "false",
                  "start out of service: the router places nothing there until `halo undrain`"),
+    OPT_STR_ROW(
+        struct options, router, "router", NULL, "URL",
+        "router on another machine to serve, as tls+tcp://a.example:8443 (its --listen-tls); "
+        "the engine calls, and calls again. Default: that of the run directory"),
+    TLS_ROWS(struct options),
 };
 
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
@@ -110,6 +115,12 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
         return false;
     }
     return opt_common_setup("engine", &o->run, o->log_level);
+}
+
+unsigned options_rights(const struct options *o, bool has_gpu)
+{
+    return SANDBOX_ENGINE | (has_gpu ? SANDBOX_GPU : 0U) |
+           (o->router != NULL ? SANDBOX_REMOTE : 0U);
 }
 
 uint32_t options_default_threads(void)

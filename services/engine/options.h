@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/tls.h"
 #include "services/engine/model.h"
 
 struct options {
@@ -33,10 +34,15 @@ struct options {
     uint32_t lane;
     bool is_standby;
     uint32_t keep_kv_mb;
+    const char *router; /* NULL: that of the run directory */
+    struct tls_files tls;
 };
 
 /* Parses the command line. False when the program should end with *ret_exit. */
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit);
+
+/* For sandbox_enter. */
+unsigned options_rights(const struct options *o, bool has_gpu);
 
 /* Threads when --threads is 0. */
 uint32_t options_default_threads(void);

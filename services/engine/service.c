@@ -92,7 +92,7 @@ static void on_up(void *ctx, struct link *l)
 {
     struct service *s = ctx;
     const struct service_config *c = &s->config;
-    log_info("router-up", U("pid", link_peer_pid(l)));
+    log_info("router-up", U("pid", link_peer_pid(l)), S("at", link_peer_address(l)));
     const struct frame_engine f = {
         .model_hash = {c->limits.model_hash, strlen(c->limits.model_hash)},
         .model_name = {c->limits.config->name, strlen(c->limits.config->name)},
@@ -147,6 +147,10 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         s->is_standby = ((const struct frame_standby *)f->body)->on;
         s->is_replaced = ((const struct frame_standby *)f->body)->replaced;
         log_info("standby", U("on", s->is_standby));
+    } else if (f->type == FRAME_unfit) {
+        const struct frame_unfit *u = f->body;
+        log_error("refused-by-router", SN("why", u->detail.ptr, u->detail.len));
+        link_break(l, ERR_UNSUPPORTED);
     } else {
         log_warn("unexpected-frame", S("frame", frame_name(f->type)));
         link_break(l, ERR_PROTOCOL);
@@ -169,6 +173,19 @@ static void on_down(void *ctx, struct link *l, enum err why)
 
 /* ---- life ---- */
 
+static enum err dial(struct service *s, const struct link_config *link)
+{
+    const struct link_handler handler = {on_up, on_frame, on_down, s};
+    const struct link_remote *remote = &s->config.router;
+    char why[TLS_WHY_CAP];
+    if (remote->url == NULL)
+        return link_dial(link, "router", &handler, &s->link);
+    enum err e = link_dial_remote(link, remote, &handler, why, &s->link);
+    if (e != ERR_OK)
+        log_error("cannot-call", S("router", remote->url), S("why", why));
+    return e;
+}
+
 enum err service_start(const struct service_config *config, struct service **ret_service)
 {
     struct service *s = mem_zalloc(1, sizeof *s);
@@ -183,8 +200,7 @@ enum err service_start(const struct service_config *config, struct service **ret
                                          .service = "engine",
                                          .instance = config->name,
                                          .epoch = clock_random_u64()};
-        const struct link_handler handler = {on_up, on_frame, on_down, s};
-        e = link_dial(&link, "router", &handler, &s->link);
+        e = dial(s, &link);
     }
     if (e) {
         service_stop(s);

@@ -11,6 +11,7 @@
 
 #include "common/err.h"
 #include "common/loop.h"
+#include "proto/link.h"
 #include "services/engine/carry.h"
 #include "services/engine/scheduler.h"
 
@@ -29,6 +30,7 @@ struct service_config {
     const char *numerics; /* "kv-f16" */
     uint32_t lane;
     const char *model_file; /* its path */
+    struct link_remote router; /* url NULL: that of the run directory */
     bool is_standby; /* starts out of service */
 };
 

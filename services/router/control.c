@@ -104,9 +104,10 @@ static json_t *describe(const struct router *r, const struct engine *e)
 {
     const struct frame_engine_load *l = &e->load;
     uint32_t used = l->kv_blocks_used < e->kv_blocks ? l->kv_blocks_used : e->kv_blocks;
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name", e->peer.name, "state",
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name", e->peer.name, "state",
                           state_of(e), "build", e->build, "backend", e->backend, "model",
-                          e->model_name, "model_hash", e->model_hash, "model_file", e->model_file);
+                          e->model_name, "model_hash", e->model_hash, "model_file", e->model_file,
+                          "address", link_peer_address(e->peer.link));
     const struct {
         const char *key;
         uint64_t value;

@@ -8,6 +8,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/mem.h"
+#include "services/router/remote.h"
 
 void engines_init(struct engines *s)
 {
@@ -50,8 +51,8 @@ static bool copy_name(char *to, size_t cap, struct str from)
 
 enum err engine_register(struct engine *e, const struct frame_engine *f)
 {
-    if (e->is_ready || f->context < 2 || f->max_seqs < 1 || f->max_seqs > ENGINE_SEQS_MAX ||
-        f->lane >= LANES)
+    if (e->is_ready || e->is_unfit || f->context < 2 || f->max_seqs < 1 ||
+        f->max_seqs > ENGINE_SEQS_MAX || f->lane >= LANES)
         return ERR_PROTOCOL;
     if (!copy_name(e->model_name, sizeof e->model_name, f->model_name) ||
         !copy_name(e->model_hash, sizeof e->model_hash, f->model_hash))
@@ -160,7 +161,7 @@ struct engine *engines_pick_decoder(const struct engines *s, const struct reques
 {
     struct engine *best = NULL;
     for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
-        if (e->does_prefill || e->n_in_flight >= e->max_seqs || !has_room(e) ||
+        if (e->does_prefill || remote_is(e) || e->n_in_flight >= e->max_seqs || !has_room(e) ||
             !engine_suits(e, q) || e->n_suspects > 0 || e->is_reserved)
             continue;
         if (best == NULL || is_less_loaded(e, best))

@@ -30,6 +30,7 @@ struct engine {
     struct peer peer; /* first */
     TAILQ_ENTRY(engine) entry;
     bool is_ready; /* its `engine` frame came */
+    bool is_unfit; /* it was told to go (remote.h) */
     bool is_reserved; /* see engines_reserve */
     bool is_out; /* out of service: it gets nothing new (drain.h) */
     bool is_standby; /* out, and it says so to the next router */

@@ -12,6 +12,7 @@
 #include "common/mem.h"
 #include "services/router/control.h"
 #include "services/router/drain.h"
+#include "services/router/remote.h"
 #include "services/router/router_internal.h"
 
 enum {
@@ -279,6 +280,11 @@ static void begin(struct handover *h)
         return;
     }
     h->does_migrate = h->does_migrate && is_same;
+    if (h->does_copy && is_same && !remote_shares_files(from, to)) {
+        log_warn("blocks-not-copied", S("from", from->peer.name), S("to", to->peer.name),
+                 S("why", "no file reaches another machine: they are computed again"));
+        h->does_copy = false;
+    }
     h->does_copy = h->does_copy && is_same && link_peer_protocol(from->peer.link) >= KV_PROTOCOL &&
                    link_peer_protocol(to->peer.link) >= KV_PROTOCOL;
     log_info("handover", S("name", to->peer.name),

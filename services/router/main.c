@@ -45,11 +45,17 @@ static bool start(struct loop *loop, const struct options *o, struct router **re
         .gate_uptime_s = o->gate_uptime_s,
         .gate_ppl = o->gate_ppl,
         .gate_ppl_text = o->gate_ppl_text,
+        .remote = {o->listen_tls, o->tls, o->tls_workers},
     };
     enum err e = router_new(&config, why, sizeof why, ret_router);
     if (e != ERR_OK)
         log_error("start-failed", S("why", why), S("run", o->run));
     return e == ERR_OK;
+}
+
+static unsigned rights_of(const struct options *o)
+{
+    return SANDBOX_ROUTER | (o->listen_tls != NULL ? SANDBOX_REMOTE : 0U);
 }
 
 int main(int argc, char **argv)
@@ -69,7 +75,7 @@ int main(int argc, char **argv)
         log_error("start-failed", S("why", "no event loop"));
         return 1;
     }
-    if (!start(loop, &o, &router) || !sandbox_enter(o.sandbox, SANDBOX_ROUTER)) {
+    if (!start(loop, &o, &router) || !sandbox_enter(o.sandbox, rights_of(&o))) {
         router_free(router);
         loop_free(loop);
         return 1;

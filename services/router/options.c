@@ -50,6 +50,14 @@ static const struct opt OPTS[] = {
                 "cutover: the candidate's perplexity on --gate-ppl-text is at most so much higher"),
     OPT_STR_ROW(struct options, gate_ppl_text, "gate-ppl-text", NULL, "FILE",
                 "text for the perplexity gate; default: no such gate"),
+    OPT_STR_ROW(
+        struct options, listen_tls, "listen-tls", NULL, "URL",
+        "where engines of other machines call, as tls+tcp://0.0.0.0:8443; only those with a "
+        "certificate of --tls-ca get in. Default: engines of this machine only"),
+    TLS_ROWS(struct options),
+    OPT_STR_ROW(struct options, tls_workers, "tls-workers", "", "NAMES",
+                "machines whose engines may call, by the names in their certificates, separated by "
+                "commas; empty: all that --tls-ca has signed"),
 };
 
 bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)

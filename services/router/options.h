@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/tls.h"
+
 struct options {
     const char *run;
     const char *log_level;
@@ -26,6 +28,9 @@ struct options {
     uint32_t gate_uptime_s;
     uint32_t gate_ppl;
     const char *gate_ppl_text;
+    const char *listen_tls; /* NULL: engines of this machine only */
+    struct tls_files tls;
+    const char *tls_workers;
 };
 
 /* As opt_parse. */

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "services/router/control.h"
+#include "services/router/remote.h"
 #include "services/router/router_internal.h"
 
 enum {
@@ -91,7 +92,8 @@ void phases_on_token(struct router *r, struct request *q)
 {
     struct engine *from = q->engine;
     if (!r->engines.has_phases || !from->does_prefill || q->moving_id == q->id ||
-        request_is_suspect(q) || link_peer_protocol(from->peer.link) < KV_PROTOCOL)
+        request_is_suspect(q) || remote_is(from) ||
+        link_peer_protocol(from->peer.link) < KV_PROTOCOL)
         return;
     struct engine *to = engines_pick_decoder(&r->engines, q);
     if (to == NULL || link_peer_protocol(to->peer.link) < KV_PROTOCOL ||

@@ -14,6 +14,7 @@
 #include "proto/link.h"
 #include "services/router/control.h"
 #include "services/router/places.h"
+#include "services/router/remote.h"
 #include "services/router/router_internal.h"
 #include "services/router/trace.h"
 
@@ -513,9 +514,12 @@ static enum err on_engine(struct router *r, struct engine *e, const struct frame
     enum err err = engine_register(e, f);
     if (err != ERR_OK)
         return err;
+    if (remote_is(e) && !remote_admit(r, e))
+        return ERR_OK;
     log_info("engine-up", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
-             S("model", e->model_name), U("group", e->group), U("max_seqs", e->max_seqs),
-             U("context", e->context), SN("backend", f->backend.ptr, f->backend.len));
+             S("from", link_peer_address(e->peer.link)), S("model", e->model_name),
+             U("group", e->group), U("max_seqs", e->max_seqs), U("context", e->context),
+             SN("backend", f->backend.ptr, f->backend.len));
     phases_on_engine_up(r, e);
     drain_on_engine_up(r, e);
     router_review(r);
@@ -597,7 +601,7 @@ static enum err on_engine_frame(struct router *r, struct engine *e, const struct
     if (f->type == FRAME_engine)
         return on_engine(r, e, f->body);
     if (!e->is_ready)
-        return ERR_PROTOCOL;
+        return e->is_unfit ? ERR_OK : ERR_PROTOCOL;
     if (f->type == FRAME_tokens)
         return on_tokens(r, e, f->body);
     if (f->type == FRAME_kv_done) {
@@ -822,6 +826,8 @@ enum err router_new(const struct router_config *config, char *why, size_t cap_wh
         (void)snprintf(why, cap_why, "another halo-router serves this run directory");
     else if (e != ERR_OK)
         (void)snprintf(why, cap_why, "%s", err_text(e));
+    if (e == ERR_OK && config->remote.url != NULL)
+        e = remote_listen(r, why, cap_why);
     if (e != ERR_OK) {
         router_free(r);
         return e;

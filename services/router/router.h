@@ -17,6 +17,7 @@
 
 #include "common/err.h"
 #include "common/loop.h"
+#include "proto/link.h"
 
 struct router;
 
@@ -39,6 +40,7 @@ struct router_config {
     uint32_t gate_uptime_s;
     uint32_t gate_ppl;
     const char *gate_ppl_text; /* borrowed, or NULL */
+    struct link_remote remote; /* url NULL: engines of this machine only */
 };
 
 /* Listens as "router". On failure `why` gets one line; errors as lanes_init's and link_listen's. */

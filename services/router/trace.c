@@ -31,8 +31,11 @@ void trace_fill(struct request *q, struct arena *arena, struct rec_token *event)
         trace_left(q, at, event->finish == FINISH_ERROR ? SPAN_FAILED : SPAN_DONE);
     size_t n;
     struct rec_span *all = span_list_join(&q->spans, event->spans, n_came, arena, &n);
-    for (size_t i = 0; i < n && i < n_came; i++)
+    for (size_t i = 0; i < n && i < n_came; i++) {
         all[i].at = str_from(at);
+        if (q->engine != NULL)
+            all[i].start_ns += (uint64_t)link_peer_clock_ns(q->engine->peer.link);
+    }
     event->spans = all;
     event->n_spans = n;
 }
