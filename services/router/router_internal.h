@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What router.c shares with the modules that act on its tables: control.c (the operator's commands) and
- * drain.c (taking engines out of service). All of it belongs to the loop's thread. */
+/* What router.c shares with the modules that act on its tables: control.c (the operator's commands,
+ * lane_verbs.c), drain.c, handover.c and phases.c (taking engines out of service, moving replies with their KV
+ * cache). All of it belongs to the loop's thread. */
 #ifndef HALO_ROUTER_ROUTER_INTERNAL_H
 #define HALO_ROUTER_ROUTER_INTERNAL_H
 

@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Two lanes: a candidate engine with other kernels gives the same replies, one with another KV cache does
-not, and the burn-in log, its gates and the cutover say so.
+"""Two lanes: a candidate engine with other kernels, a GPU's too, gives the same replies, one with another KV cache
+does not, and the burn-in log, its gates and the cutover say so.
 
 HALO_ROUNDS=10000 compares as many replies as a burn-in should (some minutes)."""
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 
-from halo_stack import ROOT, Stack, in_parallel, main, wait_for
+from halo_stack import BUILD, ROOT, Skip, Stack, in_parallel, main, wait_for
 
+sys.path.insert(0, os.path.join(ROOT, 'tests/model'))
+import hf_fixture as hf  # noqa: E402
+
+STANDIN = os.path.join(BUILD, 'tests/gpu/libhalo-standin-hip.so')
 ROUNDS = int(os.environ.get('HALO_ROUNDS', '48'))
 AT_ONCE = 8  # as many as a candidate takes: half of its 16 places
 GATES = '--shadow-share 100 --gate-rounds 40 --gate-latency 1000000 --gate-uptime 1'
@@ -28,11 +34,20 @@ def fields(i):
             {'temperature': 0, 'frequency_penalty': 0.4, 'logprobs': True, 'top_logprobs': 3}][i % 4]
 
 
-def talk(stack, first, n):
-    """Sends n chats at once and waits until they are compared."""
-    in_parallel([lambda i=i: stack.chat(f'{QUESTIONS[i % len(QUESTIONS)]} ({i})', max_tokens=8, **fields(i))
-                 for i in range(first, first + n)])
-    wait_for('the comparisons', lambda: counts(stack)['running'] == 0)
+def ask(stack, i):
+    stack.chat(f'{QUESTIONS[i % len(QUESTIONS)]} ({i})', max_tokens=8, **fields(i))
+
+
+def talk(stack, rounds, one=ask):
+    """Sends so many requests, some at a time, and waits until they are compared: all must be exact."""
+    for first in range(0, rounds, AT_ONCE):
+        in_parallel([lambda i=i: one(stack, i) for i in range(first, first + AT_ONCE)])
+        wait_for('the comparisons', lambda: counts(stack)['running'] == 0)
+    n = counts(stack)
+    print(f'# {n["exact"]} exact, {n["skipped"]} skipped')
+    assert n['exact'] == rounds and n['skipped'] == 0, n
+    assert n['different'] == n['empty'] == n['truncated'] == n['cancelled'] == n['unlogged'] == 0, n
+    return n
 
 
 def counts(stack):
@@ -60,12 +75,7 @@ def test_other_kernels_give_the_same_replies_and_may_take_over():
         closed = stack.halo('cutover', '--run', stack.run)
         assert closed.returncode == 1 and 'nothing was changed' in closed.stdout, closed
         assert re.search(r'closed +rounds', closed.stdout), closed.stdout
-        for first in range(0, ROUNDS, AT_ONCE):
-            talk(stack, first, AT_ONCE)
-        n = counts(stack)
-        print(f'# {n["exact"]} exact, {n["skipped"]} skipped')
-        assert n['exact'] == ROUNDS and n['skipped'] == 0, n
-        assert n['different'] == n['empty'] == n['truncated'] == n['cancelled'] == n['unlogged'] == 0, n
+        n = talk(stack, ROUNDS)
         status, sums = burnin(stack)
         assert status == 0 and sums['exact'] == sums['rounds'] == n['exact'] and sums['exact_share'] == 1, sums
         assert burnin(stack, 'drift') == (0, [])
@@ -97,6 +107,32 @@ def check_cutover_under_load(stack):
     assert stack.halo('rollback', '--run', stack.run).returncode == 0
     again = stack.halo('rollback', '--run', stack.run)
     assert again.returncode == 1 and 'no cutover to undo' in again.stderr, again
+
+
+def small_model(folder):
+    """A model of 300 tokens: the stand-in computes each thread of a GPU by itself."""
+    made = os.path.join(folder, 'small.h1b')
+    hf.write(os.path.join(folder, 'hf'), hf.Model('llama', seed=5, layers=1, hidden=64, vocab=300))
+    subprocess.run([os.path.join(BUILD, 'services/model/halo-model'), 'convert', os.path.join(folder, 'hf'), made, '--name', 'small'],
+                   check=True, capture_output=True)
+    return made
+
+
+def complete(stack, i):
+    prompt = [(i * 37 + k * k) % 256 for k in range(2 + i % 3)]
+    body = {'model': 'small', 'prompt': prompt, 'max_tokens': 4, **{k: v for k, v in fields(i).items() if 'logprobs' not in k}}
+    status, _, reply = stack.request('POST', '/v1/completions', body)
+    assert status == 200, reply
+
+
+def test_the_kernels_for_gpus_give_the_same_replies():
+    if not os.path.exists(os.path.join(BUILD, 'kernels/hip/gfx1151.hsaco')):
+        raise Skip('this build has no GPU kernels')
+    with tempfile.TemporaryDirectory(prefix='halo-model-') as folder, Stack(
+            '--model', small_model(folder), '--candidates', '1', '--router-args', GATES, '--engine-args', '--threads 1', '--candidate-args',
+            f'--backend hip --gpu-library {STANDIN} --threads 1 --spec-tokens 0 --step-tokens 32 --gpu-timeout 60000') as stack:
+        assert engines(stack)['engine.candidate1']['backend'] == 'hip/gfx1151'
+        talk(stack, ROUNDS, complete)
 
 
 def test_another_kv_cache_is_found_out_and_stays_outside():
