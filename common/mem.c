@@ -4,21 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/check.h"
 #include "common/fault.h"
+#include "common/log.h"
+
+/* p, of n * size bytes; ends the process without it. */
+static void *allocated(void *p, size_t n, size_t size)
+{
+    if (p != NULL)
+        return p;
+    log_error("out-of-memory", U("n", n), U("bytes_each", size),
+              S("do", "give this process more memory, or lower its limits"));
+    abort();
+}
 
 void *mem_zalloc(size_t n, size_t size)
 {
-    void *p = FAULT_HITS(no_memory) ? NULL : calloc(n != 0 ? n : 1, size);
-    ASSERT(p != NULL);
-    return p;
+    return allocated(FAULT_HITS(no_memory) ? NULL : calloc(n != 0 ? n : 1, size), n, size);
 }
 
 void *mem_resize(void *take_p, size_t n, size_t size)
 {
-    void *p = reallocarray(take_p, n != 0 ? n : 1, size);
-    ASSERT(p != NULL);
-    return p;
+    return allocated(reallocarray(take_p, n != 0 ? n : 1, size), n, size);
 }
 
 char *mem_strndup(const char *s, size_t len)
