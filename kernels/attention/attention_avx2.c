@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Measured as in attention_avx512.c: decoding 14 to 22 GB/s of cache (bound by fma, 45 GMAC/s);
- * 256 tokens 45 to 47 GMAC/s (74 % of f32 fma in registers). int8 cache: decoding 10 to 11 GB/s, as many
- * positions a second as f16, for vpmaddwd and vpaddd do no more than fma; 256 tokens 64 to 67 GMAC/s.
+ * 256 tokens 45 to 47 GMAC/s (74 % of f32 fma in registers). int8 cache: decoding 14 to 16 GB/s, 1.4
+ * times the positions a second of f16 (vpmaddwd and vpaddd do no more than fma); 256 tokens 64 to 67
+ * GMAC/s. The next block's 64 lines of keys fetched at once, and then those of values: 10 to 11 GB/s.
  * Tried and left: a block widened to f32 first, then tiles of 2 or 3 queries by 32 slots: 66 % in
  * decoding, 90 % in prefill. */
 #include <immintrin.h>
@@ -113,7 +114,7 @@ INLINE __m256 present_mask(size_t n, size_t k)
     return _mm256_castsi256_ps(_mm256_cmpgt_epi32(limit, lane));
 }
 
-static void soften(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l)
+INLINE void soften_one(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l)
 {
     const __m256 lowest = _mm256_set1_ps(-INFINITY);
     __m256 mask[4], s[4];
@@ -133,6 +134,14 @@ static void soften(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, flo
     }
     *ret_m = m;
     *ret_l = reduce_add32_avx2(s);
+}
+
+static void soften(struct attention_weights *w, size_t n, size_t n_present, float *ret_m,
+                   float *ret_l)
+{
+    for (size_t i = 0; i < n; i++) {
+        soften_one(w[i].p, n_present, ret_m + i, ret_l + i);
+    }
 }
 
 static void exp16(float x[ATTENTION_PASS_QUERIES])
@@ -299,9 +308,10 @@ INLINE void add_to(__m256i *sums, __m256i x)
 }
 
 /* Sums of lanes [0, 8) of n_groups groups of lanes by 4 int8, `stride` bytes from group to group, times
- * four int16 of each group in x[i], for n queries. With is_half only four lanes are there. */
+ * four int16 of each group in x[i], for n queries. With is_half only four lanes are there. What will be
+ * read later is fetched at `ahead`, 32 bytes a group: all at once would wait for memory. */
 INLINE void dot_lanes(const uint8_t *from, size_t stride, size_t n_groups, const int16_t *const *x,
-                      size_t n, bool is_half, __m256i *ret)
+                      size_t n, bool is_half, const uint8_t *ahead, __m256i *ret)
 {
     __m256i acc[TILE_QUERIES][2];
     UNROLL
@@ -310,6 +320,7 @@ INLINE void dot_lanes(const uint8_t *from, size_t stride, size_t n_groups, const
     }
     for (size_t g = 0; g < n_groups; g++) {
         const __m128i *at = (const void *)(from + g * stride);
+        _mm_prefetch((const char *)ahead + 32 * g, _MM_HINT_T0);
         __m256i a0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(at));
         __m256i a1 =
             is_half ? _mm256_setzero_si256() : _mm256_cvtepi8_epi16(_mm_loadu_si128(at + 1));
@@ -329,13 +340,6 @@ INLINE void dot_lanes(const uint8_t *from, size_t stride, size_t n_groups, const
     }
 }
 
-INLINE void prefetch_lines(const uint8_t *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) {
-        _mm_prefetch((const char *)p + i, _MM_HINT_T0);
-    }
-}
-
 INLINE void score8_tile(const struct attention_data *data, size_t head_dim,
                         const struct attention_query *query, size_t n,
                         struct attention_weights *ret)
@@ -348,7 +352,8 @@ INLINE void score8_tile(const struct attention_data *data, size_t head_dim,
     }
     for (size_t slot = 0; slot < ATTENTION_BLOCK; slot += 8) {
         __m256i sum[TILE_QUERIES];
-        dot_lanes(data->part + 4 * slot, 4 * ATTENTION_BLOCK, head_dim / 4, x, n, false, sum);
+        dot_lanes(data->part + 4 * slot, 4 * ATTENTION_BLOCK, head_dim / 4, x, n, false,
+                  data->next + slot * head_dim, sum);
         __m256 k_scale = _mm256_loadu_ps(scales->k + slot);
         UNROLL
         for (size_t i = 0; i < n; i++) {
@@ -361,7 +366,6 @@ INLINE void score8_tile(const struct attention_data *data, size_t head_dim,
 static void score8(const struct attention_data *data, size_t head_dim,
                    const struct attention_query *query, size_t n, struct attention_weights *ret)
 {
-    prefetch_lines(data->next, ATTENTION_BLOCK * head_dim);
     size_t i = 0;
     for (; i + TILE_QUERIES <= n; i += TILE_QUERIES) {
         score8_tile(data, head_dim, query + i, TILE_QUERIES, ret + i);
@@ -402,6 +406,7 @@ INLINE void weigh8_tile(const struct attention_data *data, size_t head_dim, size
 {
     const struct attention8_scales *scales = attention8_scales(data->part, head_dim);
     const uint8_t *v = data->part + ATTENTION_BLOCK * head_dim;
+    const uint8_t *next = data->next + ATTENTION_BLOCK * head_dim;
     size_t n_groups = (n_present + 3) / 4;
     struct weights8 w8[TILE_QUERIES];
     const int16_t *x[TILE_QUERIES];
@@ -413,7 +418,7 @@ INLINE void weigh8_tile(const struct attention_data *data, size_t head_dim, size
     }
     size_t d = 0;
     for (; d + 8 <= head_dim; d += 8) {
-        dot_lanes(v + 4 * d, 4 * head_dim, n_groups, x, n, false, sum);
+        dot_lanes(v + 4 * d, 4 * head_dim, n_groups, x, n, false, next + 32 * d, sum);
         UNROLL
         for (size_t i = 0; i < n; i++) {
             __m256 acc = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[i]), _mm256_set1_ps(w8[i].scale));
@@ -421,7 +426,7 @@ INLINE void weigh8_tile(const struct attention_data *data, size_t head_dim, size
         }
     }
     if (d < head_dim) {
-        dot_lanes(v + 4 * d, 4 * head_dim, n_groups, x, n, true, sum);
+        dot_lanes(v + 4 * d, 4 * head_dim, n_groups, x, n, true, next + 32 * d, sum);
         for (size_t i = 0; i < n; i++) {
             __m256 acc = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[i]), _mm256_set1_ps(w8[i].scale));
             merge_columns(&query[i], &w[i], d, acc);
@@ -432,7 +437,6 @@ INLINE void weigh8_tile(const struct attention_data *data, size_t head_dim, size
 static void weigh8(const struct attention_data *data, size_t head_dim, size_t n_present,
                    struct attention_query *query, const struct attention_weights *w, size_t n)
 {
-    prefetch_lines(data->next + ATTENTION_BLOCK * head_dim, ATTENTION_BLOCK * head_dim);
     size_t i = 0;
     for (; i + TILE_QUERIES <= n; i += TILE_QUERIES) {
         weigh8_tile(data, head_dim, n_present, query + i, w + i, TILE_QUERIES);
@@ -444,8 +448,8 @@ static void weigh8(const struct attention_data *data, size_t head_dim, size_t n_
 
 /* ---- both ---- */
 
-static const struct attention_ops OPS = {load, score, soften, weigh, merge, divide, exp16};
-static const struct attention_ops OPS8 = {load8, score8, soften, weigh8, merge, divide, exp16};
+static const struct attention_ops OPS = {load, score, soften, weigh, merge, divide, exp16, 2};
+static const struct attention_ops OPS8 = {load8, score8, soften, weigh8, merge, divide, exp16, 1};
 
 void attention_run_avx2(const struct attention *a)
 {

@@ -113,7 +113,7 @@ INLINE uint32x4_t present_mask(size_t n, size_t k)
                      vaddq_u32(vld1q_u32(lane), vdupq_n_u32((uint32_t)(4 * k))));
 }
 
-static void soften(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l)
+INLINE void soften_one(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l)
 {
     const float32x4_t lowest = vdupq_n_f32(-INFINITY);
     uint32x4_t mask[8];
@@ -134,6 +134,14 @@ static void soften(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, flo
     }
     *ret_m = m;
     *ret_l = reduce_add32_neon(s);
+}
+
+static void soften(struct attention_weights *w, size_t n, size_t n_present, float *ret_m,
+                   float *ret_l)
+{
+    for (size_t i = 0; i < n; i++) {
+        soften_one(w[i].p, n_present, ret_m + i, ret_l + i);
+    }
 }
 
 static void exp16(float x[ATTENTION_PASS_QUERIES])
@@ -454,8 +462,8 @@ static void weigh8(const struct attention_data *data, size_t head_dim, size_t n_
 
 /* ---- both ---- */
 
-static const struct attention_ops OPS = {load, score, soften, weigh, merge, divide, exp16};
-static const struct attention_ops OPS8 = {load8, score8, soften, weigh8, merge, divide, exp16};
+static const struct attention_ops OPS = {load, score, soften, weigh, merge, divide, exp16, 2};
+static const struct attention_ops OPS8 = {load8, score8, soften, weigh8, merge, divide, exp16, 1};
 
 void attention_run_neon(const struct attention *a)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/attention/attention.h"
+#include "kernels/unroll.h"
 
 enum { ATTENTION_PASS_QUERIES = 16 };
 
@@ -56,8 +57,9 @@ struct attention_ops {
     /* Scores of n queries with all 32 slots, absent ones too. */
     void (*score)(const struct attention_data *data, size_t head_dim,
                   const struct attention_query *query, size_t n, struct attention_weights *ret);
-    /* p from scores in place; m and l of the tile. */
-    void (*soften)(float p[ATTENTION_BLOCK], size_t n_present, float *ret_m, float *ret_l);
+    /* p from scores in place for n queries, which see the same n_present slots; m and l of the tile. */
+    void (*soften)(struct attention_weights *w, size_t n, size_t n_present, float *ret_m,
+                   float *ret_l);
     /* acc of the segments of n queries, which see the same n_present slots, brought up to date. */
     void (*weigh)(const struct attention_data *data, size_t head_dim, size_t n_present,
                   struct attention_query *query, const struct attention_weights *w, size_t n);
@@ -67,6 +69,7 @@ struct attention_ops {
     void (*divide)(const float *acc, float l, float *out, size_t head_dim);
     /* x[i] = math_exp(x[i]) */
     void (*exp)(float x[ATTENTION_PASS_QUERIES]);
+    size_t value_bytes; /* of one number in the cache */
 };
 
 struct attention_pass {
@@ -107,15 +110,30 @@ static inline size_t attention_count_present(const struct attention_query *query
     return n < ATTENTION_BLOCK ? n : ATTENTION_BLOCK;
 }
 
+/* How many of the queries from `from` on see as many slots of the block as that one. */
+static inline size_t attention_count_same(const struct attention_pass *s, size_t block, size_t from)
+{
+    size_t n_present = attention_count_present(&s->query[from], block);
+    size_t n = 1;
+    while (from + n < s->n && attention_count_present(&s->query[from + n], block) == n_present) {
+        n++;
+    }
+    return n;
+}
+
 /* Scores to weights, and the sums of the segments brought up to date. */
 static inline void attention_soften(struct attention_pass *s, size_t block, size_t from,
                                     struct attention_weights *w)
 {
     struct attention_sums tile;
     bool is_first = block % ATTENTION_SEGMENT == 0;
+    size_t n_same;
+    for (size_t i = from; i < s->n; i += n_same) {
+        n_same = attention_count_same(s, block, i);
+        s->ops->soften(w + i, n_same, attention_count_present(&s->query[i], block), tile.m + i,
+                       tile.l + i);
+    }
     for (size_t i = from; i < s->n; i++) {
-        s->ops->soften(w[i].p, attention_count_present(&s->query[i], block), &tile.m[i],
-                       &tile.l[i]);
         w[i].is_first = is_first;
     }
     if (is_first) {
@@ -178,6 +196,23 @@ static inline void attention_close_segments(struct attention_pass *s, size_t blo
     }
 }
 
+/* Some of the values of the block that follows, and its scales. Without, memory would stand idle while
+ * weights are made of scores. */
+static inline void attention_fetch_ahead(const struct attention_ops *ops, const uint8_t *next,
+                                         size_t head_dim)
+{
+    size_t values = ATTENTION_BLOCK * head_dim * ops->value_bytes;
+    for (size_t i = 0; i < values * 3 / 8; i += 512) {
+        UNROLL
+        for (size_t j = 0; j < 512; j += 64) {
+            __builtin_prefetch(next + values + i + j);
+        }
+    }
+    for (size_t i = 0; ops->value_bytes == 1 && i < 2 * ATTENTION_BLOCK * sizeof(float); i += 64) {
+        __builtin_prefetch(next + 2 * values + i);
+    }
+}
+
 /* The queries from `from` on see at least one slot of the block, later ones not fewer. */
 static inline void attention_run_block(struct attention_pass *s, size_t block, size_t next,
                                        size_t from, size_t n_done)
@@ -188,16 +223,13 @@ static inline void attention_run_block(struct attention_pass *s, size_t block, s
     struct attention_weights w[ATTENTION_PASS_QUERIES];
     struct attention_data data = {a->blocks[block] + a->offset, a->blocks[next] + a->offset};
     ops->score(&data, hd, s->query + from, s->n - from, w + from);
+    attention_fetch_ahead(ops, data.next, hd);
     attention_soften(s, block, from, w);
     size_t n_same;
     for (size_t i = from; i < s->n; i += n_same) {
-        size_t n_present = attention_count_present(&s->query[i], block);
-        for (n_same = 1; i + n_same < s->n; n_same++) {
-            if (attention_count_present(&s->query[i + n_same], block) != n_present) {
-                break;
-            }
-        }
-        ops->weigh(&data, hd, n_present, s->query + i, w + i, n_same);
+        n_same = attention_count_same(s, block, i);
+        ops->weigh(&data, hd, attention_count_present(&s->query[i], block), s->query + i, w + i,
+                   n_same);
     }
     bool is_end = block % ATTENTION_SEGMENT == ATTENTION_SEGMENT - 1;
     attention_close_segments(s, block, from, is_end ? s->n : n_done);
