@@ -73,6 +73,9 @@ struct link_remote {
 MUST_CHECK enum err link_listen_remote(struct link_server *s, const struct link_remote *remote,
                                        char *why);
 
+/* Seconds until the certificates that link_listen_remote uses end. */
+int64_t link_remote_left_s(const struct link_server *s);
+
 /* Breaks all accepted links (down is called for each) and stops listening. */
 void link_server_close(struct link_server *s);
 

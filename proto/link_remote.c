@@ -41,6 +41,7 @@ struct dial {
     struct tls_context *tls;
     struct resolve *resolve; /* under way; NULL: none */
     unsigned n_tries; /* takes the addresses of a name in turn */
+    uint64_t warned_ms; /* of expiry */
     char told[TLS_WHY_CAP]; /* why it failed, as logged: the same is not told again */
 };
 
@@ -50,6 +51,7 @@ struct remote_door {
     char *workers;
     struct loop_watch watch;
     struct loop_timer rest;
+    uint64_t warned_ms; /* of expiry */
     uint64_t told_ms; /* when the last failure was */
     uint64_t n_untold;
 };
@@ -59,24 +61,28 @@ bool link_is_remote(const struct link *l)
     return l->dial != NULL || l->address != NULL;
 }
 
-static void warn_of_expiry(const struct tls_context *c)
+/* Once a day; `warned_ms` is when it last did, 0: never. */
+static void warn_of_expiry(const struct tls_context *c, uint64_t *warned_ms)
 {
     int64_t left_s = tls_context_left_s(c);
-    if (left_s < EXPIRY_WARN_S)
-        log_warn("certificate-expires", I("days", left_s / DAY_S),
-                 S("hint", "`halo cert worker` and `halo cert router` make new ones; the next "
-                           "connection takes them, without a restart"));
+    uint64_t now_ms = clock_now_ms();
+    if (left_s >= EXPIRY_WARN_S ||
+        (*warned_ms != 0 && now_ms - *warned_ms < DAY_S * UINT64_C(1000)))
+        return;
+    *warned_ms = now_ms;
+    log_warn("certificate-expires", I("days", left_s / DAY_S),
+             S("hint", "`halo cert worker` and `halo cert router` make new ones; the next "
+                       "connection takes them, without a restart"));
 }
 
-static void refresh(struct tls_context *c)
+static void refresh(struct tls_context *c, uint64_t *warned_ms)
 {
     char why[TLS_WHY_CAP];
-    if (tls_context_refresh(c, why)) {
+    if (tls_context_refresh(c, why))
         log_info("certificate-read", I("days", tls_context_left_s(c) / DAY_S));
-        warn_of_expiry(c);
-    } else if (why[0] != '\0') {
+    else if (why[0] != '\0')
         log_error("certificate-unfit", S("why", why), S("hint", "the one before stays in use"));
-    }
+    warn_of_expiry(c, warned_ms);
 }
 
 /* The kernel gives a connection up when nothing is confirmed for so long, as the beats do. */
@@ -232,7 +238,9 @@ void link_remote_failed(struct link *l, enum err why)
     if (why == ERR_OK || l->is_closed)
         return; /* it was refused, or nobody wants it any more */
     if (words[0] == '\0')
-        words = why == ERR_TIMEOUT ? "no answer in time" : err_text(why);
+        words = why == ERR_TIMEOUT ? "no answer in time"
+                : why == ERR_FULL  ? "too many callers that do not greet"
+                                   : err_text(why);
     if (l->dial == NULL) {
         tell_of_caller(l->server->remote, l, words);
     } else if (strcmp(l->dial->told, words) != 0) {
@@ -292,7 +300,7 @@ static void on_resolved(void *ctx, const struct addrinfo *found)
 void link_remote_start(struct link *l)
 {
     struct dial *d = l->dial;
-    refresh(d->tls);
+    refresh(d->tls, &d->warned_ms);
     l->state = LINK_CONNECTING;
     loop_timer_set(l->config.loop, &l->retry_timer, LINK_REMOTE_MS);
     d->resolve = resolve_start(l->config.loop, &d->target, on_resolved, l);
@@ -325,7 +333,7 @@ enum err link_dial_remote(const struct link_config *config, const struct link_re
         link_remote_free(d);
         return e;
     }
-    warn_of_expiry(d->tls);
+    warn_of_expiry(d->tls, &d->warned_ms);
     resolve_prepare(&d->target);
     struct link *l = link_new(config, handler);
     l->dial = d;
@@ -383,7 +391,7 @@ static void on_callers(struct loop_watch *w, uint32_t events)
         (struct remote_door *)(void *)((char *)w - offsetof(struct remote_door, watch));
     struct loop *loop = d->server->config.loop;
     (void)events;
-    refresh(d->tls);
+    refresh(d->tls, &d->warned_ms);
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
         struct sockaddr_storage from = {0};
         socklen_t len = sizeof from;
@@ -466,9 +474,14 @@ enum err link_listen_remote(struct link_server *s, const struct link_remote *rem
         link_remote_close_door(d);
         return e;
     }
-    warn_of_expiry(d->tls);
+    warn_of_expiry(d->tls, &d->warned_ms);
     s->remote = d;
     return ERR_OK;
+}
+
+int64_t link_remote_left_s(const struct link_server *s)
+{
+    return tls_context_left_s(s->remote->tls);
 }
 
 void link_remote_close_door(struct remote_door *d)

@@ -29,7 +29,7 @@ static int end(enum err e, const char *why)
 static int make(const struct options *o, const char *dir, enum cert_kind kind, int n, char **words)
 {
     char why[CERT_WHY_CAP] = "";
-    struct cert_request q = {.kind = kind, .name = "router", .days = o->days};
+    struct cert_request q = {.kind = kind, .name = "router", .days = (int)o->days};
     if (kind == CERT_WORKER) {
         q.name = words[0];
     } else {
@@ -38,7 +38,7 @@ static int make(const struct options *o, const char *dir, enum cert_kind kind, i
     }
     enum err e = cert_make(dir, &q, why);
     if (e == ERR_OK)
-        (void)printf("%s/%s.pem and %s/%s.key, for %u days\n", dir, q.name, dir, q.name, o->days);
+        (void)printf("%s/%s.pem and %s/%s.key, for %d days\n", dir, q.name, dir, q.name, q.days);
     return end(e, why);
 }
 

@@ -120,7 +120,7 @@ static void set_serial(X509 *x)
 }
 
 /* All but the extensions and the signature. */
-static X509 *begin(const char *name, uint32_t days, EVP_PKEY *key)
+static X509 *begin(const char *name, int days, EVP_PKEY *key)
 {
     X509 *x = X509_new();
     ASSERT(x != NULL && X509_set_version(x, X509_VERSION_3) == 1);

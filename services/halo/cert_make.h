@@ -7,7 +7,6 @@
 #define HALO_HALO_CERT_MAKE_H
 
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
 #include "common/err.h"
@@ -21,7 +20,7 @@ struct cert_request {
     const char *name; /* common name and file name */
     char *const *hosts; /* of a router: names and addresses by which workers call it */
     size_t n_hosts;
-    uint32_t days;
+    int days;
 };
 
 /* Makes DIR, if it is not there, and an authority for ten years in it. ERR_EXISTS: there is one. */

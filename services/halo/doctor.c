@@ -13,6 +13,7 @@
 #include "common/opt.h"
 #include "services/halo/checks.h"
 #include "services/halo/control.h"
+#include "services/halo/engine_list.h"
 #include "services/halo/host.h"
 #include "services/halo/print.h"
 #include "services/halo/stack_info.h"
@@ -27,6 +28,7 @@ enum {
     MIB = 1024 * 1024,
     DAY_S = 86400,
     CERTIFICATE_WARN_S = 7200, /* Caddy renews its own of 12 hours after 8 */
+    WORKER_CERT_WARN_D = 30,
     HASH_CAP = 65,
     DISK_FAIL_MIB = 32, /* not even the logs' next lines are safe */
     DISK_WARN_MIB = 256,
@@ -170,6 +172,44 @@ static void check_processes(struct checks *c, const char *run, const struct stac
     for (size_t i = 0; i < reply.n_children; i++)
         check_process(c, &reply.children[i]);
     control_reply_fini(&reply);
+}
+
+/* ---- other machines ---------------------------------------------------------------------------- */
+
+static void check_machine(struct checks *c, const json_t *engine)
+{
+    const char *state = json_string_value(json_object_get(engine, "state"));
+    const char *name = json_string_value(json_object_get(engine, "name"));
+    const char *build = json_string_value(json_object_get(engine, "build"));
+    const char *backend = json_string_value(json_object_get(engine, "backend"));
+    const char *address = engine_list_address(engine);
+    if (address[0] == '\0' || state == NULL || name == NULL || build == NULL || backend == NULL)
+        return;
+    bool is_serving = strcmp(state, "serving") == 0;
+    checks_add(c, is_serving ? OUTCOME_OK : OUTCOME_WARN, name,
+               is_serving ? NULL : "put it back into service with `halo undrain`",
+               "%s at %s, %s, build %s", state, address, backend, build);
+}
+
+/* Engines on other machines and the certificates for them. */
+static void check_machines(struct checks *c, const char *run)
+{
+    size_t i;
+    const json_t *e;
+    json_t *all = engine_list_ask_all(run);
+    const json_t *remote = json_object_get(all, "remote");
+    const char *url = json_string_value(json_object_get(remote, "url"));
+    json_array_foreach(json_object_get(all, "engines"), i, e) check_machine(c, e);
+    if (url != NULL) {
+        double days = (double)json_integer_value(json_object_get(remote, "left_s")) / DAY_S;
+        checks_add(c,
+                   days < 0                    ? OUTCOME_FAIL
+                   : days < WORKER_CERT_WARN_D ? OUTCOME_WARN
+                                               : OUTCOME_OK,
+                   "worker door", "make new certificates: `halo cert router`, `halo cert worker`",
+                   "open at %s, its certificates end in %.0f days", url, days);
+    }
+    json_decref(all);
 }
 
 /* ---- the API ----------------------------------------------------------------------------------- */
@@ -326,6 +366,7 @@ int verb_doctor(int argc, char **argv)
             check_run_directory(&c, run);
         check_disk(&c, run);
         check_processes(&c, run, &info);
+        check_machines(&c, run);
         if (info.has_facts && !info.is_systemd)
             check_model(&c, info.model, hash);
     }

@@ -11,7 +11,7 @@
 
 enum { ASK_TIMEOUT_MS = 2000 };
 
-json_t *engine_list_ask(const char *run)
+json_t *engine_list_ask_all(const char *run)
 {
     struct control_reply reply;
     struct buf door = {0};
@@ -19,12 +19,18 @@ json_t *engine_list_ask(const char *run)
     bool is_there = access(door.ptr, F_OK) == 0;
     buf_fini(&door);
     if (!is_there)
-        return json_array(); /* no router: nothing to wait for */
+        return NULL; /* no router: nothing to wait for */
     (void)control_ask_router(run, "engines", "", "", ASK_TIMEOUT_MS, &reply);
     json_t *o = json_loads(reply.data, 0, NULL);
+    control_reply_fini(&reply);
+    return o;
+}
+
+json_t *engine_list_ask(const char *run)
+{
+    json_t *o = engine_list_ask_all(run);
     json_t *list = json_incref(json_object_get(o, "engines"));
     json_decref(o);
-    control_reply_fini(&reply);
     return json_is_array(list) ? list : json_array();
 }
 
@@ -39,6 +45,32 @@ static long long number(const json_t *o, const char *key)
     return (long long)json_integer_value(json_object_get(o, key));
 }
 
+const char *engine_list_address(const json_t *engine)
+{
+    return text(engine, "address");
+}
+
+void engine_list_add_remote(const json_t *engines, struct buf *out)
+{
+    size_t i;
+    const json_t *e;
+    bool is_first = true;
+    json_array_foreach(engines, i, e)
+    {
+        if (engine_list_address(e)[0] == '\0')
+            continue;
+        if (is_first)
+            buf_printf(out, "\n%-20s %-9s %10s  %-14s %s\n", "ON OTHER MACHINES", "STATE",
+                       "RUNNING", "BACKEND", "ADDRESS");
+        is_first = false;
+        const char *state = text(e, "state");
+        buf_printf(out, "%-20s %s%-9s%s %6lld/%-3lld  %-14s %s\n", text(e, "name"),
+                   print_color(strcmp(state, "serving") == 0 ? COLOR_GOOD : COLOR_WARN), state,
+                   print_color(COLOR_OFF), number(e, "running"), number(e, "max_seqs"),
+                   text(e, "backend"), text(e, "address"));
+    }
+}
+
 void engine_list_print(const json_t *engines)
 {
     size_t n = json_array_size(engines);
@@ -51,10 +83,11 @@ void engine_list_print(const json_t *engines)
         const char *state = text(e, "state");
         (void)snprintf(kv, sizeof kv, "%lld/%lld", number(e, "kv_blocks_free"),
                        number(e, "kv_blocks"));
-        (void)printf("%-12s %s%-9s%s %8lld %6s %9lld %12s  %-14s %s\n", text(e, "name"),
+        (void)printf("%-12s %s%-9s%s %8lld %6s %9lld %12s  %-14s %s%s%s\n", text(e, "name"),
                      print_color(strcmp(state, "serving") == 0 ? COLOR_GOOD : COLOR_WARN), state,
                      print_color(COLOR_OFF), number(e, "pid"),
                      number(e, "lane") == 0 ? "/v1" : "/v2", number(e, "replies"), kv,
-                     text(e, "backend"), text(e, "model"));
+                     text(e, "backend"), text(e, "model"),
+                     engine_list_address(e)[0] != '\0' ? " at " : "", engine_list_address(e));
     }
 }

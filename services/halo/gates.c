@@ -11,6 +11,7 @@
 #include "common/buf.h"
 #include "common/check.h"
 #include "services/halo/burnin_log.h"
+#include "services/halo/engine_list.h"
 #include "services/halo/lanes.h"
 #include "services/halo/process.h"
 
@@ -169,10 +170,23 @@ static char *halo_of(const json_t *engine)
     return NULL;
 }
 
+/* The first that runs here: others' files are not. */
+static const json_t *local_of(const json_t *engines)
+{
+    size_t i;
+    const json_t *e;
+    json_array_foreach(engines, i, e)
+    {
+        if (engine_list_address(e)[0] == '\0')
+            return e;
+    }
+    return NULL;
+}
+
 /* NAN if it cannot be measured; `why` gets one line then. */
 static double measure_ppl(const json_t *engines, const char *text, char why[WHY_CAP])
 {
-    const json_t *engine = json_array_get(engines, 0);
+    const json_t *engine = local_of(engines);
     char *halo = engine != NULL ? halo_of(engine) : NULL;
     const char *model = text_of(engine, "model_file");
     bool is_int8 = strstr(text_of(engine, "backend"), "kv-int8") != NULL;

@@ -16,6 +16,7 @@
 #include "common/opt.h"
 #include "services/halo/api.h"
 #include "services/halo/control.h"
+#include "services/halo/engine_list.h"
 #include "services/halo/print.h"
 #include "services/halo/stack_info.h"
 #include "services/halo/top_sample.h"
@@ -68,6 +69,7 @@ struct top {
     struct process processes[PROCESSES_MAX];
     size_t n_processes;
     uint64_t processes_at_ns;
+    json_t *engines; /* of the router's table */
     char error[API_ERROR_CAP]; /* of the last reading; "" is none */
 };
 
@@ -152,6 +154,8 @@ static void read_all(struct top *t)
     }
     buf_fini(&a.body);
     read_processes(t);
+    json_decref(t->engines);
+    t->engines = engine_list_ask(t->run);
 }
 
 /* Rates of the last interval, with shares and latencies of the last WINDOW. */
@@ -289,6 +293,7 @@ static void draw(const struct top *t, struct buf *out)
         add_stages(&r, out);
     }
     add_processes(t, out);
+    engine_list_add_remote(t->engines, out);
 }
 
 static json_t *number(double v)
@@ -329,6 +334,7 @@ static void print_json(const struct top *t)
                                             number(r.stage_p95[i])));
     (void)json_object_set_new(o, "stages", stages);
     (void)json_object_set_new(o, "processes", processes);
+    (void)json_object_set(o, "engine_list", t->engines);
     (void)json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8));
     (void)printf("\n");
     json_decref(o);
@@ -460,6 +466,7 @@ int verb_top(int argc, char **argv)
         (void)close(signals);
         api_fini();
     }
+    json_decref(t.engines);
     stack_info_fini(&t.info);
     return rc;
 }

@@ -140,6 +140,11 @@ static enum err verb_engines(struct control_call *call)
             (void)json_array_append_new(list, describe(call->router, e));
     }
     call->data = json_pack("{s:o}", "engines", list);
+    const struct router *r = call->router;
+    if (r->config.remote.url != NULL)
+        (void)json_object_set_new(call->data, "remote",
+                                  json_pack("{s:s, s:I}", "url", r->config.remote.url, "left_s",
+                                            (json_int_t)link_remote_left_s(r->server)));
     return ERR_OK;
 }
 
