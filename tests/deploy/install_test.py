@@ -22,7 +22,7 @@ lib/systemd/system/halo-tokenizer.service lib/systemd/system/halo-router.service
 lib/systemd/system/halo-engine@.service
 lib/sysusers.d/halo.conf lib/tmpfiles.d/halo.conf
 share/halo/halo-demo.h1b share/halo/halo-demo.md
-share/halo/caddy/Caddyfile share/halo/caddy/studio/index.html share/halo/nginx/halo.conf
+share/halo/caddy/Caddyfile share/halo/caddy/studio/index.html share/halo/nginx/halo.conf share/halo/systemd/remote.conf
 share/doc/halo/LICENSE share/doc/halo/README.md share/doc/halo/OPERATING.md share/bash-completion/completions/halo
 '''.split()
 
