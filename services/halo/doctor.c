@@ -214,7 +214,7 @@ static void check_machines(struct checks *c, const char *run)
 
 /* ---- the API ----------------------------------------------------------------------------------- */
 
-static void check_endpoint(struct checks *c, const char *base, const char *path)
+static bool check_endpoint(struct checks *c, const char *base, const char *path)
 {
     struct api_answer a;
     api_get(base, path, GET_TIMEOUT_MS, &a);
@@ -227,6 +227,7 @@ static void check_endpoint(struct checks *c, const char *base, const char *path)
         checks_add(c, OUTCOME_FAIL, path, "look at `halo status` and `halo logs gateway`",
                    "%s%s: %s", base, path, a.error);
     buf_fini(&a.body);
+    return a.status == 200;
 }
 
 /* Gives the model to ask; the caller frees it. NULL if there is none. */
@@ -320,12 +321,12 @@ static void check_api(struct checks *c, const char *url, const char *hash)
     api_init();
     if (strncmp(base, "https://", strlen("https://")) == 0)
         check_certificate(c, base);
-    check_endpoint(c, base, "/healthz");
-    check_endpoint(c, base, "/readyz");
+    (void)check_endpoint(c, base, "/healthz");
+    bool is_ready = check_endpoint(c, base, "/readyz");
     char *model = check_models(c, base);
     if (hash[0] != '\0')
         check_served_hash(c, base, hash);
-    if (model != NULL)
+    if (model != NULL && is_ready) /* else it would wait in vain */
         check_answer(c, base, model);
     free(model);
     api_fini();

@@ -22,9 +22,9 @@ enum {
     UNIT_CAP = NAME_CAP + 16,
 };
 
-static const char SHOW[] =
-    "systemctl show --no-pager --timestamp=unix -p Id,LoadState,ActiveState,Result,ExecMainStatus,"
-    "MainPID,NRestarts,StatusText,StateChangeTimestamp 'halo-*.service'";
+static const char SHOW[] = "systemctl show --no-pager --timestamp=unix -p "
+                           "Id,Type,LoadState,ActiveState,Result,ExecMainStatus,"
+                           "MainPID,NRestarts,StatusText,StateChangeTimestamp 'halo-*.service'";
 
 /* ---- which stack it is ------------------------------------------------------------------------- */
 
@@ -83,6 +83,7 @@ struct reading {
     char result[NAME_CAP];
     char exit_status[16];
     bool is_loaded;
+    bool is_task; /* runs and ends, as halo-doctor.service */
 };
 
 static struct str keep(struct reading *r, const char *text)
@@ -110,7 +111,7 @@ static void end_unit(struct reading *r)
 {
     char last[NAME_CAP + 32];
     struct control_reply *reply = r->reply;
-    if (r->is_loaded && r->child.name.len > 0 && reply->n_children < MAX_UNITS) {
+    if (r->is_loaded && !r->is_task && r->child.name.len > 0 && reply->n_children < MAX_UNITS) {
         r->child.state = keep(r, state_word(r->state));
         (void)snprintf(last, sizeof last, "%s, status %s", r->result, r->exit_status);
         bool is_clean = r->result[0] == '\0' || strcmp(r->result, "success") == 0;
@@ -119,7 +120,7 @@ static void end_unit(struct reading *r)
     }
     r->child = (struct rec_child){.name = STR_LIT(""), .status = STR_LIT("")};
     r->state[0] = r->result[0] = r->exit_status[0] = '\0';
-    r->is_loaded = false;
+    r->is_loaded = r->is_task = false;
 }
 
 static void read_line(struct reading *r, char *line)
@@ -135,6 +136,8 @@ static void read_line(struct reading *r, char *line)
     if (strcmp(line, "Id") == 0) {
         name_of_unit(value, name);
         r->child.name = keep(r, name);
+    } else if (strcmp(line, "Type") == 0) {
+        r->is_task = strcmp(value, "oneshot") == 0;
     } else if (strcmp(line, "LoadState") == 0) {
         r->is_loaded = strcmp(value, "loaded") == 0;
     } else if (strcmp(line, "ActiveState") == 0) {

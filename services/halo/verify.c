@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/mem.h"
 #include "common/opt.h"
 #include "services/halo/api.h"
@@ -31,6 +32,7 @@ struct options {
     const char *url;
     const char *log;
     const char *request;
+    uint32_t every;
     bool is_all;
     bool is_json;
 };
@@ -46,6 +48,8 @@ static const struct opt OPTS[] = {
     OPT_STR_ROW(struct options, request, "request", NULL, "FILE",
                 "body of the request, where there is no log: RECEIPT alone does not hold it"),
     OPT_BOOL_ROW(struct options, is_all, "all", "false", "every reply in the log"),
+    OPT_U32_ROW(struct options, every, "every", "1", 1, 1000000, "N",
+                "with --all: only every Nth of them, from one that is drawn"),
     OPT_BOOL_ROW(struct options, is_json, "json", "false", "print a JSON object for each reply"),
 };
 
@@ -57,6 +61,7 @@ struct verify {
     const char *id; /* what is looked for; NULL: all */
     const json_t *receipt; /* what the user has of it, or NULL */
     size_t n[3]; /* by enum verify_result */
+    uint64_t n_seen; /* of what --all looks at; begins with a drawn number */
 };
 
 /* ---- one reply --------------------------------------------------------------------------------- */
@@ -166,6 +171,8 @@ static bool on_entry(void *ctx, const json_t *entry)
     if (v->id == NULL && verify_check_is_ours(text_of(entry, "request")))
         return true;
     if (v->id != NULL && strcmp(text_of(receipt, "id"), v->id) != 0)
+        return true;
+    if (v->id == NULL && v->n_seen++ % v->options->every != 0)
         return true;
     check(v, text_of(entry, "request"), receipt, json_object_get(entry, "replies"));
     return v->id == NULL;
@@ -302,7 +309,7 @@ int verb_verify(int argc, char **argv)
         .opts = OPTS,
         .n_opts = ARRAY_LEN(OPTS),
         .values = &o};
-    struct verify v = {.options = &o};
+    struct verify v = {.options = &o, .n_seen = clock_random_u64() >> 1};
     int operands;
     int rc;
     if (!opt_parse(&program, argc, argv, &operands, &rc))

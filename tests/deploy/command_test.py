@@ -33,6 +33,12 @@ NRestarts={restarts}
 StatusText=
 StateChangeTimestamp=@1795450000
 
+Id=halo-doctor.service
+Type=oneshot
+LoadState=loaded
+ActiveState=inactive
+Result=success
+
 Id=halo-old.service
 LoadState=not-found
 ActiveState=inactive
@@ -77,7 +83,7 @@ def test_status_shows_units_as_processes():
     with stack() as run:
         r = halo('status', '--run', run)
         assert r.returncode == 0 and 'systemctl start|stop halo.target' in r.stdout, r
-        assert 'engine.1     ready' in r.stdout and 'serving halo-demo on cpu' in r.stdout and 'old' not in r.stdout, r.stdout
+        assert 'engine.1     ready' in r.stdout and 'serving halo-demo on cpu' in r.stdout and 'old' not in r.stdout and 'doctor' not in r.stdout, r.stdout
         j = json.loads(halo('status', '--run', run, '--json').stdout)
         assert [c['name'] for c in j['children']] == ['engine.1', 'gateway'] and j['ready'] and j['children'][0]['pid'] == 111
         assert j['children'][0]['since_ms'] == 1795450000000

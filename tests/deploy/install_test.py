@@ -10,6 +10,7 @@ import tempfile
 from tap import BUILD, ROOT, build_option, main, service, sh
 
 UNITS = ['halo-gateway.service', 'halo-tokenizer.service', 'halo-router.service', 'halo-engine@.service']
+TASKS = ['halo-doctor.service', 'halo-verify.service']
 MOST_EXPOSURE = 2.0
 OUT = PREFIX = None
 
@@ -19,7 +20,8 @@ bin/halo bin/halo-bench bin/halo-engine bin/halo-gateway bin/halo-router bin/hal
 bin/halo-load bin/halo-model bin/halo-ppl
 lib/systemd/system/halo.target lib/systemd/system/halo-gateway.socket lib/systemd/system/halo-gateway.service
 lib/systemd/system/halo-tokenizer.service lib/systemd/system/halo-router.service
-lib/systemd/system/halo-engine@.service
+lib/systemd/system/halo-engine@.service lib/systemd/system/halo-doctor.service lib/systemd/system/halo-doctor.timer
+lib/systemd/system/halo-verify.service lib/systemd/system/halo-verify.timer
 lib/sysusers.d/halo.conf lib/tmpfiles.d/halo.conf
 share/halo/halo-demo.h1b share/halo/halo-demo.md
 share/halo/caddy/Caddyfile share/halo/caddy/studio/index.html share/halo/nginx/halo.conf share/halo/systemd/remote.conf
@@ -119,7 +121,7 @@ def test_systemd_finds_no_mistake_in_the_units():
 
 
 def test_every_service_is_sandboxed():
-    for name in UNITS:
+    for name in UNITS + TASKS:
         r = sh('systemd-analyze', 'security', '--offline=true', f'--threshold={MOST_EXPOSURE * 10:.0f}', '--no-pager', unit(name))
         print('#', r.stdout.strip().splitlines()[-1].strip('→ ').encode('ascii', 'ignore').decode())
         assert r.returncode == 0, r.stdout

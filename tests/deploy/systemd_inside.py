@@ -52,6 +52,22 @@ def test_the_halo_command_knows_that_systemd_runs_the_stack():
     assert show('halo-tokenizer', 'MainPID') != pid
 
 
+def test_timers_look_after_the_stack():
+    for task in 'doctor', 'verify':
+        assert show(f'halo-{task}.timer', 'ActiveState') == 'active' and show(f'halo-{task}.timer', 'NextElapseUSecMonotonic' if task == 'doctor' else 'NextElapseUSecRealtime'), task
+    sh('systemctl', 'start', 'halo-doctor')
+    said = sh('journalctl', '-q', '-o', 'cat', '-u', 'halo-doctor')
+    assert show('halo-doctor', 'Result') == 'success' and 'Paris' in said and 'engine.1' in said, said
+    sh('systemctl', 'start', 'halo-verify')  # no replies are logged: nothing to do
+    assert show('halo-verify', 'ConditionResult') == 'no' and show('halo-verify', 'Result') == 'success'
+    sh('systemctl', 'stop', 'halo-engine@1')
+    assert subprocess.run(['systemctl', 'start', 'halo-doctor'], check=False, capture_output=True, timeout=PATIENCE * 2).returncode != 0
+    assert show('halo-doctor', 'ActiveState') == 'failed' and show('halo-doctor', 'ExecMainStatus') == '2'
+    sh('systemctl', 'start', 'halo-engine@1')
+    wait_for('readiness', is_serving)
+    sh('systemctl', 'start', 'halo-doctor')  # the alarm is over
+
+
 def test_a_worker_restarts_under_load_and_the_streams_are_the_same():
     wait_for('readiness', is_serving)
     quiet = Stream(1500).text()

@@ -64,6 +64,8 @@ def test_every_logged_reply_is_made_again():
     rows = [json.loads(line) for line in verify('--all', '--json', log=write_log('copy', logged())).stdout.splitlines()]
     assert sorted(x['id'] for x in rows) == sorted(r['id'] for r in receipts)
     assert {x['result'] for x in rows} == {'same'} and len(logged()) == 3 * len(ASKED), 'its own are left out'
+    some = verify('--all', '--every', '2', log=write_log('copy', logged()[:len(ASKED) // 2 * 2])).stdout.splitlines()
+    assert some[-1].startswith(f'{len(ASKED) // 2} replies: {len(ASKED) // 2} the same'), some
 
 
 def test_one_is_found_by_its_id_its_receipt_or_its_saved_answer():
