@@ -35,6 +35,15 @@ char *mem_strndup(const char *s, size_t len)
     return p;
 }
 
+void mem_free_const(const void *p)
+{
+    union {
+        const void *in;
+        void *out;
+    } u = {.in = p};
+    free(u.out);
+}
+
 void mem_auto_free(void *pointer_variable)
 {
     void *p;

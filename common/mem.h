@@ -15,6 +15,9 @@ void *mem_resize(void *take_p, size_t n, size_t size) __attribute__((returns_non
 /* A NUL-terminated copy of len bytes. */
 char *mem_strndup(const char *s, size_t len) __attribute__((malloc, returns_nonnull));
 
+/* Frees what is const for everybody but its owner. */
+void mem_free_const(const void *p);
+
 /* For AUTO(mem_auto_free) on any pointer variable. */
 void mem_auto_free(void *pointer_variable);
 

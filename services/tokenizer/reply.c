@@ -122,24 +122,14 @@ static void leave_table(struct reply *r)
     t->free_slots[t->n_free++] = (uint32_t)slot_of(r->id);
 }
 
-/* The lists of a frame are const for everybody but their owner. */
-static void free_const(const void *p)
-{
-    union {
-        const void *in;
-        void *out;
-    } u = {.in = p};
-    free(u.out);
-}
-
 void reply_free(struct reply *r)
 {
     if (!r)
         return;
     if (r->table)
         leave_table(r);
-    free_const(r->sampling.stop_ids);
-    free_const(r->sampling.logit_bias);
+    mem_free_const(r->sampling.stop_ids);
+    mem_free_const(r->sampling.logit_bias);
     ids_fini(&r->prompt);
     stream_fini(&r->stream);
     free(r);
