@@ -70,6 +70,8 @@ static bool start(struct engine *e)
         .numerics = e->numerics,
         .lane = e->options.lane,
         .model_file = e->options.model,
+        .served_name = e->options.served_name != NULL ? e->options.served_name : m->config.name,
+        .file = m->file,
         .is_standby = e->options.is_standby,
         .router = {.url = e->options.router, .files = e->options.tls},
     };

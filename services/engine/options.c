@@ -22,6 +22,9 @@ static const struct opt TABLE[] = {
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE", "model to serve, an .h1b file"),
     OPT_STR_ROW(struct options, name, "name", "1", "NAME",
                 "distinguishes the engines of one router in logs and status"),
+    OPT_STR_ROW(struct options, served_name, "served-name", NULL, "NAME",
+                "what clients write into `model`; without, the name in the model file. One that is "
+                "the same for several models stays when one of them replaces another"),
     OPT_CHOICE_ROW(
         struct options, backend, "backend", "auto", HIP_BACKENDS,
         "what computes: auto takes a GPU if there is one and says so, hip needs one; the "

@@ -15,6 +15,7 @@ struct options {
     const char *sandbox;
     const char *model;
     const char *name;
+    const char *served_name;
     const char *backend;
     const char *gpu;
     const char *gpu_library; /* NULL: looked for */

@@ -11,7 +11,7 @@
 #include "services/engine/kv.h"
 #include "services/engine/worker.h"
 
-enum { LOAD_MS = 1000 };
+enum { LOAD_MS = 1000, SECTIONS_MAX = 16 };
 
 struct service {
     struct service_config config;
@@ -95,7 +95,7 @@ static void on_up(void *ctx, struct link *l)
     log_info("router-up", U("pid", link_peer_pid(l)), S("at", link_peer_address(l)));
     const struct frame_engine f = {
         .model_hash = {c->limits.model_hash, strlen(c->limits.model_hash)},
-        .model_name = {c->limits.config->name, strlen(c->limits.config->name)},
+        .model_name = str_from(c->served_name),
         .context = c->limits.n_ctx,
         .max_seqs = c->max_seqs,
         .kv_blocks = c->n_blocks,
@@ -106,6 +106,7 @@ static void on_up(void *ctx, struct link *l)
         .standby = s->is_standby,
         .numbers = c->limits.numbers,
         .model_file = str_from(c->model_file),
+        .has_vocabulary = true,
     };
     send_frame(s, FRAME_engine, &f);
     send_load(s);
@@ -120,6 +121,34 @@ static void on_submit(struct service *s, const struct frame_submit *f)
         refuse(s, f->req, e, why);
     else
         worker_submit(s->worker, seq);
+}
+
+/* What a tokenizer needs of a model file. */
+static bool is_of_texts(const struct h1b_section *s)
+{
+    static const char VOCABULARY[] = "tokenizer.";
+    return strncmp(s->name, VOCABULARY, sizeof VOCABULARY - 1) == 0 ||
+           strcmp(s->name, "config") == 0 || strcmp(s->name, "chat_template") == 0;
+}
+
+static void on_vocabulary_ask(struct service *s, const struct frame_vocabulary_ask *f)
+{
+    struct rec_section found[SECTIONS_MAX];
+    struct frame_vocabulary out = {.model_hash = f->model_hash, .sections = found};
+    size_t n;
+    const struct h1b_section *all = h1b_sections(s->config.file, &n);
+    if (!str_is(f->model_hash, s->config.limits.model_hash))
+        return; /* meant for our predecessor of the same name */
+    for (size_t i = 0; i < n && out.n_sections < SECTIONS_MAX; i++) {
+        if (is_of_texts(&all[i]))
+            found[out.n_sections++] =
+                (struct rec_section){.name = str_from(all[i].name),
+                                     .dtype = (uint32_t)all[i].dtype,
+                                     .rows = all[i].dims[0],
+                                     .columns = all[i].n_dims > 1 ? all[i].dims[1] : 0,
+                                     .data = {all[i].data, all[i].size}};
+    }
+    send_frame(s, FRAME_vocabulary, &out);
 }
 
 /* KV blocks to give or to take. */
@@ -143,6 +172,8 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         worker_cancel(s->worker, ((const struct frame_cancel *)f->body)->req);
     } else if (f->type == FRAME_kv_export || f->type == FRAME_kv_import) {
         on_carry(s, l, f);
+    } else if (f->type == FRAME_vocabulary_ask) {
+        on_vocabulary_ask(s, f->body);
     } else if (f->type == FRAME_standby) {
         s->is_standby = ((const struct frame_standby *)f->body)->on;
         s->is_replaced = ((const struct frame_standby *)f->body)->replaced;

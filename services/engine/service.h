@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/h1b.h"
 #include "common/loop.h"
 #include "proto/link.h"
 #include "services/engine/carry.h"
@@ -31,6 +32,8 @@ struct service_config {
     uint32_t lane;
     const char *model_file; /* its path */
     struct link_remote router; /* url NULL: that of the run directory */
+    const char *served_name; /* what clients call the model */
+    const struct h1b *file; /* for who asks for its vocabulary; borrowed */
     bool is_standby; /* starts out of service */
 };
 

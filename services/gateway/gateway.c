@@ -92,7 +92,7 @@ static void on_upstream_changed(void *ctx)
         g->was_serving = is_serving;
         notify_status(is_serving ? "serving" : why_not);
         if (is_serving)
-            log_info("serving", U("models", upstream_n_models(g->upstream)));
+            log_info("serving", U("models", catalog_n_served(upstream_catalog(g->upstream))));
         else
             log_warn("not-serving", S("why", why_not));
     }

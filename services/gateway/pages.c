@@ -4,7 +4,7 @@
 #include "common/opt.h"
 #include "services/gateway/stream.h"
 
-static void add_model(const struct gateway *g, const struct upstream_model *m, struct buf *out)
+static void add_model(const struct gateway *g, const struct catalog_model *m, struct buf *out)
 {
     uint64_t created = m->created > 0 ? m->created : g->started_s;
     buf_add_cstr(out, "{\"id\":");
@@ -25,24 +25,25 @@ static bool are_models_served(const struct gateway *g)
     return upstream_why_not(g->upstream, true) == NULL;
 }
 
-void pages_models(struct gateway *g, struct exchange *take_x)
+void pages_models(struct gateway *g, struct exchange *take_x, uint32_t lane)
 {
     struct buf out = {0};
-    size_t n = are_models_served(g) ? upstream_n_models(g->upstream) : 0;
+    const struct catalog *c = upstream_catalog(g->upstream);
+    const struct catalog_model *m;
     buf_add_cstr(&out, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; are_models_served(g) && (m = catalog_at(c, lane, i)) != NULL; i++) {
         if (i > 0)
             buf_add_char(&out, ',');
-        add_model(g, upstream_model(g->upstream, i), &out);
+        add_model(g, m, &out);
     }
     buf_add_cstr(&out, "]}\n");
     exchange_answer(take_x, 200, "application/json", buf_str(&out));
     buf_fini(&out);
 }
 
-void pages_model(struct gateway *g, struct exchange *take_x, struct str name)
+void pages_model(struct gateway *g, struct exchange *take_x, uint32_t lane, struct str name)
 {
-    const struct upstream_model *m = upstream_find_model(g->upstream, name);
+    const struct catalog_model *m = catalog_find(upstream_catalog(g->upstream), lane, name);
     if (m == NULL || !are_models_served(g)) {
         struct api_error e;
         error_set(&e, PROBLEM_MODEL_UNKNOWN, "model",
@@ -106,10 +107,10 @@ static void add_engine_load(const struct gateway *g, struct buf *out)
 {
     const struct rec_load *l = upstream_load(g->upstream);
     struct buf labels = {0};
-    bool has_model = upstream_n_models(g->upstream) > 0;
+    const struct catalog_model *first = catalog_at(upstream_catalog(g->upstream), 0, 0);
     double used = l->kv_blocks > 0 ? (double)l->kv_blocks_used / l->kv_blocks : 0;
     buf_add_cstr(&labels, "engine=\"0\",model_name=");
-    metrics_quote(&labels, has_model ? upstream_model(g->upstream, 0)->name : "");
+    metrics_quote(&labels, first != NULL ? first->name : "");
     const char *of = buf_str(&labels).ptr;
     metrics_write_one(out, "gauge", "vllm:num_requests_running", of, l->running,
                       "sequences in the engines");

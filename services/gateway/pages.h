@@ -6,8 +6,8 @@
 #include "services/gateway/exchange.h"
 #include "services/gateway/gateway.h"
 
-void pages_models(struct gateway *g, struct exchange *take_x);
-void pages_model(struct gateway *g, struct exchange *take_x, struct str name);
+void pages_models(struct gateway *g, struct exchange *take_x, uint32_t lane);
+void pages_model(struct gateway *g, struct exchange *take_x, uint32_t lane, struct str name);
 void pages_readyz(struct gateway *g, struct exchange *take_x);
 void pages_traces(struct gateway *g, struct exchange *take_x);
 void pages_trace(struct gateway *g, struct exchange *take_x, struct str id);

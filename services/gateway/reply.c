@@ -700,6 +700,7 @@ static void start_choice(struct reply *r, size_t number)
         .n_stops = q->n_stops,
         .tenant = q->tenant,
         .model = r->model,
+        .model_hash = str_from(r->model_hash),
         .template_args = q->template_args,
         .no_generation_prompt = !q->add_generation_prompt,
         .continue_final = q->continue_final,
@@ -712,7 +713,7 @@ static void start_choice(struct reply *r, size_t number)
     upstream_start(r->gateway->upstream, &c->job);
 }
 
-static void identify(struct reply *r, const struct upstream_model *m)
+static void identify(struct reply *r, const struct catalog_model *m)
 {
     const char *id = exchange_id(r->exchange);
     const char *bare = strncmp(id, "req_", 4) == 0 ? id + 4 : id;
@@ -727,7 +728,7 @@ static void identify(struct reply *r, const struct upstream_model *m)
 }
 
 static void begin(struct gateway *g, struct exchange *x, const struct request *take_request,
-                  const struct upstream_model *m, struct key *key)
+                  const struct catalog_model *m, struct key *key)
 {
     struct reply *r = mem_zalloc(1, sizeof *r);
     r->gateway = g;
@@ -777,11 +778,13 @@ static bool is_json(struct str content_type)
            (content_type.len == n || content_type.ptr[n] == ';' || content_type.ptr[n] == ' ');
 }
 
-static void set_model_unknown(const struct gateway *g, struct str name, struct api_error *e)
+static void set_model_unknown(const struct gateway *g, uint32_t lane, struct str name,
+                              struct api_error *e)
 {
     struct buf served = {0};
-    for (size_t i = 0; i < upstream_n_models(g->upstream); i++)
-        buf_printf(&served, "%s%s", i > 0 ? ", " : "", upstream_model(g->upstream, i)->name);
+    const struct catalog_model *m;
+    for (size_t i = 0; (m = catalog_at(upstream_catalog(g->upstream), lane, i)) != NULL; i++)
+        buf_printf(&served, "%s%s", i > 0 ? ", " : "", m->name);
     error_set(e, PROBLEM_MODEL_UNKNOWN, "model",
               "The model '%.*s' is not served here. Served now: %s.",
               (int)(name.len < 100 ? name.len : 100), name.ptr, buf_str(&served).ptr);
@@ -822,7 +825,7 @@ static bool settle_resume(const struct gateway *g, const struct exchange *x, str
 
 /* Whether the request can be begun; *ret_model is then its model. */
 static bool admit(struct gateway *g, struct exchange *x, struct request *q, enum endpoint endpoint,
-                  const struct upstream_model **ret_model, struct api_error *e)
+                  uint32_t lane, const struct catalog_model **ret_model, struct api_error *e)
 {
     if (!is_json(exchange_header(x, "content-type"))) {
         /* Anything else could be sent by a foreign web page without asking us first. */
@@ -832,15 +835,16 @@ static bool admit(struct gateway *g, struct exchange *x, struct request *q, enum
     if (!request_parse(q, endpoint, exchange_body(x), g->options->max_body, e) ||
         !settle_resume(g, x, q, e))
         return false;
+    q->lane = lane;
     const char *why_not = upstream_why_not(g->upstream, true);
     if (why_not != NULL) {
         metrics_count(g->metrics, COUNT_refused_not_ready);
         error_set(e, PROBLEM_NOT_READY, NULL, "Not ready: %s. Try again.", why_not);
         return false;
     }
-    *ret_model = upstream_find_model(g->upstream, q->model);
+    *ret_model = catalog_find(upstream_catalog(g->upstream), q->lane, q->model);
     if (*ret_model == NULL) {
-        set_model_unknown(g, q->model, e);
+        set_model_unknown(g, q->lane, q->model, e);
         return false;
     }
     return request_fit(q, *ret_model, e);
@@ -851,7 +855,7 @@ void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpo
 {
     struct request q = {0};
     struct api_error e;
-    const struct upstream_model *m;
+    const struct catalog_model *m;
     if (g->n_replies >= g->options->max_streams) {
         metrics_count(g->metrics, COUNT_refused_full);
         error_set(&e, PROBLEM_OVERLOADED, NULL,
@@ -862,14 +866,13 @@ void reply_start(struct gateway *g, struct exchange *take_x, enum endpoint endpo
         exchange_refuse(take_x, &e);
         return;
     }
-    if (!admit(g, take_x, &q, endpoint, &m, &e) || (key != NULL && !key_admit(key, &e))) {
+    if (!admit(g, take_x, &q, endpoint, lane, &m, &e) || (key != NULL && !key_admit(key, &e))) {
         request_fini(&q);
         if (key != NULL)
             key_add_headers(key, take_x);
         exchange_refuse(take_x, &e);
         return;
     }
-    q.lane = lane;
     begin(g, take_x, &q, m, key);
 }
 

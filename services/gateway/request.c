@@ -139,7 +139,7 @@ void request_fini(struct request *r)
 
 /* ---- against the model --------------------------------------------------------------------------- */
 
-static bool check_ids(const uint32_t *ids, size_t n, const struct upstream_model *m,
+static bool check_ids(const uint32_t *ids, size_t n, const struct catalog_model *m,
                       const char *param, struct api_error *e)
 {
     for (size_t i = 0; i < n; i++) {
@@ -153,7 +153,7 @@ static bool check_ids(const uint32_t *ids, size_t n, const struct upstream_model
     return true;
 }
 
-bool request_fit(struct request *r, const struct upstream_model *m, struct api_error *ret_error)
+bool request_fit(struct request *r, const struct catalog_model *m, struct api_error *ret_error)
 {
     struct rec_sampling *s = &r->sampling;
     if (!check_ids(s->stop_ids, s->n_stop_ids, m, "stop_token_ids", ret_error))

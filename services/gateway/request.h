@@ -71,6 +71,6 @@ bool request_parse(struct request *r, enum endpoint endpoint, struct str body, u
 void request_fini(struct request *r);
 
 /* Checks token ids and lengths against the model and sets the default of max_tokens. */
-bool request_fit(struct request *r, const struct upstream_model *m, struct api_error *ret_error);
+bool request_fit(struct request *r, const struct catalog_model *m, struct api_error *ret_error);
 
 #endif

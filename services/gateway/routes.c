@@ -52,13 +52,12 @@ static void on_completions(struct gateway *g, struct exchange *take_x, const str
 
 static void on_models(struct gateway *g, struct exchange *take_x, const struct visit *v)
 {
-    (void)v;
-    pages_models(g, take_x);
+    pages_models(g, take_x, v->lane);
 }
 
 static void on_model(struct gateway *g, struct exchange *take_x, const struct visit *v)
 {
-    pages_model(g, take_x, v->rest);
+    pages_model(g, take_x, v->lane, v->rest);
 }
 
 static void on_stream(struct gateway *g, struct exchange *take_x, const struct visit *v)

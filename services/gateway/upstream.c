@@ -9,8 +9,6 @@
 #include "common/mem.h"
 #include "proto/link.h"
 
-enum { MODELS_MAX = 64 };
-
 /* A request id is slot + generation << 32, so that a late frame of an ended job meets nothing. */
 struct slot {
     struct job *job; /* NULL: free */
@@ -34,9 +32,7 @@ struct upstream {
     struct loop_timer lost; /* runs while the link is down and jobs wait */
     bool was_up;
     uint64_t down_ms; /* when the link went */
-    uint64_t modelless_ms; /* when the last model went; 0 while there is one */
-    struct upstream_model models[MODELS_MAX];
-    size_t n_models;
+    struct catalog catalog;
     struct rec_load load;
     uint64_t n_resumes;
     uint64_t n_started;
@@ -231,47 +227,10 @@ static void on_piece(struct upstream *u, const struct rec_piece *p)
     events->piece(j, p);
 }
 
-static void forget_models(struct upstream *u)
-{
-    for (size_t i = 0; i < u->n_models; i++) {
-        free(u->models[i].name);
-        free(u->models[i].hash);
-        free(u->models[i].license);
-        free(u->models[i].description);
-        free(u->models[i].numerics);
-    }
-    u->n_models = 0;
-}
-
-static char *copy(struct str s)
-{
-    return mem_strndup(s.ptr != NULL ? s.ptr : "", s.len);
-}
-
 static void on_status(struct upstream *u, const struct frame_status *f)
 {
     u->load = f->load;
-    if (f->n_models == 0) {
-        if (u->modelless_ms == 0)
-            u->modelless_ms = clock_now_ms();
-    } else {
-        /* The old list stays while there is no new one, so that requests can wait for an engine. */
-        forget_models(u);
-        u->modelless_ms = 0;
-    }
-    for (size_t i = 0; i < f->n_models && i < MODELS_MAX; i++) {
-        const struct rec_model *m = &f->models[i];
-        u->models[u->n_models++] = (struct upstream_model){
-            .name = copy(m->name),
-            .hash = copy(m->hash),
-            .license = copy(m->license),
-            .description = copy(m->description),
-            .numerics = copy(m->numerics),
-            .context = m->context,
-            .vocab_size = m->vocab_size,
-            .created = m->created,
-        };
-    }
+    catalog_update(&u->catalog, f);
     u->handler.changed(u->handler.ctx);
 }
 
@@ -370,6 +329,7 @@ enum err upstream_new(struct loop *loop, const char *run, uint32_t resume_ms,
     u->loop = loop;
     u->handler = *handler;
     u->resume_ms = resume_ms;
+    catalog_init(&u->catalog, resume_ms);
     u->flush.fire = on_flush;
     u->lost.fire = on_lost;
     enum err e = link_dial(&config, "tokenizer", &events, &u->link);
@@ -389,7 +349,7 @@ void upstream_free(struct upstream *u)
     loop_timer_cancel(u->loop, &u->lost);
     loop_timer_cancel(u->loop, &u->flush);
     link_close(u->link);
-    forget_models(u);
+    catalog_fini(&u->catalog);
     free(u->slots);
     free(u);
 }
@@ -410,30 +370,12 @@ const char *upstream_why_not(const struct upstream *u, bool is_patient)
         if (!is_patient || now - u->down_ms >= u->resume_ms)
             return "the tokenizer is gone";
     }
-    if (u->n_models == 0)
-        return "no model is served by an engine yet";
-    if (u->modelless_ms > 0 && (!is_patient || now - u->modelless_ms >= u->resume_ms))
-        return "no engine is ready";
-    return NULL;
+    return catalog_why_not(&u->catalog, is_patient);
 }
 
-size_t upstream_n_models(const struct upstream *u)
+const struct catalog *upstream_catalog(const struct upstream *u)
 {
-    return u->n_models;
-}
-
-const struct upstream_model *upstream_model(const struct upstream *u, size_t i)
-{
-    return &u->models[i];
-}
-
-const struct upstream_model *upstream_find_model(const struct upstream *u, struct str name)
-{
-    for (size_t i = 0; i < u->n_models; i++) {
-        if (str_is(name, u->models[i].name))
-            return &u->models[i];
-    }
-    return NULL;
+    return &u->catalog;
 }
 
 const struct rec_load *upstream_load(const struct upstream *u)

@@ -14,6 +14,7 @@
 
 #include "common/loop.h"
 #include "proto/frames.h"
+#include "services/gateway/catalog.h"
 
 struct upstream;
 struct job;
@@ -47,17 +48,6 @@ struct job {
     bool was_sent;
 };
 
-struct upstream_model {
-    char *name;
-    char *hash;
-    char *license;
-    char *description;
-    char *numerics;
-    uint32_t context;
-    uint32_t vocab_size;
-    uint64_t created;
-};
-
 struct upstream_handler {
     /* The link came or went, or the models changed. */
     void (*changed)(void *ctx);
@@ -83,11 +73,7 @@ bool upstream_is_up(const struct upstream *u);
  * younger than resume_ms does not count. */
 const char *upstream_why_not(const struct upstream *u, bool is_patient);
 
-/* The models that were last served. Valid until the loop turns. */
-size_t upstream_n_models(const struct upstream *u);
-const struct upstream_model *upstream_model(const struct upstream *u, size_t i);
-const struct upstream_model *upstream_find_model(const struct upstream *u, struct str name);
-
+const struct catalog *upstream_catalog(const struct upstream *u);
 const struct rec_load *upstream_load(const struct upstream *u);
 size_t upstream_n_jobs(const struct upstream *u);
 uint64_t upstream_n_resumes(const struct upstream *u);

@@ -19,6 +19,8 @@ enum {
     START_MS = 600000, /* a large model is read and checked */
     STOP_MS = 120000,
     HANDOVER_MS = 120000, /* beyond the limit that the router keeps */
+    REPLIES_MS = 86400000, /* for the old model's replies, which have their own limits */
+    KEEP_MS = 10000,
     ROUTER_TRIES = 5, /* a router that dies meanwhile is asked again */
 };
 
@@ -32,13 +34,16 @@ struct options {
     uint32_t limit_s;
     bool does_keep;
     bool has_no_copy;
+    bool does_finish;
 };
 
 static const struct opt OPTS[] = {
     PRINT_RUN_ROW(struct options),
     OPT_STR_ROW(
         struct options, model, "model", NULL, "FILE",
-        "file of the model for the newcomer, with the same content; default: the same file"),
+        "file of the newcomer's model, the same or another one; default: the same file. Of another "
+        "one: replies that run end at the old engine, with the old model, and new requests get the "
+        "new model as soon as it has passed its checks"),
     OPT_STR_ROW(struct options, backend, "backend", NULL, "NAME", "its --backend"),
     OPT_STR_ROW(struct options, build, "build", NULL, "PATH",
                 "halo-engine of another build, or the directory that holds it"),
@@ -49,8 +54,10 @@ static const struct opt OPTS[] = {
                 "is to get nothing before), and leave the old one out of service"),
     OPT_BOOL_ROW(struct options, does_keep, "keep", "false",
                  "replies that run end at the old engine; default: they go on at the newcomer"),
+    OPT_BOOL_ROW(struct options, does_finish, "finish", "false",
+                 "go on with a swap to another model whose `halo swap` was cut off"),
     OPT_U32_ROW(struct options, limit_s, "limit-s", "60", 1, 86400, "S",
-                "time for replies that stay at the old engine"),
+                "time for replies that stay at the old engine of the same model"),
     OPT_BOOL_ROW(struct options, has_no_copy, "no-copy", "false",
                  "do not hand over the KV cache; the newcomer computes it again"),
 };
@@ -61,6 +68,8 @@ struct swap {
     char name[CONTROL_NAME_CAP]; /* "engine.1" */
     uint32_t old_pid;
     uint32_t new_pid;
+    bool is_systemd;
+    bool is_switched; /* to another model */
     double start_s, handover_s, stop_s;
 };
 
@@ -132,9 +141,8 @@ static bool start_newcomer(struct swap *s)
     return e == ERR_OK;
 }
 
-static void print_handover(const struct swap *s, const char *data)
+static void print_handover(const struct swap *s, const json_t *o)
 {
-    json_t *o = json_loads(data, 0, NULL);
     double bytes = (double)json_integer_value(json_object_get(o, "bytes"));
     long long blocks = json_integer_value(json_object_get(o, "blocks"));
     if (blocks > 0)
@@ -149,32 +157,86 @@ static void print_handover(const struct swap *s, const char *data)
                  (long long)json_integer_value(json_object_get(o, "migrated")),
                  (double)json_integer_value(json_object_get(o, "pause_us")) / 1000.0,
                  s->handover_s);
-    json_decref(o);
 }
 
-static bool hand_over(struct swap *s)
+/* The router's part; what it reports goes to *ret_report if it went well. */
+static bool ask_router(struct swap *s, uint32_t timeout_ms, json_t **ret_report)
 {
     const struct options *o = s->options;
-    uint64_t began_ms = clock_now_ms();
     struct control_reply r = {0};
     enum err e = ERR_TIMEOUT;
     for (int i = 0; i < ROUTER_TRIES && e == ERR_TIMEOUT; i++) {
         control_reply_fini(&r);
-        e = say(s, CONTROL_ROUTER, "handover",
-                json_pack("{s:I, s:I, s:s, s:b, s:b, s:I}", "pid", (json_int_t)s->old_pid, "to_pid",
-                          (json_int_t)s->new_pid, "to", o->to != NULL ? o->to : "", "keep",
-                          o->does_keep, "no_copy", o->has_no_copy, "limit_ms",
-                          (json_int_t)o->limit_s * 1000),
-                o->limit_s * 1000 + HANDOVER_MS, &r);
+        json_t *args =
+            json_pack("{s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:I}", "pid", (json_int_t)s->old_pid,
+                      "to_pid", (json_int_t)s->new_pid, "to", o->to != NULL ? o->to : "", "keep",
+                      o->does_keep, "no_copy", o->has_no_copy, "other_model",
+                      o->model != NULL || o->to != NULL || o->does_finish, "early", !s->is_switched,
+                      "limit_ms", (json_int_t)o->limit_s * 1000);
+        e = say(s, CONTROL_ROUTER, "handover", args, timeout_ms, &r);
     }
-    s->handover_s = seconds_since(began_ms);
     if (e == ERR_OK)
-        print_handover(s, r.data);
+        *ret_report = json_loads(r.data, 0, NULL);
     else
         (void)fprintf(stderr, "halo swap: %s%s%s\n", r.detail,
                       *control_news(s->session) != '\0' ? ": " : "", control_news(s->session));
     control_reply_fini(&r);
     return e == ERR_OK;
+}
+
+/* The newcomer has another model, whose replies nobody else can have: it must not go when we do. */
+static bool keep_newcomer(struct swap *s)
+{
+    struct control_reply r = {0};
+    if (s->options->to != NULL || s->is_systemd)
+        return true; /* it stays in any case */
+    enum err e = say(s, CONTROL_SUPERVISOR, "keep", NULL, KEEP_MS, &r);
+    if (e != ERR_OK)
+        (void)fprintf(stderr, "halo swap: %s\n", r.detail);
+    control_reply_fini(&r);
+    return e == ERR_OK;
+}
+
+static bool hand_over(struct swap *s)
+{
+    uint64_t began_ms = clock_now_ms();
+    json_t *report = NULL;
+    if (!ask_router(s, s->options->limit_s * 1000 + HANDOVER_MS, &report))
+        return false;
+    s->handover_s = seconds_since(began_ms);
+    if (!json_is_true(json_object_get(report, "is_unfinished"))) {
+        print_handover(s, report);
+        json_decref(report);
+        return true;
+    }
+    json_decref(report);
+    (void)printf("new requests get the new model after %.1f s; replies of the old one go on\n",
+                 s->handover_s);
+    (void)fflush(stdout);
+    s->is_switched = true;
+    if (!keep_newcomer(s) || !ask_router(s, REPLIES_MS, &report))
+        return false;
+    json_decref(report);
+    (void)printf("the last reply of the old model was done after %.1f s\n",
+                 seconds_since(began_ms));
+    return true;
+}
+
+/* The two processes of a swap that was cut off. */
+static bool find_both(struct swap *s)
+{
+    char new_name[CONTROL_NAME_CAP + 8];
+    struct control_reply r = {0};
+    (void)snprintf(new_name, sizeof new_name, "%s.new", s->name);
+    enum err e = say(s, CONTROL_SUPERVISOR, "status", NULL, KEEP_MS, &r);
+    s->old_pid = pid_of(&r, s->name);
+    s->new_pid = pid_of(&r, new_name);
+    if (e != ERR_OK)
+        (void)fprintf(stderr, "halo swap: %s\n", r.detail);
+    else if (s->new_pid == 0)
+        (void)fprintf(stderr, "halo swap: there is no %s, so nothing to finish\n", new_name);
+    control_reply_fini(&r);
+    return e == ERR_OK && s->new_pid != 0;
 }
 
 static bool adopt(struct swap *s)
@@ -200,6 +262,7 @@ static bool move(struct swap *s, const char *from, uint32_t from_pid, uint32_t t
     (void)snprintf(s->name, sizeof s->name, "%s", from);
     s->old_pid = from_pid;
     s->new_pid = to_pid;
+    s->is_switched = false;
     return hand_over(s);
 }
 
@@ -264,10 +327,13 @@ static int run_swap(const char *run, bool is_systemd, struct swap *s)
         (void)fprintf(stderr, "halo swap: no event loop; too many open files?\n");
         return EXIT_FAILURE;
     }
+    s->is_systemd = is_systemd;
     if (s->options->to != NULL)
         is_done = hand_over(s);
     else if (is_systemd)
         is_done = swap_units(s);
+    else if (s->options->does_finish)
+        is_done = find_both(s) && hand_over(s) && adopt(s);
     else /* when we go before `adopt`, the supervisor stops the newcomer */
         is_done = start_newcomer(s) && hand_over(s) && adopt(s);
     control_close(s->session);
@@ -282,7 +348,8 @@ int verb_swap(int argc, char **argv)
         .summary =
             "Starts another process beside an engine, hands over its KV cache and its replies, and "
             "stops the old one. Clients see a short pause and the same bytes. If anything fails "
-            "before the end, the old engine goes on.",
+            "before the end, the old engine goes on. With another model (--model) replies end "
+            "where they began, and new requests get the new one.",
         .operands = "ENGINE",
         .example = "halo swap engine@1 --build /opt/halo-next/halo-engine",
         .opts = OPTS,

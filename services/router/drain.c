@@ -54,6 +54,7 @@ void drain_set(struct router *r, struct engine *e, bool is_out)
 {
     struct frame_standby f = {.on = is_out};
     e->is_out = is_out;
+    e->is_retired = false;
     if (e->is_standby != is_out && link_peer_protocol(e->peer.link) >= 2 &&
         link_send(e->peer.link, FRAME_standby, &f) != ERR_OK)
         log_debug("standby-not-sent", S("to", e->peer.name)); /* its link is going down */
@@ -75,18 +76,6 @@ size_t drain_migrate(struct router *r, struct engine *e)
             router_withdraw(r, q);
     }
     return e->n_in_flight;
-}
-
-/* Whether another engine serves what this one does. */
-static bool is_only(const struct router *r, const struct engine *e)
-{
-    for (const struct engine *o = TAILQ_FIRST(&r->engines.list); o != NULL;
-         o = TAILQ_NEXT(o, entry)) {
-        if (o != e && o->is_ready && !o->is_out && o->group == e->group &&
-            strcmp(o->model_hash, e->model_hash) == 0)
-            return false;
-    }
-    return true;
 }
 
 /* ---- waiting until an engine is empty ---------------------------------------------------------- */
@@ -244,7 +233,7 @@ enum err drain_verb_drain(struct control_call *call)
     enum err err = control_find_engine(call, &e);
     if (err != ERR_OK)
         return err;
-    if (!e->is_out && is_only(r, e) && !control_flag(call, "force"))
+    if (!e->is_out && !engines_has_twin(&r->engines, e) && !control_flag(call, "force"))
         return refuse_only(call, e);
     log_info("drain-asked", S("name", e->peer.name), U("pid", link_peer_pid(e->peer.link)),
              U("replies", e->n_in_flight), U("migrate", control_flag(call, "migrate")));

@@ -26,6 +26,18 @@ struct engine *engines_add(struct engines *s, struct link *l)
     return e;
 }
 
+void engines_settle(struct engines *s, struct engine *e)
+{
+    TAILQ_REMOVE(&s->list, e, entry);
+    struct engine *at = TAILQ_FIRST(&s->list);
+    while (at != NULL && strcmp(at->peer.name, e->peer.name) <= 0)
+        at = TAILQ_NEXT(at, entry);
+    if (at != NULL)
+        TAILQ_INSERT_BEFORE(at, e, entry);
+    else
+        TAILQ_INSERT_TAIL(&s->list, e, entry);
+}
+
 void engines_remove(struct engines *s, struct engine *take_engine)
 {
     struct engine *e = take_engine;
@@ -61,6 +73,7 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     e->max_seqs = f->max_seqs;
     e->kv_blocks = f->kv_blocks;
     e->numbers = f->numbers;
+    e->has_vocabulary = f->has_vocabulary;
     e->group = f->lane;
     (void)snprintf(e->build, sizeof e->build, "%s", link_peer_build(e->peer.link));
     (void)snprintf(e->backend, sizeof e->backend, "%.*s", (int)f->backend.len, f->backend.ptr);
@@ -73,6 +86,16 @@ enum err engine_register(struct engine *e, const struct frame_engine *f)
     return ERR_OK;
 }
 
+bool engines_has_twin(const struct engines *s, const struct engine *e)
+{
+    for (const struct engine *o = TAILQ_FIRST(&s->list); o != NULL; o = TAILQ_NEXT(o, entry)) {
+        if (o != e && o->is_ready && !o->is_out && o->group == e->group &&
+            strcmp(o->model_hash, e->model_hash) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* ---- placement --------------------------------------------------------------------------------- */
 
 /* Whether it goes on with what has come as the engine would that began it. */
@@ -82,10 +105,17 @@ static bool continues(const struct engine *e, const struct request *q)
     return q->n_ids == 0 || numbers == 0 || numbers == e->numbers;
 }
 
+/* A retired engine goes on with what names its model: a gateway took it before it knew, or it was with a
+ * tokenizer that was lost. */
+static bool is_open(const struct engine *e, const struct request *q)
+{
+    return !e->is_out || (e->is_retired && q->submit.model_hash.len > 0);
+}
+
 static bool serves(const struct engine *e, const struct request *q)
 {
     const struct frame_submit *s = &q->submit;
-    return e->is_ready && !e->is_out && link_is_up(e->peer.link) && e->group == q->group &&
+    return e->is_ready && is_open(e, q) && link_is_up(e->peer.link) && e->group == q->group &&
            (s->model_hash.len == 0 || str_is(s->model_hash, e->model_hash)) && continues(e, q);
 }
 
@@ -130,7 +160,8 @@ uint32_t engines_least_context(const struct engines *s, const struct request *q)
 
 static bool has_room(const struct engine *e)
 {
-    return e->is_ready && !e->is_out && e->n_in_flight < e->max_seqs + 1 + e->max_seqs / 8;
+    return e->is_ready && (!e->is_out || e->is_retired) &&
+           e->n_in_flight < e->max_seqs + 1 + e->max_seqs / 8;
 }
 
 /* Sequences per place. What we sent is exact; what the engine reports is late, but counts also what
@@ -141,6 +172,8 @@ static bool is_less_loaded(const struct engine *a, const struct engine *b)
     uint64_t seen_b = (uint64_t)b->load.running + b->load.waiting;
     uint64_t load_a = (seen_a > a->n_in_flight ? seen_a : a->n_in_flight) * b->max_seqs;
     uint64_t load_b = (seen_b > b->n_in_flight ? seen_b : b->n_in_flight) * a->max_seqs;
+    if (a->is_retired != b->is_retired)
+        return b->is_retired; /* it shall become empty */
     if (load_a != load_b)
         return load_a < load_b;
     return strcmp(a->peer.name, b->peer.name) < 0;
@@ -266,6 +299,7 @@ void engine_detach(struct engine *e, struct request *q)
         e->n_suspects -= request_is_suspect(q);
     }
     TAILQ_REMOVE(&e->in_flight, q, place);
+    e->idle_since_ns = clock_now_ns();
     e->n_in_flight--;
     q->engine = NULL;
 }

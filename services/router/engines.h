@@ -37,6 +37,9 @@ struct engine {
     bool does_prefill; /* replies go on elsewhere (phases.h) */
     uint64_t n_taken_over; /* replies that came from one which does */
     struct engine *heir; /* has its place (handover.h); NULL: none */
+    bool is_retired; /* out, and the last of its model: it takes what was on its way (handover.h) */
+    uint64_t idle_since_ns; /* when its last request left */
+    bool has_vocabulary; /* it can be asked for it */
     char model_name[ENGINE_NAME_MAX + 1];
     char model_hash[ENGINE_HASH_MAX + 1];
     uint64_t numbers; /* 0: not known */
@@ -76,6 +79,9 @@ void engines_init(struct engines *s);
 /* Adds an engine whose link came up. */
 struct engine *engines_add(struct engines *s, struct link *l);
 
+/* Its name is known now: puts it into its place, they stand in the order of their names. */
+void engines_settle(struct engines *s, struct engine *e);
+
 /* Takes it out and frees it; it holds no requests any more. */
 void engines_remove(struct engines *s, struct engine *take_engine);
 
@@ -84,6 +90,9 @@ MUST_CHECK enum err engine_register(struct engine *e, const struct frame_engine 
 
 /* Whether the engine is in service, serves the request's group and model and has the context for it. */
 bool engine_suits(const struct engine *e, const struct request *q);
+
+/* Whether another engine in service serves the same model in the same group. */
+bool engines_has_twin(const struct engines *s, const struct engine *e);
 
 /* Puts the request among those in flight; takes it out again; notes its first token there. */
 void engine_attach(struct engine *e, struct request *q);

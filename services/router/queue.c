@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 void queue_init(struct queue *s, uint32_t limit)
@@ -26,6 +27,7 @@ struct tokenizer *queue_add_tokenizer(struct queue *s, struct link *l)
     struct tokenizer *t = mem_zalloc(1, sizeof *t);
     t->peer.kind = PEER_TOKENIZER;
     t->peer.link = l;
+    t->since_ns = clock_now_ns();
     TAILQ_INIT(&t->owned);
     TAILQ_INSERT_TAIL(&s->tokenizers, t, entry);
     return t;
@@ -38,6 +40,7 @@ void queue_remove_tokenizer(struct queue *s, struct tokenizer *take_tokenizer)
     TAILQ_REMOVE(&s->tokenizers, t, entry);
     map_fini(&t->by_req);
     free(t->events);
+    free(t->known);
     free(t);
 }
 

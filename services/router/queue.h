@@ -35,6 +35,8 @@ struct share {
     uint32_t n_waiting;
 };
 
+struct known;
+
 struct tokenizer {
     struct peer peer; /* first */
     TAILQ_ENTRY(tokenizer) entry;
@@ -45,6 +47,10 @@ struct tokenizer {
     struct rec_token *events; /* of the step at hand, sent as one frame */
     size_t n_events;
     size_t cap_events;
+    uint64_t since_ns; /* when its link came up */
+    bool asks_vocabularies; /* vocabularies.h, as the next two */
+    struct known *known;
+    size_t n_known;
 };
 
 TAILQ_HEAD(tokenizer_list, tokenizer);

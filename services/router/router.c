@@ -17,6 +17,7 @@
 #include "services/router/remote.h"
 #include "services/router/router_internal.h"
 #include "services/router/trace.h"
+#include "services/router/vocabularies.h"
 
 enum {
     STATUS_MS = 500, /* least time between two reports of load */
@@ -501,6 +502,8 @@ static enum err on_tokenizer_frame(struct router *r, struct tokenizer *t, const 
 {
     if (f->type == FRAME_submit)
         return on_submit(r, t, f->body);
+    if (f->type == FRAME_known || f->type == FRAME_vocabulary_ask)
+        return vocabularies_on_frame(r, t, f);
     if (f->type != FRAME_cancel)
         return ERR_PROTOCOL;
     on_cancel(r, t, ((const struct frame_cancel *)f->body)->req);
@@ -604,6 +607,8 @@ static enum err on_engine_frame(struct router *r, struct engine *e, const struct
         return e->is_unfit ? ERR_OK : ERR_PROTOCOL;
     if (f->type == FRAME_tokens)
         return on_tokens(r, e, f->body);
+    if (f->type == FRAME_vocabulary)
+        return vocabularies_answer(r, f->body);
     if (f->type == FRAME_kv_done) {
         handover_on_kv_done(r, e, f->body);
         phases_on_kv_done(r, e, f->body);
@@ -659,6 +664,8 @@ static void on_up(void *ctx, struct link *l)
     else
         p = &queue_add_tokenizer(&r->queue, l)->peer;
     name_peer(p);
+    if (is_engine)
+        engines_settle(&r->engines, (struct engine *)(void *)p);
     link_set_user(l, p);
     TAILQ_INSERT_TAIL(&r->peers, p, peers);
     r->n_peers++;
@@ -756,6 +763,7 @@ static void on_tokenizer_down(struct router *r, struct tokenizer *t, enum err wh
     if (t->n_events > 0)
         SLIST_REMOVE(&r->to_flush, t, tokenizer, flush);
     queue_remove_tokenizer(&r->queue, t);
+    handover_on_known(r);
     router_dispatch(r);
 }
 

@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/router/status.h"
 
-static void add_model(struct status *s, const struct engine *e)
+static struct rec_model *find_model(struct rec_model *models, size_t n, const struct engine *e)
 {
-    for (size_t i = 0; i < s->frame.n_models; i++) {
-        struct rec_model *m = &s->models[i];
-        if (!str_is(m->name, e->model_name) || !str_is(m->hash, e->model_hash))
-            continue;
+    for (size_t i = 0; i < n; i++) {
+        if (str_is(models[i].name, e->model_name) && str_is(models[i].hash, e->model_hash))
+            return &models[i];
+    }
+    return NULL;
+}
+
+/* A model that takes requests. */
+static void add_model(struct status *s, const struct engine *e, uint32_t lane)
+{
+    struct rec_model *m = find_model(s->models, s->frame.n_models, e);
+    if (m != NULL) {
+        m->lanes |= 1U << lane;
         if (e->context < m->context)
             m->context = e->context;
         if (!str_is(m->numerics, e->numerics))
@@ -21,7 +30,25 @@ static void add_model(struct status *s, const struct engine *e)
         .hash = str_from(e->model_hash),
         .context = e->context,
         .numerics = str_from(e->numerics),
+        .lanes = 1U << lane,
     };
+}
+
+/* A model of an engine that takes none, unless another one does. */
+static void add_other(struct status *s, const struct engine *e)
+{
+    if (find_model(s->models, s->frame.n_models, e) != NULL)
+        return;
+    struct rec_model *m = find_model(s->others, s->frame.n_others, e);
+    if (m == NULL && s->frame.n_others < STATUS_MODELS_MAX) {
+        m = &s->others[s->frame.n_others++];
+        *m = (struct rec_model){.name = str_from(e->model_name),
+                                .hash = str_from(e->model_hash),
+                                .context = e->context,
+                                .numerics = str_from(e->numerics)};
+    }
+    if (m != NULL)
+        m->retired |= e->is_retired;
 }
 
 static void add_load(struct rec_load *sum, const struct engine *e)
@@ -41,7 +68,8 @@ static void add_load(struct rec_load *sum, const struct engine *e)
 void status_fill(struct status *s, const struct engines *engines, const struct queue *queue,
                  const struct lanes *lanes)
 {
-    s->frame = (struct frame_status){.models = s->models};
+    s->frame =
+        (struct frame_status){.models = s->models, .others = s->others, .has_vocabularies = true};
     s->frame.load = (struct rec_load){
         .waiting = queue->n_waiting + queue->n_replays,
         .preemptions = engines->gone.preemptions,
@@ -58,8 +86,13 @@ void status_fill(struct status *s, const struct engines *engines, const struct q
             if (!e->is_ready || e->group != lanes->group_of[lane])
                 continue;
             if (!e->is_out)
-                add_model(s, e);
+                add_model(s, e, lane);
             add_load(&s->frame.load, e);
         }
+    }
+    for (const struct engine *e = TAILQ_FIRST(&engines->list); e != NULL;
+         e = TAILQ_NEXT(e, entry)) {
+        if (e->is_ready && e->is_out)
+            add_other(s, e);
     }
 }

@@ -24,6 +24,7 @@ struct newcomer {
     struct child *old; /* NULL when it is gone, or the newcomer is not wanted any more */
     struct link *link; /* who is to be answered next; NULL: nobody */
     bool is_ready;
+    bool is_kept; /* there is no way back: it is started again, and may be adopted by anybody */
     bool is_adopted;
     char why[CHILD_LOG_LINE +
              160]; /* it is not wanted any more because of this; "": it was abandoned */
@@ -150,9 +151,12 @@ static void command_newcomer(struct control *c, struct link *l, const struct fra
 static struct newcomer *find_newcomer(struct control *c, struct link *l, struct str target)
 {
     struct newcomer *n = &c->newcomer;
-    if (n->child != NULL && n->old != NULL && n->is_ready && n->link == l && !n->is_adopted &&
-        str_is(target, child_name(n->old)))
+    bool is_theirs = n->link == l || (n->is_kept && n->link == NULL);
+    if (n->child != NULL && n->old != NULL && n->is_ready && is_theirs && !n->is_adopted &&
+        str_is(target, child_name(n->old))) {
+        n->link = l;
         return n;
+    }
     answer(c, l, ERR_NOT_FOUND, "this connection has no newcomer beside such a process");
     return NULL;
 }
@@ -174,6 +178,16 @@ static void command_adopt(struct control *c, struct link *l, struct str target)
     stack_retire(c->stack, n->old, n->child);
 }
 
+static void command_keep(struct control *c, struct link *l, struct str target)
+{
+    struct newcomer *n = find_newcomer(c, l, target);
+    if (n == NULL)
+        return;
+    n->is_kept = true;
+    stack_put_in_service(c->stack, n->child);
+    answer(c, l, ERR_OK, "");
+}
+
 static void command_abandon(struct control *c, struct link *l, struct str target)
 {
     if (find_newcomer(c, l, target) != NULL)
@@ -183,7 +197,7 @@ static void command_abandon(struct control *c, struct link *l, struct str target
 static void newcomer_changed(struct control *c, const struct child *child)
 {
     struct newcomer *n = &c->newcomer;
-    if (child != n->child || n->old == NULL || n->is_adopted)
+    if (child != n->child || n->old == NULL || n->is_adopted || n->is_kept)
         return;
     enum child_state state = child_state(child);
     if (state == CHILD_READY && !n->is_ready) {
@@ -221,6 +235,11 @@ static void newcomer_loses_link(struct control *c, const struct link *l)
     n->link = NULL;
     if (n->old == NULL || n->is_adopted)
         return;
+    if (n->is_kept) {
+        log_warn("swap-unfinished", S("name", child_name(n->child)),
+                 S("hint", "halo swap --finish goes on with it"));
+        return;
+    }
     log_warn("newcomer-abandoned", S("name", child_name(n->child)));
     abandon(c);
 }
@@ -241,6 +260,8 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
     } else if (str_is(m->verb, "newcomer")) {
         log_info("newcomer-asked", SN("target", m->target.ptr, m->target.len));
         command_newcomer(c, l, m);
+    } else if (str_is(m->verb, "keep")) {
+        command_keep(c, l, m->target);
     } else if (str_is(m->verb, "adopt")) {
         command_adopt(c, l, m->target);
     } else if (str_is(m->verb, "abandon")) {
@@ -251,7 +272,7 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
         stack_stop(c->stack);
     } else {
         answer(c, l, ERR_UNKNOWN,
-               "the supervisor knows status, restart, stop, newcomer, adopt and abandon");
+               "the supervisor knows status, restart, stop, newcomer, keep, adopt and abandon");
     }
 }
 

@@ -7,6 +7,8 @@
  *   stop              answered at once; the connection ends when everything is stopped
  *   newcomer NAME     starts another process beside NAME, called NAME.new and out of service; args:
  *                     model, backend, build, args (see plan.h). Answered when it is ready, or has ended
+ *   keep NAME         NAME.new serves what nobody else does: from now on it is started again when it ends,
+ *                     and stays when the connection ends
  *   adopt NAME        NAME.new has the place of NAME, which is stopped first; answered then
  *   abandon NAME      NAME.new is stopped; answered then
  *

@@ -297,6 +297,13 @@ enum err stack_add(struct stack *s, const struct child *beside, struct child_spe
     return ERR_OK;
 }
 
+void stack_put_in_service(struct stack *s, const struct child *c)
+{
+    const struct place *p = find_place(s, c);
+    if (p->spec != NULL)
+        plan_put_in_service(p->spec);
+}
+
 void stack_retire(struct stack *s, struct child *c, struct child *heir)
 {
     struct place *p = find_place(s, c);

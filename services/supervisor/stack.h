@@ -50,6 +50,9 @@ struct child *stack_child(struct stack *s, size_t i);
 MUST_CHECK enum err stack_add(struct stack *s, const struct child *beside,
                               struct child_spec *take_spec, struct child **ret_child);
 
+/* From its next start on a child that stack_add made is in service. */
+void stack_put_in_service(struct stack *s, const struct child *c);
+
 /* Stops a child and forgets it when it has stopped. `heir` (one that stack_add made, or NULL) has its
  * name then. */
 void stack_retire(struct stack *s, struct child *c, struct child *heir);

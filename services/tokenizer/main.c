@@ -12,6 +12,7 @@
 #include "services/tokenizer/dump.h"
 #include "services/tokenizer/model.h"
 #include "services/tokenizer/options.h"
+#include "services/tokenizer/pretoken.h"
 #include "services/tokenizer/service.h"
 
 struct tokenizer {
@@ -49,14 +50,16 @@ static bool start(struct tokenizer *t)
         log_error("no-loop");
         return false;
     }
-    enum err e = model_open(t->options.model, why, sizeof why, &t->model);
+    enum err e = ERR_OK;
+    if (t->options.model != NULL)
+        e = model_open(t->options.model, why, sizeof why, &t->model);
     if (e != ERR_OK) {
         log_error("model-refused", S("err", err_name(e)), S("why", why),
                   S("hint", "--model names an .h1b file: halo convert makes one, halo inspect "
                             "checks it"));
         return false;
     }
-    if (t->model->has_other_template)
+    if (t->model != NULL && t->model->has_other_template)
         log_warn("template-replaced", S("model", t->model->config.name));
     e = service_start(t->loop, t->options.run, t->model, &t->service);
     if (e != ERR_OK)
@@ -67,7 +70,13 @@ static bool start(struct tokenizer *t)
 static void say_ready(const struct tokenizer *t)
 {
     const struct model *m = t->model;
-    char status[160];
+    char status[160] = "serving the vocabularies of the engines' models";
+    if (m == NULL) {
+        log_info("ready", S("model", "of engines"));
+        notify_watchdog_start(t->loop);
+        notify_ready(status);
+        return;
+    }
     (void)snprintf(status, sizeof status, "serving the vocabulary of %s", m->config.name);
     log_info("ready", S("model", m->config.name), U("tokens", vocab_size(m->vocab)),
              S("rule", m->config.is_spm ? "spm" : m->config.pre_tokenizer),
@@ -85,6 +94,7 @@ int main(int argc, char **argv)
     if (t.options.does_encode)
         return encode_stdin(&t);
     status = EXIT_FAILURE;
+    pretoken_prepare();
     if (sandbox_begin(t.options.sandbox) && start(&t) &&
         sandbox_enter(t.options.sandbox, SANDBOX_TOKENIZER)) {
         say_ready(&t);

@@ -21,11 +21,22 @@ static struct str text_of(const struct h1b_section *s)
     return s ? (struct str){s->data, s->size} : (struct str){"", 0};
 }
 
+static const struct h1b_section *find(const struct model *m, const char *name)
+{
+    if (m->file)
+        return h1b_find(m->file, name);
+    for (size_t i = 0; i < m->n_sections; i++) {
+        if (strcmp(m->sections[i].name, name) == 0)
+            return &m->sections[i];
+    }
+    return NULL;
+}
+
 /* A section of the wanted shape, or NULL with a line in `why`. */
 static const struct h1b_section *need(const struct model *m, const char *name, enum h1b_dtype dtype,
                                       uint32_t n_dims, char *why, size_t cap_why)
 {
-    const struct h1b_section *s = h1b_find(m->file, name);
+    const struct h1b_section *s = find(m, name);
     if (s && s->dtype == dtype && s->n_dims == n_dims)
         return s;
     (void)snprintf(why, cap_why, "section %s is %s", name, s ? "of another type" : "missing");
@@ -117,7 +128,7 @@ static struct str token_text(const struct model *m, uint32_t id)
 
 static enum err open_template(struct model *m, char *why, size_t cap_why)
 {
-    const struct h1b_section *s = h1b_find(m->file, "chat_template");
+    const struct h1b_section *s = find(m, "chat_template");
     if (!s || s->size == 0)
         return ERR_OK;
     struct str source = text_of(s);
@@ -134,23 +145,83 @@ static enum err open_template(struct model *m, char *why, size_t cap_why)
     return e;
 }
 
+static enum err open_parts(struct model *m, char *line, size_t cap_line)
+{
+    line[0] = '\0';
+    enum err e = open_config(m, line, cap_line);
+    if (e == ERR_OK)
+        e = open_vocab(m, line, cap_line);
+    if (e == ERR_OK)
+        e = encode_new(m->vocab, m->config.pre_tokenizer, m->config.does_add_space, line, cap_line,
+                       &m->encoder);
+    if (e == ERR_OK)
+        e = open_template(m, line, cap_line);
+    return e;
+}
+
 enum err model_open(const char *path, char *why, size_t cap_why, struct model **ret_model)
 {
+    char line[300];
     struct model *m = mem_zalloc(1, sizeof *m);
     enum err e = h1b_open(path, H1B_VERIFY_TABLE, why, cap_why, &m->file);
     if (e != ERR_OK)
         goto fail;
-    char line[300] = "";
-    e = open_config(m, line, sizeof line);
-    if (e == ERR_OK)
-        e = open_vocab(m, line, sizeof line);
-    if (e == ERR_OK)
-        e = encode_new(m->vocab, m->config.pre_tokenizer, m->config.does_add_space, line,
-                       sizeof line, &m->encoder);
-    if (e == ERR_OK)
-        e = open_template(m, line, sizeof line);
+    (void)snprintf(m->hash, sizeof m->hash, "%s", h1b_hash(m->file));
+    e = open_parts(m, line, sizeof line);
     if (e != ERR_OK) {
         (void)snprintf(why, cap_why, "%s: %s", path, line[0] ? line : err_text(e));
+        goto fail;
+    }
+    *ret_model = m;
+    return ERR_OK;
+fail:
+    model_close(m);
+    return e;
+}
+
+static uint64_t size_of_item(enum h1b_dtype dtype)
+{
+    return dtype == H1B_U8 ? 1 : 4;
+}
+
+/* Copies a section; false if it is not what it says. */
+static bool copy_section(struct h1b_section *to, const struct rec_section *s)
+{
+    const uint64_t columns = s->columns > 0 ? s->columns : 1;
+    const uint64_t cap = FRAME_MAX_BYTES;
+    if (s->dtype > H1B_F32 || s->rows > cap || columns > cap ||
+        s->data.len != s->rows * columns * size_of_item((enum h1b_dtype)s->dtype))
+        return false;
+    void *data = mem_zalloc(s->data.len + 1, 1);
+    if (s->data.len > 0)
+        memcpy(data, s->data.ptr, s->data.len);
+    *to = (struct h1b_section){.name = mem_strndup(s->name.ptr, s->name.len),
+                               .dtype = (enum h1b_dtype)s->dtype,
+                               .n_dims = s->columns > 0 ? 2 : 1,
+                               .dims = {s->rows, columns, 1, 1},
+                               .data = data,
+                               .size = s->data.len};
+    return true;
+}
+
+enum err model_receive(const struct frame_vocabulary *f, char *why, size_t cap_why,
+                       struct model **ret_model)
+{
+    char line[300] = "a section's size is not that of its items";
+    struct model *m = mem_zalloc(1, sizeof *m);
+    enum err e = ERR_OK;
+    (void)snprintf(m->hash, sizeof m->hash, "%.*s", (int)f->model_hash.len, f->model_hash.ptr);
+    m->sections = mem_zalloc(f->n_sections + 1, sizeof *m->sections);
+    while (e == ERR_OK && m->n_sections < f->n_sections) {
+        if (copy_section(&m->sections[m->n_sections], &f->sections[m->n_sections]))
+            m->n_sections++;
+        else
+            e = ERR_MODEL_FORMAT;
+    }
+    if (e == ERR_OK)
+        e = open_parts(m, line, sizeof line);
+    if (e != ERR_OK) {
+        (void)snprintf(why, cap_why, "%s", line[0] ? line : err_text(e));
         goto fail;
     }
     *ret_model = m;
@@ -164,6 +235,11 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
+    for (size_t i = 0; i < m->n_sections; i++) {
+        mem_free_const(m->sections[i].name);
+        mem_free_const(m->sections[i].data);
+    }
+    free(m->sections);
     template_free(m->template);
     encode_free(m->encoder);
     vocab_free(m->vocab);

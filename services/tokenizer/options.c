@@ -12,8 +12,8 @@ static const struct opt TABLE[] = {
     OPT_COMMON_ROWS(struct options),
     SANDBOX_ROW(struct options),
     OPT_STR_ROW(struct options, model, "model", NULL, "FILE",
-                "model whose vocabulary and chat template are used, an .h1b file; the same as the "
-                "engines'"),
+                "a model whose vocabulary is read at the start, an .h1b file; those of others, and "
+                "without this of all, come from the engines that serve them"),
     OPT_BOOL_ROW(struct options, does_encode, "encode", "false",
                  "serve nobody: read a text from stdin, write its token ids to stdout as 32-bit "
                  "little-endian numbers, and end"),
@@ -24,7 +24,7 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
     const struct opt_program program = {
         .name = "halo-tokenizer",
         .summary = "turns chats into tokens and tokens into text",
-        .example = "halo-tokenizer --model models/halo-demo.h1b",
+        .example = "halo-tokenizer --run /run/halo",
         .opts = TABLE,
         .n_opts = ARRAY_LEN(TABLE),
         .values = o,
@@ -33,7 +33,7 @@ bool options_parse(struct options *o, int argc, char **argv, int *ret_exit)
     if (!opt_parse(&program, argc, argv, &operands, ret_exit))
         return false;
     *ret_exit = 2;
-    if (o->model == NULL) {
+    if (o->does_encode && o->model == NULL) {
         (void)fprintf(stderr, "halo-tokenizer: no model; name a file with --model FILE\n");
         return false;
     }

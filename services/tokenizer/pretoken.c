@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/utf8.h"
 
 /* Unicode's White_Space, for use inside [ ]. */
@@ -53,7 +54,8 @@ static const struct rule RULES[] = {
 
 struct pretoken {
     const struct rule *rule;
-    pcre2_code *code;
+    pcre2_code *code; /* immutable, so threads share it */
+    bool is_prepared; /* the code belongs to `prepared` */
     bool has_jit;
 };
 
@@ -68,7 +70,7 @@ struct pretoken_scan {
 
 static const struct rule *rule_of(const char *name)
 {
-    for (size_t i = 0; i < sizeof RULES / sizeof RULES[0]; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(RULES); i++) {
         if (strcmp(RULES[i].name, name) == 0)
             return &RULES[i];
     }
@@ -78,8 +80,37 @@ static const struct rule *rule_of(const char *name)
 static void name_known(const char *name, char *why, size_t cap_why)
 {
     int n = snprintf(why, cap_why, "pre-tokenizer \"%s\" is not known; known are", name);
-    for (size_t i = 0; i < sizeof RULES / sizeof RULES[0] && n >= 0 && (size_t)n < cap_why; i++)
+    for (size_t i = 0; i < ARRAY_LEN(RULES) && n >= 0 && (size_t)n < cap_why; i++)
         n += snprintf(why + n, cap_why - (size_t)n, "%s %s", i > 0 ? "," : "", RULES[i].name);
+}
+
+static pcre2_code *compile(const struct rule *rule, int *ret_code, PCRE2_SIZE *ret_at)
+{
+    return pcre2_compile((PCRE2_SPTR)rule->pattern, PCRE2_ZERO_TERMINATED,
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, ret_code, ret_at, NULL);
+}
+
+/* By rule; those that several names share are compiled once. */
+static pcre2_code *prepared[ARRAY_LEN(RULES)];
+
+void pretoken_prepare(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(RULES); i++) {
+        int code;
+        PCRE2_SIZE at;
+        for (size_t k = 0; k < i && !prepared[i]; k++)
+            prepared[i] = strcmp(RULES[i].pattern, RULES[k].pattern) == 0 ? prepared[k] : NULL;
+        if (!prepared[i])
+            prepared[i] = compile(&RULES[i], &code, &at);
+        if (prepared[i] && pcre2_jit_compile(prepared[i], PCRE2_JIT_COMPLETE) != 0)
+            return; /* where it is not possible, it need not be tried again */
+    }
+}
+
+static bool has_jit(const pcre2_code *code)
+{
+    size_t size = 0;
+    return pcre2_pattern_info(code, PCRE2_INFO_JITSIZE, &size) == 0 && size > 0;
 }
 
 enum err pretoken_new(const char *name, bool jit, char *why, size_t cap_why,
@@ -94,16 +125,20 @@ enum err pretoken_new(const char *name, bool jit, char *why, size_t cap_why,
     if (!r)
         return ERR_NOMEM;
     r->rule = rule;
-    int code;
-    PCRE2_SIZE at;
-    r->code = pcre2_compile((PCRE2_SPTR)rule->pattern, PCRE2_ZERO_TERMINATED,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &code, &at, NULL);
+    int code = 0;
+    PCRE2_SIZE at = 0;
+    r->code = prepared[rule - RULES];
+    r->is_prepared = r->code != NULL;
+    if (!r->is_prepared)
+        r->code = compile(rule, &code, &at);
     if (!r->code) {
         snprintf(why, cap_why, "PCRE2 refuses the rule %s at %zu with code %d", name, at, code);
         pretoken_free(r);
         return ERR_UNSUPPORTED;
     }
-    r->has_jit = jit && pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE) == 0;
+    if (jit && !r->is_prepared)
+        (void)pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE);
+    r->has_jit = jit && has_jit(r->code);
     *ret_rule = r;
     return ERR_OK;
 }
@@ -112,7 +147,8 @@ void pretoken_free(struct pretoken *rule)
 {
     if (!rule)
         return;
-    pcre2_code_free(rule->code);
+    if (!rule->is_prepared)
+        pcre2_code_free(rule->code);
     free(rule);
 }
 

@@ -36,6 +36,10 @@ bool pretoken_ignores_merges(const struct pretoken *rule);
 /* Whether the patterns run as machine code. */
 bool pretoken_has_jit(const struct pretoken *rule);
 
+/* Compiles all rules to machine code, for pretoken_new to use: later, in the sandbox, no memory can be run
+ * that was written. Once, at the start, before there are threads. */
+void pretoken_prepare(void);
+
 struct pretoken_scan;
 
 /* Borrows the rule until pretoken_scan_free. */

@@ -23,12 +23,14 @@ enum {
 
 /* A gateway; see services/tokenizer/service.c. */
 struct peer;
+struct served;
 struct worker_job;
 
 struct reply {
     uint64_t id; /* towards the router */
     struct peer *gateway; /* borrowed; the peer ends its replies before it goes */
     uint64_t gateway_req; /* towards the gateway */
+    struct served *served; /* its model */
     struct worker_job *job; /* NULL unless the prompt is being encoded elsewhere */
     struct ids prompt;
     struct stream stream;

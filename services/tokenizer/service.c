@@ -9,13 +9,14 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "proto/link.h"
+#include "services/tokenizer/held.h"
+#include "services/tokenizer/models.h"
 #include "services/tokenizer/prompt.h"
 #include "services/tokenizer/reply.h"
 #include "services/tokenizer/trace.h"
 #include "services/tokenizer/worker.h"
 
 enum {
-    MAX_STATUS_MODELS = 64,
     /* The router ends a reply at its deadline; this is how much later it is ended here, when the router is
      * not there to do it. */
     LATE_MS = 500,
@@ -33,18 +34,16 @@ struct peer {
 
 struct service {
     struct loop *loop;
-    const struct model *model;
+    struct models models;
+    struct held_list held;
     struct link_server *server;
     struct link *router;
     struct peer *gateways;
     struct reply_table *replies;
-    struct worker *worker;
     struct arena arena; /* of the frame at hand */
     struct buf text; /* scratch */
-    uint32_t context; /* the least of the engines', or the model's own */
-    char numerics[24]; /* of the engines, as the last status said */
-    bool is_served; /* the last status named our model */
     struct rec_load load;
+    bool has_told; /* the router which models are known */
     bool is_leaving;
 };
 
@@ -83,7 +82,7 @@ static void send_submit(const struct service *s, struct reply *r)
         .n_resume = r->stream.ids.n,
         .sampling = r->sampling,
         .tenant = r->tenant,
-        .model_hash = str_from(h1b_hash(s->model->file)),
+        .model_hash = str_from(r->served->hash),
         .lane = r->lane,
         .share = r->share,
         .again = r->was_sent,
@@ -99,19 +98,10 @@ static void send_submit(const struct service *s, struct reply *r)
 
 static void send_status(const struct service *s, struct link *to)
 {
-    const struct model *m = s->model;
-    const struct rec_model model = {
-        .name = str_from(m->config.name),
-        .hash = str_from(h1b_hash(m->file)),
-        .context = s->context,
-        .created = m->created,
-        .license = str_from(m->license),
-        .description = str_from(m->description),
-        .vocab_size = m->config.n_vocab,
-        .numerics = str_from(s->numerics),
-    };
-    const struct frame_status f = {
-        .models = &model, .n_models = s->is_served ? 1 : 0, .load = s->load};
+    struct rec_model models[MODELS_MAX];
+    struct rec_model others[MODELS_MAX];
+    struct frame_status f = {.load = s->load};
+    models_describe(&s->models, models, others, &f);
     send_frame(to, FRAME_status, &f);
 }
 
@@ -125,6 +115,7 @@ static void end_reply(struct service *s, struct reply *r)
 {
     loop_timer_cancel(s->loop, &r->timer);
     worker_drop(r->job);
+    r->served->n_replies--;
     reply_free(r);
 }
 
@@ -140,12 +131,11 @@ static void on_deadline(struct loop_timer *t)
 }
 
 /* The ids that the gateway has text for; *ret_is_stopped says whether they already end the reply. */
-static enum err replay(struct service *s, struct reply *r, const struct frame_generate *f,
-                       bool *ret_is_stopped)
+static enum err replay(struct reply *r, const struct frame_generate *f, bool *ret_is_stopped)
 {
     size_t n_bytes;
     for (size_t i = 0; i < f->n_resume; i++) {
-        if (f->resume[i] >= s->model->config.n_vocab)
+        if (f->resume[i] >= r->served->model->config.n_vocab)
             return ERR_RANGE;
     }
     enum err e = stream_replay(&r->stream, f->resume, f->n_resume, &n_bytes, ret_is_stopped);
@@ -182,7 +172,7 @@ static void begin_reply(struct service *s, struct reply *r, const struct frame_g
 {
     bool is_stopped = false;
     trace_encoded(r);
-    enum err e = replay(s, r, f, &is_stopped);
+    enum err e = replay(r, f, &is_stopped);
     if (e == ERR_OK)
         accept_reply(s, r, is_stopped);
     else
@@ -212,30 +202,54 @@ static void start_deadline(struct service *s, struct reply *r)
     loop_timer_set(s->loop, &r->timer, left + LATE_MS);
 }
 
+static void on_expired(struct peer *gateway, uint64_t req, enum err why)
+{
+    send_error(gateway->link, req, why, err_text(why));
+}
+
+/* The model of a request; NULL, and it waits or is refused, if that cannot be served now. */
+static struct served *find_served(struct service *s, struct peer *p, const struct frame_generate *f)
+{
+    struct served *served = models_find(&s->models, f->model_hash, f->model);
+    if (served && served->model)
+        return served;
+    enum err e = served ? served->refused : ERR_OK;
+    const char *why = e != ERR_OK ? served->why : "";
+    if (!served && f->model_hash.len == 0)
+        e = ERR_MODEL_UNKNOWN;
+    if (e == ERR_OK)
+        e = held_add(&s->held, p, f);
+    if (e != ERR_OK)
+        send_error(p->link, f->req, e, why[0] ? why : err_text(e));
+    return NULL;
+}
+
 static void on_generate(struct service *s, struct peer *p, const struct frame_generate *f)
 {
     char why[WHY_BYTES] = "";
     struct reply *r = NULL;
-    if (reply_find_of(s->replies, p, f->req)) {
+    if (reply_find_of(s->replies, p, f->req) || held_has(&s->held, p, f->req)) {
         link_break(p->link, ERR_PROTOCOL);
         return;
     }
-    if (f->model.len > 0 && !str_is(f->model, s->model->config.name)) {
-        send_error(p->link, f->req, ERR_MODEL_UNKNOWN, err_text(ERR_MODEL_UNKNOWN));
+    struct served *served = find_served(s, p, f);
+    if (!served)
         return;
-    }
-    enum err e = reply_new(s->replies, s->model->vocab, f, why, sizeof why, &r);
+    enum err e = reply_new(s->replies, served->model->vocab, f, why, sizeof why, &r);
     if (e != ERR_OK) {
         send_error(p->link, f->req, e, why[0] ? why : err_text(e));
         return;
     }
     r->gateway = p;
+    r->served = served;
+    served->n_replies++;
     start_deadline(s, r);
     why[0] = '\0';
     if (worker_is_for(f))
-        e = worker_submit(s->worker, f, s->context, r, &r->job);
+        e = worker_submit(served->worker, f, served->context, r, &r->job);
     else
-        e = prompt_encode(s->model, s->model->encoder, f, s->context, why, sizeof why, &r->prompt);
+        e = prompt_encode(served->model, served->model->encoder, f, served->context, why,
+                          sizeof why, &r->prompt);
     if (e != ERR_OK)
         refuse(s, r, e, why);
     else if (!r->job)
@@ -245,8 +259,10 @@ static void on_generate(struct service *s, struct peer *p, const struct frame_ge
 static void on_cancel(struct service *s, struct peer *p, const struct frame_cancel *f)
 {
     struct reply *r = reply_find_of(s->replies, p, f->req);
-    if (!r)
+    if (!r) {
+        (void)held_drop(&s->held, p, f->req);
         return;
+    }
     send_cancel(s, r);
     end_reply(s, r);
 }
@@ -282,7 +298,7 @@ static void on_gateway_down(void *ctx, struct link *l, enum err why)
 {
     struct service *s = ctx;
     struct peer *p = link_user(l);
-    size_t n = 0;
+    size_t n = held_drop_all(&s->held, p);
     size_t at = 0;
     for (struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++) {
         if (r->gateway != p)
@@ -311,20 +327,21 @@ static struct str keep(struct service *s, struct str text)
     return copy ? (struct str){copy, text.len} : (struct str){"", 0};
 }
 
-static struct str token_bytes(const struct service *s, uint32_t id)
+static struct str token_bytes(const struct reply *r, uint32_t id)
 {
-    const struct vocab *v = s->model->vocab;
+    const struct vocab *v = r->served->model->vocab;
     return vocab_has(v, id) ? vocab_bytes(v, id) : (struct str){"", 0};
 }
 
-static void fill_top(struct service *s, const struct rec_token *t, struct rec_piece *p)
+static void fill_top(struct service *s, const struct reply *r, const struct rec_token *t,
+                     struct rec_piece *p)
 {
     struct rec_top *top = arena_zalloc(&s->arena, t->n_top, sizeof *top);
     if (!top)
         return;
     for (size_t i = 0; i < t->n_top; i++) {
         top[i] = t->top[i];
-        top[i].text = token_bytes(s, top[i].id);
+        top[i].text = token_bytes(r, top[i].id);
     }
     p->top = top;
     p->n_top = t->n_top;
@@ -379,9 +396,9 @@ static void on_token(struct service *s, const struct rec_token *t, uint64_t *now
         p->finish = FINISH_STOP;
     }
     if (t->has_id && r->sampling.logprobs) {
-        p->token_text = token_bytes(s, t->id);
+        p->token_text = token_bytes(r, t->id);
         p->logprob = t->logprob;
-        fill_top(s, t, p);
+        fill_top(s, r, t, p);
     }
     trace_fill(r, t, &s->arena, p);
     if (p->finish == FINISH_NONE)
@@ -448,22 +465,27 @@ static void on_queued(struct service *s, const struct frame_queued *f)
 
 static void on_status(struct service *s, const struct frame_status *f)
 {
-    const char *hash = h1b_hash(s->model->file);
-    uint32_t context = 0;
-    for (size_t i = 0; i < f->n_models; i++) {
-        if (!str_is(f->models[i].hash, hash))
-            log_warn("other-model", SN("name", f->models[i].name.ptr, f->models[i].name.len));
-        else if (context == 0 || f->models[i].context < context)
-            context = f->models[i].context;
-        if (str_is(f->models[i].hash, hash))
-            (void)snprintf(s->numerics, sizeof s->numerics, "%.*s", (int)f->models[i].numerics.len,
-                           f->models[i].numerics.ptr);
+    if (f->has_vocabularies && !s->has_told) {
+        s->has_told = true;
+        models_tell(&s->models);
     }
-    if (context > 0)
-        s->context = context < s->model->config.n_ctx ? context : s->model->config.n_ctx;
+    models_update(&s->models, f);
     s->load = f->load;
-    s->is_served = context > 0;
     tell_gateways(s);
+}
+
+static void generate_again(struct peer *gateway, const struct frame_generate *f)
+{
+    on_generate(gateway->service, gateway, f);
+}
+
+static void on_vocabulary(struct service *s, const struct frame_vocabulary *f)
+{
+    if (!models_learn(&s->models, f))
+        return;
+    tell_gateways(s);
+    models_tell(&s->models);
+    held_release(&s->held, generate_again);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -500,6 +522,8 @@ static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
         on_tokens(s, f->body);
     } else if (f->type == FRAME_status) {
         on_status(s, f->body);
+    } else if (f->type == FRAME_vocabulary) {
+        on_vocabulary(s, f->body);
     } else if (f->type == FRAME_queued) {
         on_queued(s, f->body);
     } else {
@@ -521,7 +545,8 @@ static void on_router_down(void *ctx, struct link *l, enum err why)
     for (struct reply *r; (r = reply_next(s->replies, &at)) != NULL; at++)
         trace_lost(r);
     s->load = (struct rec_load){0};
-    s->is_served = false;
+    s->has_told = false;
+    models_lose(&s->models);
     tell_gateways(s);
 }
 
@@ -530,8 +555,6 @@ enum err service_start(struct loop *loop, const char *run, const struct model *m
 {
     struct service *s = mem_zalloc(1, sizeof *s);
     s->loop = loop;
-    s->model = model;
-    s->context = model->config.n_ctx;
     s->replies = reply_table_new();
     const struct link_config config = {.loop = loop,
                                        .run = run,
@@ -540,11 +563,14 @@ enum err service_start(struct loop *loop, const char *run, const struct model *m
                                        .epoch = clock_random_u64()};
     const struct link_handler gateways = {on_gateway_up, on_gateway_frame, on_gateway_down, s};
     const struct link_handler router = {on_router_up, on_router_frame, on_router_down, s};
-    enum err e = worker_start(loop, model, on_encoded, s, &s->worker);
+    models_init(&s->models, loop, on_encoded, s);
+    held_init(&s->held, loop, on_expired);
+    enum err e = model ? models_add(&s->models, model) : ERR_OK;
     if (e == ERR_OK)
         e = link_listen(&config, &gateways, &s->server);
     if (e == ERR_OK)
         e = link_dial(&config, "router", &router, &s->router);
+    s->models.router = s->router;
     if (e != ERR_OK) {
         service_stop(s);
         return e;
@@ -571,7 +597,8 @@ void service_stop(struct service *s)
     if (s->server)
         link_server_close(s->server);
     link_close(s->router);
-    worker_stop(s->worker);
+    held_fini(&s->held);
+    models_fini(&s->models);
     reply_table_free(s->replies);
     arena_fini(&s->arena);
     buf_fini(&s->text);

@@ -184,6 +184,8 @@ static void start_service(struct world *w)
         .max_seqs = 4,
         .n_blocks = w->core.sizes.n_blocks,
         .backend = w->core.backend->name,
+        .served_name = "test",
+        .file = w->core.model->file,
     };
     assert_int_equal(service_start(&config, &w->service), ERR_OK);
     UNTIL(w, w->is_introduced);

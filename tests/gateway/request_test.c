@@ -15,7 +15,7 @@
 
 static char model_name[] = "m";
 static char model_hash[] = "00";
-static const struct upstream_model MODEL = {
+static const struct catalog_model MODEL = {
     .name = model_name, .hash = model_hash, .context = 512, .vocab_size = 100};
 
 static const char *const CORPUS[] = {

@@ -673,6 +673,14 @@ void cancel(struct fake_tokenizer *t, uint64_t req)
     assert_int_equal(link_send(t->link, FRAME_cancel, &f), ERR_OK);
 }
 
+void tokenizer_knows(struct fake_tokenizer *t, const char *hash, enum err code, const char *detail)
+{
+    const struct rec_known_model item = {
+        .hash = str_from(hash), .code = (uint32_t)code, .detail = str_from(detail)};
+    struct frame_known f = {.items = &item, .n_items = 1};
+    assert_int_equal(link_send(t->link, FRAME_known, &f), ERR_OK);
+}
+
 void assert_whole(struct fake_tokenizer *t, uint64_t req)
 {
     struct fake_reply *r = reply(t, req); /* each id was compared when it came */

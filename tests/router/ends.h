@@ -192,6 +192,9 @@ size_t ask_failed_again(struct fake_tokenizer *t);
 
 void cancel(struct fake_tokenizer *t, uint64_t req);
 
+/* Says what it can serve: that one model, or not, for that reason. */
+void tokenizer_knows(struct fake_tokenizer *t, const char *hash, enum err code, const char *detail);
+
 struct fake_reply *reply(struct fake_tokenizer *t, uint64_t req);
 
 /* Fails unless the reply has ended well with exactly the ids of the fake model. */

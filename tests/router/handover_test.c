@@ -170,6 +170,30 @@ static void replies_may_end_at_the_old_engine(void **state)
     close_scene(&s);
 }
 
+/* To the newcomer with another model, up to the answer that it is in service. */
+static void switch_models(struct scene *s)
+{
+    s->op.n_answers = 0;
+    tokenizer_knows(s->t, HASH_B, ERR_OK, "");
+    hand_over(s, "{\"to\":\"2\",\"other_model\":true,\"early\":true}");
+    UNTIL(s->w, s->op.n_answers == 1);
+    assert_int_equal(s->op.code, ERR_OK);
+    assert_true(json_is_true(json_object_get(s->op.data, "is_unfinished")));
+    UNTIL(s->w, !s->newcomer->is_standby);
+    s->op.n_answers = 0;
+}
+
+static void ask_model(struct fake_tokenizer *t, uint64_t req, const char *hash)
+{
+    const uint32_t prompt[] = {9};
+    struct frame_submit f = {.req = req,
+                             .prompt = prompt,
+                             .n_prompt = 1,
+                             .sampling = {.max_tokens = 4},
+                             .model_hash = str_from(hash)};
+    ask_as(t, &f);
+}
+
 static void replies_of_another_model_end_where_they_began(void **state)
 {
     (void)state;
@@ -178,23 +202,100 @@ static void replies_of_another_model_end_where_they_began(void **state)
     assert_int_equal(operator_ask(&s.op, "handover", "engine.1", "{\"to\":\"2\"}"),
                      ERR_MODEL_UNKNOWN);
     s.op.n_answers = 0;
-    hand_over(&s, "{\"to\":\"2\",\"other_model\":true}");
-    UNTIL(s.w, !s.newcomer->is_standby);
-    const uint32_t prompt[] = {9};
-    struct frame_submit f = {.req = 2,
-                             .prompt = prompt,
-                             .n_prompt = 1,
-                             .sampling = {.max_tokens = 4},
-                             .model_hash = STR_LIT(HASH_B)};
-    ask_as(s.t, &f);
+    switch_models(&s);
+    ask_model(s.t, 2, HASH_B);
     UNTIL(s.w, s.newcomer->n_seqs == 1);
     run(&s, s.newcomer, 1);
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\",\"other_model\":true}");
+    ask_model(s.t, 3, HASH_A); /* was on its way */
+    UNTIL(s.w, s.old->n_seqs == 2);
     assert_int_equal(s.op.n_answers, 0);
+    run(&s, s.old, 3);
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_int_equal(s.op.code, ERR_OK);
+    assert_false(json_is_true(json_object_get(s.op.data, "is_unfinished")));
+    for (uint64_t req = 1; req <= 3; req++)
+        assert_whole(s.t, req);
+    assert_int_equal(s.old->n_exports, 0);
+    close_scene(&s);
+}
+
+static void another_model_waits_for_its_vocabulary_and_goes_without_one(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_B, 10);
+    hand_over(&s, "{\"to\":\"2\",\"other_model\":true}");
+    tokenizer_knows(s.t, HASH_A, ERR_OK, "");
+    engine_step(s.old);
+    UNTIL(s.w, reply(s.t, 1)->n_ids == 3);
+    assert_int_equal(s.op.n_answers, 0);
+    tokenizer_knows(s.t, HASH_B, ERR_MODEL_FORMAT, "section tokenizer.types is missing");
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_int_equal(s.op.code, ERR_MODEL_FORMAT);
+    assert_non_null(strstr(s.op.detail, "tokenizer.types is missing"));
+    assert_true(s.newcomer->is_standby);
+    run(&s, s.old, 1);
+    assert_whole(s.t, 1);
+    close_scene(&s);
+}
+
+static void another_model_that_gives_no_answer_changes_nothing(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_B, 10);
+    s.newcomer->does_fail = true;
+    tokenizer_knows(s.t, HASH_B, ERR_OK, "");
+    hand_over(&s, "{\"to\":\"2\",\"other_model\":true}");
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_int_equal(s.op.code, ERR_INTERNAL);
+    assert_non_null(strstr(s.op.detail, "does not answer"));
+    assert_true(s.newcomer->is_standby);
+    run(&s, s.old, 1);
+    close_scene(&s);
+}
+
+static void after_the_switch_to_another_model_each_engine_is_waited_for(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_B, 10);
+    switch_models(&s);
+    ask_model(s.t, 2, HASH_B);
+    UNTIL(s.w, s.newcomer->n_seqs == 1);
+    engine_die(s.old);
+    engine_die(s.newcomer);
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\",\"other_model\":true}");
+    engine_return(s.newcomer);
+    engine_return(s.old);
+    UNTIL(s.w, s.old->n_seqs == 1 && s.newcomer->n_seqs == 1);
+    assert_int_equal(s.op.n_answers, 0);
+    run(&s, s.newcomer, 1);
     run(&s, s.old, 2);
     UNTIL(s.w, s.op.n_answers == 1);
     assert_int_equal(s.op.code, ERR_OK);
     assert_whole(s.t, 1);
-    assert_int_equal(s.old->n_exports, 0);
+    assert_whole(s.t, 2);
+    close_scene(&s);
+}
+
+static void an_old_model_stays_for_what_a_lost_tokenizer_had(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, HASH_B, 10);
+    switch_models(&s);
+    operator_send(&s.op, "handover", "engine.1", "{\"to\":\"2\",\"other_model\":true}");
+    tokenizer_die(s.t);
+    UNTIL(s.w, s.old->n_seqs == 0);
+    tokenizer_return(s.t);
+    ask_model(s.t, 2, HASH_A);
+    UNTIL(s.w, s.old->n_seqs == 1);
+    assert_int_equal(s.op.n_answers, 0);
+    run(&s, s.old, 1);
+    UNTIL(s.w, s.op.n_answers == 1);
+    assert_whole(s.t, 2);
     close_scene(&s);
 }
 
@@ -373,6 +474,10 @@ int main(void)
         cmocka_unit_test(a_newcomer_lost_in_the_check_changes_nothing),
         cmocka_unit_test(an_old_engine_lost_in_the_check_leaves_it_to_the_newcomer),
         cmocka_unit_test(replies_of_another_model_end_where_they_began),
+        cmocka_unit_test(another_model_waits_for_its_vocabulary_and_goes_without_one),
+        cmocka_unit_test(another_model_that_gives_no_answer_changes_nothing),
+        cmocka_unit_test(after_the_switch_to_another_model_each_engine_is_waited_for),
+        cmocka_unit_test(an_old_model_stays_for_what_a_lost_tokenizer_had),
         cmocka_unit_test(a_newcomer_lost_at_any_moment_leaves_the_old_engine_in_service),
         cmocka_unit_test(an_old_engine_lost_at_any_moment_brings_the_newcomer_into_service),
         cmocka_unit_test(a_newcomer_lost_after_the_end_still_gives_the_place_back),

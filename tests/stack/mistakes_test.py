@@ -109,7 +109,8 @@ def test_a_model_that_will_not_do_is_named_with_the_remedy():
         for program in 'halo-engine', 'halo-tokenizer':
             for path in '/nonexistent.h1b', d, empty:
                 check([path, 'halo convert'], program, '--run', d, '--model', path)
-            check(['--model'], program, '--run', d)
+        check(['--model'], 'halo-engine', '--run', d)
+        check(['--model'], 'halo-tokenizer', '--run', d, '--encode')
 
 
 if __name__ == '__main__':

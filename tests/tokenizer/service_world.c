@@ -162,7 +162,7 @@ static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
 /* A status with one model, by its hash. */
 void world_send_status(struct world *w, const char *hash, uint32_t context)
 {
-    const struct rec_model m = {.name = STR_LIT("from the router"),
+    const struct rec_model m = {.name = STR_LIT("test"),
                                 .hash = str_from(hash),
                                 .context = context,
                                 .vocab_size = 1};
