@@ -14,6 +14,9 @@ enum {
     ROUNDS_MAX = 100,
     IDLE_REQUESTS = 40, /* one by one, for the first token's time */
     IDLE_TOKENS = 2,
+    /* While throughput is measured: longer than a step's tokens take through the gateway, and shorter
+     * than a step by far. */
+    GATHER_US = 200,
 };
 
 static const double GOAL_THROUGHPUT = 0.02; /* less of it */
@@ -35,8 +38,12 @@ struct comparison {
     uint32_t n_rounds;
     uint64_t n_failed;
     uint64_t n_tokens[SIDES];
-    uint64_t engine_ns; /* processor time of the stack's engine while throughput was measured */
-    uint64_t others_ns; /* of gateway, tokenizer and router */
+    /* Processor time while throughput was measured. */
+    uint64_t engine_ns[SIDES];
+    uint64_t load_ns[SIDES]; /* our own, as its clients */
+    uint64_t gateway_ns;
+    uint64_t tokenizer_ns;
+    uint64_t router_ns;
 };
 
 static int compare_doubles(const void *a, const void *b)
@@ -108,19 +115,28 @@ static double spread(const struct comparison *c)
 
 /* ---- measuring --------------------------------------------------------------------------------- */
 
+static uint64_t *time_of(struct comparison *c, int side, const char *process)
+{
+    return strcmp(process, "gateway") == 0     ? &c->gateway_ns
+           : strcmp(process, "tokenizer") == 0 ? &c->tokenizer_ns
+           : strcmp(process, "router") == 0    ? &c->router_ns
+                                               : &c->engine_ns[side];
+}
+
 static bool measure_throughput(struct measure *m, const struct options *o, struct comparison *c,
                                int side, uint64_t seed, struct round *r)
 {
     struct stage_world *w = &c->worlds[side];
     struct stats *s = stats_new();
     processes_begin(&w->processes);
+    measure_gather(m, GATHER_US);
     bool ok = measure_closed(m, o, w->vocab, seed, o->concurrency, o->n_requests, o->max_tokens,
                              w->target, s);
+    measure_gather(m, 0);
     processes_end(&w->processes);
-    for (size_t i = 0; side == STACK && i < w->processes.n; i++) {
-        const struct process *p = &w->processes.list[i];
-        *(strcmp(p->name, "engine") == 0 ? &c->engine_ns : &c->others_ns) += p->used_ns;
-    }
+    for (size_t i = 0; i < w->processes.n; i++)
+        *time_of(c, side, w->processes.list[i].name) += w->processes.list[i].used_ns;
+    c->load_ns[side] += s->own_cpu_ns;
     if (ok && s->duration_ns > 0)
         r->tokens_per_s[side] = (double)s->n_out / ((double)s->duration_ns / 1e9);
     c->n_tokens[side] += s->n_out;
@@ -177,8 +193,11 @@ static bool warm_up(struct measure *m, const struct options *o, struct compariso
     struct round unused;
     bool ok = measure_both(m, o, c, o->seed, &unused);
     memset(c->n_tokens, 0, sizeof c->n_tokens);
-    c->engine_ns = 0;
-    c->others_ns = 0;
+    memset(c->engine_ns, 0, sizeof c->engine_ns);
+    memset(c->load_ns, 0, sizeof c->load_ns);
+    c->gateway_ns = 0;
+    c->tokenizer_ns = 0;
+    c->router_ns = 0;
     return ok;
 }
 
@@ -205,10 +224,33 @@ static void print_goal(const char *what, double value, const char *unit, double 
                                 : "missed");
 }
 
-/* Of the stack. It says what a busy machine hides. */
-static double per_token_us(const struct comparison *c, uint64_t ns)
+static double per_token_us(const struct comparison *c, int side, uint64_t ns)
 {
-    return (double)ns / 1e3 / (double)c->n_tokens[STACK];
+    return (double)ns / 1e3 / (double)c->n_tokens[side];
+}
+
+/* Of the stack. It says what a busy machine hides. */
+static double others_us(const struct comparison *c)
+{
+    return per_token_us(c, STACK, c->gateway_ns + c->tokenizer_ns + c->router_ns);
+}
+
+/* What our HTTP clients take beyond what reading the engine's frames does. */
+static double client_us(const struct comparison *c)
+{
+    return per_token_us(c, STACK, c->load_ns[STACK]) - per_token_us(c, ALONE, c->load_ns[ALONE]);
+}
+
+static void print_times(const struct comparison *c)
+{
+    double engine_us = per_token_us(c, STACK, c->engine_ns[STACK]);
+    (void)printf("processor time, us a token: gateway %.2f, tokenizer %.2f, router %.2f, together "
+                 "%.1f; HTTP clients of this tester %+.1f; engine %.1f, alone %.1f\n",
+                 per_token_us(c, STACK, c->gateway_ns), per_token_us(c, STACK, c->tokenizer_ns),
+                 per_token_us(c, STACK, c->router_ns), others_us(c), client_us(c), engine_us,
+                 per_token_us(c, ALONE, c->engine_ns[ALONE]));
+    (void)printf("of the engine's time that is %.1f %%, and with the clients %.1f %%\n",
+                 others_us(c) / engine_us * 100, (others_us(c) + client_us(c)) / engine_us * 100);
 }
 
 static void print_end(const struct comparison *c)
@@ -222,10 +264,7 @@ static void print_end(const struct comparison *c)
                spread(c) <= SPREAD_MAX);
     print_goal("time to the first token that it adds", added, "ms", GOAL_TTFT_MS,
                range(c, added_ttft) <= TTFT_RANGE_MAX_MS);
-    (void)printf(
-        "processor time of gateway, tokenizer and router together: %.1f us a token; of the "
-        "engine: %.1f us\n",
-        per_token_us(c, c->others_ns), per_token_us(c, c->engine_ns));
+    print_times(c);
     if (spread(c) > SPREAD_MAX)
         (void)printf(
             "NOTE: the engine alone differs by %.0f %% from round to round: this machine is "
@@ -262,8 +301,13 @@ static bool write_json(const char *path, const struct options *o, const struct c
     } reals[] = {{"throughput_lost_percent", median(c, lost_throughput) * 100},
                  {"ttft_added_ms", median(c, added_ttft)},
                  {"spread_percent", spread(c) * 100},
-                 {"engine_cpu_us_per_token", per_token_us(c, c->engine_ns)},
-                 {"other_cpu_us_per_token", per_token_us(c, c->others_ns)}};
+                 {"engine_cpu_us_per_token", per_token_us(c, STACK, c->engine_ns[STACK])},
+                 {"engine_alone_cpu_us_per_token", per_token_us(c, ALONE, c->engine_ns[ALONE])},
+                 {"gateway_cpu_us_per_token", per_token_us(c, STACK, c->gateway_ns)},
+                 {"tokenizer_cpu_us_per_token", per_token_us(c, STACK, c->tokenizer_ns)},
+                 {"router_cpu_us_per_token", per_token_us(c, STACK, c->router_ns)},
+                 {"other_cpu_us_per_token", others_us(c)},
+                 {"client_cpu_us_per_token", client_us(c)}};
     for (size_t i = 0; i < ARRAY_LEN(reals); i++)
         (void)json_object_set_new(root, reals[i].key, json_real(reals[i].value));
     bool ok = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0;

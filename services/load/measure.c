@@ -2,6 +2,7 @@
 #include "services/load/measure.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "services/load/progress.h"
 
@@ -47,6 +48,20 @@ static struct prompts *make_prompts(const struct options *o, uint32_t vocab, uin
     return p;
 }
 
+void measure_gather(struct measure *m, uint32_t gather_us)
+{
+    m->gather_us = gather_us;
+}
+
+/* One look at what has come. */
+static void look(const struct measure *m)
+{
+    const struct timespec pause = {.tv_nsec = (long)m->gather_us * 1000};
+    loop_turn(m->loop, -1);
+    if (m->gather_us > 0 && !run_is_over(m->run))
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 static bool go(struct measure *m, const struct run_config *config, bool shows_progress)
 {
     struct progress progress;
@@ -60,7 +75,7 @@ static bool go(struct measure *m, const struct run_config *config, bool shows_pr
     if (shows_progress)
         progress_start(&progress, m->loop, m->run, config->stats);
     while (!run_is_over(m->run))
-        loop_turn(m->loop, -1);
+        look(m);
     if (shows_progress)
         progress_stop(&progress);
     run_free(m->run);

@@ -15,6 +15,7 @@ struct measure {
     struct loop *loop;
     struct run *run; /* the one that goes on, or NULL */
     bool is_interrupted;
+    uint32_t gather_us; /* 0: what comes is read at once, see measure_gather */
 };
 
 /* Before any other thread exists. */
@@ -29,5 +30,11 @@ bool measure_run(struct measure *m, const struct options *o, struct stage_world 
 bool measure_closed(struct measure *m, const struct options *o, uint32_t vocab, uint64_t seed,
                     uint32_t concurrency, uint64_t n_requests, uint32_t max_tokens,
                     struct target *target, struct stats *stats);
+
+/* From now on closed loops take what has come and then let so many microseconds pass before they look
+ * again, 0 for none: the tokens of one step reach as many sockets one by one, and a tester that is woken
+ * for each of them takes from a busy machine what the stack would be blamed for. Times of tokens are
+ * late by as much. */
+void measure_gather(struct measure *m, uint32_t gather_us);
 
 #endif

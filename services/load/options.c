@@ -87,6 +87,10 @@ static const struct opt TABLE[] = {
     OPT_BOOL_ROW(struct options, does_compare, "compare-engine", "false",
                  "start an engine alone and a whole stack, give both the same requests by turns, "
                  "and print what the stack costs"),
+    OPT_CHOICE_ROW(
+        struct options, over, "over", "unix", "unix|tcp",
+        "--compare-engine: how requests reach the stack; unix is how a proxy on the same "
+        "machine does it, and how the engine alone is reached; tcp costs the kernel more"),
     OPT_BOOL_ROW(struct options, does_footprint, "footprint", "false",
                  "start a whole stack and print how soon it answers, and what memory and processor "
                  "time it takes while idle"),
@@ -255,6 +259,7 @@ static bool understand(struct options *o)
         return complain("footprint", "with --compare-engine or --stage", "it alone");
     if (o->does_compare && o->stage != STAGE_STACK)
         return complain("stage", o->stage_name, "no stage beside --compare-engine, which has both");
+    o->is_over_tcp = strcmp(o->over, "tcp") == 0;
     if (speaks_ids)
         o->kind = PROMPT_IDS;
     if (o->n_turns > 1 && o->kind == PROMPT_IDS && o->stage <= STAGE_GATEWAY)

@@ -31,6 +31,7 @@ struct options {
     const char *temperature_text;
     const char *goodput_text;
     const char *api;
+    const char *over;
     const char *prompts_file;
     const char *body;
     const char *header;
@@ -54,6 +55,7 @@ struct options {
     bool does_keep_alive;
     bool does_compare;
     bool does_footprint;
+    bool is_over_tcp;
     /* As understood. */
     enum stage stage;
     enum prompt_kind kind;

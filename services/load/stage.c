@@ -183,6 +183,18 @@ static bool find_gateway(struct stage_world *w)
            fail("halo-gateway", "does not get ready");
 }
 
+/* The same on its Unix socket. */
+static bool find_unix_gateway(struct stage_world *w, const char *path)
+{
+    char text[128];
+    char why[300];
+    (void)snprintf(text, sizeof text, "unix:%s", path);
+    if (!url_resolve(text, &w->url, why, sizeof why))
+        return fail("halo-gateway", why);
+    return probe_wait_ready(w->loop, &w->url, READY_MS) ||
+           fail("halo-gateway", "does not get ready");
+}
+
 static const char *const GATEWAY_ARGS[] = {"--listen", "127.0.0.1:0", "--max-streams", "65536",
                                            NULL};
 static const char *const ROUTER_ARGS[] = {"--queue-limit", "65536", NULL};
@@ -240,8 +252,17 @@ bool stage_open_own_stack(struct stage_world *w, struct loop *loop, const struct
     if (!children_init(&w->children, o->bin) || !use_model_file(w, o))
         return false;
     const char *const model[] = {"--model", w->model_file, NULL};
+    char path[96];
+    (void)snprintf(path, sizeof path, "%s/gateway.http", w->children.run);
+    const char *const gateway[] = {"--listen",
+                                   o->is_over_tcp ? "127.0.0.1:0" : "none",
+                                   "--unix",
+                                   path,
+                                   "--max-streams",
+                                   "65536",
+                                   NULL};
     if (!start(w, "router", ROUTER_ARGS, NULL) || !start(w, "tokenizer", model, NULL) ||
-        !start(w, "engine", model, o->child_args) || !start(w, "gateway", GATEWAY_ARGS, NULL))
+        !start(w, "engine", model, o->child_args) || !start(w, "gateway", gateway, NULL))
         return false;
     char port[16];
     uint64_t end = clock_now_ms() + START_MS;
@@ -252,7 +273,7 @@ bool stage_open_own_stack(struct stage_world *w, struct loop *loop, const struct
             return fail("start", "the stack does not get ready");
         loop_turn(loop, TURN_MS);
     }
-    return find_gateway(w) && open_http(w, o);
+    return (o->is_over_tcp ? find_gateway(w) : find_unix_gateway(w, path)) && open_http(w, o);
 }
 
 /* What the supervisor says when all are ready. */

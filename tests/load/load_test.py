@@ -316,7 +316,11 @@ def the_stack_is_compared_with_its_engine():
     with open(path, encoding='utf-8') as f:
         out = json.load(f)
     assert len(out['rounds']) == 2 and out['failed'] == 0
-    assert 0 < out['other_cpu_us_per_token'] and 0 < out['engine_cpu_us_per_token'], out
+    parts = [out[f'{name}_cpu_us_per_token'] for name in ('gateway', 'tokenizer', 'router')]
+    assert min(parts) > 0 and abs(sum(parts) - out['other_cpu_us_per_token']) < 0.01, out
+    assert min(out['engine_cpu_us_per_token'], out['engine_alone_cpu_us_per_token']) > 0, out
+    r = run('--compare-engine', '--over', 'tcp', '--rounds', 1, '--requests', 2, '--max-tokens', 2, '--input-len', 4)
+    assert r.returncode == 0 and 'the replies differ' not in r.stdout, (r.stdout, r.stderr)
     for row in out['rounds']:
         assert all(v > 0 for v in row.values()), row
 
