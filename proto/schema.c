@@ -87,10 +87,12 @@ const struct schema *schema_at(size_t i)
 
 const struct schema *schema_of_frame(uint32_t number)
 {
-    for (size_t i = 0; i < ARRAY_LEN(ALL); i++) {
-        const struct schema *s = ALL[i]();
-        if (s->number == number && number != 0)
-            return s;
+    switch (number) {
+#define FRAME(name, number, doc)                                                                   \
+    case number:                                                                                   \
+        return schema_##name();
+#include "proto/frames.def"
+    default:
+        return NULL;
     }
-    return NULL;
 }
