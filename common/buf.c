@@ -59,6 +59,17 @@ void buf_add_char(struct buf *b, char c)
     buf_add(b, &c, 1);
 }
 
+void buf_add_u64(struct buf *b, uint64_t v)
+{
+    char digits[20];
+    char *p = digits + sizeof digits;
+    do {
+        *--p = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    buf_add(b, p, (size_t)(digits + sizeof digits - p));
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
@@ -106,10 +117,26 @@ static void add_json_ascii(struct buf *b, char c)
     }
 }
 
+/* How many bytes from s.ptr[i] on stand for themselves. */
+static size_t count_plain(struct str s, size_t i)
+{
+    size_t from = i;
+    while (i < s.len && (unsigned char)s.ptr[i] >= 0x20 && (unsigned char)s.ptr[i] < 0x7f &&
+           s.ptr[i] != '"' && s.ptr[i] != '\\')
+        i++;
+    return i - from;
+}
+
 void buf_add_json(struct buf *b, struct str s)
 {
     buf_add_char(b, '"');
     for (size_t i = 0; i < s.len;) {
+        size_t n_plain = count_plain(s, i);
+        if (n_plain > 0) {
+            buf_add(b, s.ptr + i, n_plain);
+            i += n_plain;
+            continue;
+        }
         int n = utf8_next(s.ptr + i, s.len - i);
         if (n == 1) {
             add_json_ascii(b, s.ptr[i]);

@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/str.h"
 
@@ -24,6 +25,7 @@ void buf_add(struct buf *b, const void *data, size_t len);
 void buf_add_str(struct buf *b, struct str s);
 void buf_add_cstr(struct buf *b, const char *s);
 void buf_add_char(struct buf *b, char c);
+void buf_add_u64(struct buf *b, uint64_t v); /* in decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Appends s as a JSON string with quotes. Bytes that are not UTF-8 become U+FFFD. */

@@ -333,6 +333,11 @@ static bool take_event(struct loop *l, int timeout_ms)
     return true;
 }
 
+void loop_turn_one(struct loop *l)
+{
+    (void)take_event(l, 0);
+}
+
 void loop_turn(struct loop *l, int timeout_ms)
 {
     for (int i = 0; i < EVENTS_PER_TURN; i++) {

@@ -45,6 +45,10 @@ int loop_fd(const struct loop *l);
 /* Waits at most timeout_ms (-1: no limit) for something to do and does all that is due. */
 void loop_turn(struct loop *l, int timeout_ms);
 
+/* What is ready first, if anything is, for a loop that nests: the outer one asks again while there is
+ * more, and when there is not, as after most frames, a look that finds nothing is saved. */
+void loop_turn_one(struct loop *l);
+
 /* loop_turn until loop_stop. */
 void loop_run(struct loop *l);
 

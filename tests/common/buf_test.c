@@ -58,6 +58,20 @@ static void printf_writes_short_and_long_texts(void **state)
     buf_fini(&b);
 }
 
+static void numbers_are_written_as_printf_does(void **state)
+{
+    (void)state;
+    static const uint64_t NUMBERS[] = {0, 7, 10, 99, 100, 4294967296, UINT64_MAX};
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+        struct buf b = {0};
+        char expected[32];
+        (void)snprintf(expected, sizeof expected, "%llu", (unsigned long long)NUMBERS[i]);
+        buf_add_u64(&b, NUMBERS[i]);
+        assert_string_equal(b.ptr, expected);
+        buf_fini(&b);
+    }
+}
+
 static void json_of(struct buf *b, const char *s, size_t n)
 {
     buf_reset(b);
@@ -132,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_grows_and_stays_terminated),
         cmocka_unit_test(printf_writes_short_and_long_texts),
+        cmocka_unit_test(numbers_are_written_as_printf_does),
         cmocka_unit_test(json_escapes_what_must_be),
         cmocka_unit_test(bytes_that_are_not_utf8_become_replacement_characters),
         cmocka_unit_test(a_json_parser_reads_any_bytes_back),
