@@ -17,6 +17,7 @@ enum {
     WRITE_MAX = 64 * 1024, /* bytes given to h2o at once; what a stalled HTTP/2 stream holds */
     LINGER_MS = 200, /* for the last bytes to be acknowledged before a reset throws them away */
     ID_MAX = 64,
+    NS_PER_MS = 1000000,
 };
 
 enum state {
@@ -223,9 +224,16 @@ static void on_left(struct watch *w)
     give_up(EXCHANGE_OF(w, watch), EXCHANGE_LEFT);
 }
 
+/* The timer is not set anew for each write: it looks, when it fires, at the write that is under way. */
 static void on_stall(struct loop_timer *t)
 {
-    give_up(EXCHANGE_OF(t, stall), EXCHANGE_STALLED);
+    struct exchange *x = EXCHANGE_OF(t, stall);
+    uint64_t stall_ns = (uint64_t)x->host->stall_ms * NS_PER_MS;
+    uint64_t flown_ns = x->is_flying ? clock_now_ns() - x->flying_ns : 0;
+    if (x->pending.len > x->host->max_pending || (x->is_flying && flown_ns >= stall_ns))
+        give_up(x, EXCHANGE_STALLED);
+    else if (x->is_flying)
+        loop_timer_set(x->host->loop, t, (stall_ns - flown_ns) / NS_PER_MS + 1);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -266,7 +274,8 @@ static void pump(struct exchange *x)
     x->flown += piece.len;
     x->is_flying = true;
     note_takeoff(x);
-    loop_timer_set(x->host->loop, &x->stall, x->host->stall_ms);
+    if (x->stall.slot == 0)
+        loop_timer_set(x->host->loop, &x->stall, x->host->stall_ms);
     h2o_send(x->req, &piece, 1, H2O_SEND_STATE_IN_PROGRESS);
 }
 
@@ -276,7 +285,6 @@ static void on_proceed(h2o_generator_t *g, h2o_req_t *req)
     struct exchange *x = (struct exchange *)(void *)g;
     x->is_flying = false;
     note_landing(x);
-    loop_timer_cancel(x->host->loop, &x->stall);
     if (x->state == DEAD) {
         cut(x);
         return;

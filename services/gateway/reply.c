@@ -210,8 +210,11 @@ static void count_unfinished(const struct reply *r, enum metric_model_count whic
 /* Appends what an event begins with. Its number counts once it is written. */
 static void begin_event(struct reply *r)
 {
-    if (r->stream != NULL)
-        buf_printf(&r->out, "id: %llu\n", (unsigned long long)r->n_events + 1);
+    if (r->stream == NULL)
+        return;
+    buf_add_cstr(&r->out, "id: ");
+    buf_add_u64(&r->out, r->n_events + 1);
+    buf_add_char(&r->out, '\n');
 }
 
 /* Sends the events in `out`. */

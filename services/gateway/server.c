@@ -63,7 +63,7 @@ static void on_nested_ready(h2o_socket_t *sock, const char *err)
 {
     (void)err;
     struct server *s = sock->data;
-    loop_turn(s->loop, 0);
+    loop_turn_one(s->loop);
 }
 
 static void on_accept(h2o_socket_t *listener, const char *err);

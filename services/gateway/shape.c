@@ -28,7 +28,9 @@ static void write_chat_opening(const struct shape_choice *c, struct buf *out)
 
 static void write_chat_delta(const struct shape_choice *c, struct buf *out)
 {
-    buf_printf(out, "{\"index\":%u,\"delta\":{\"content\":", c->index);
+    buf_add_cstr(out, "{\"index\":");
+    buf_add_u64(out, c->index);
+    buf_add_cstr(out, ",\"delta\":{\"content\":");
     buf_add_json(out, c->text);
     buf_add_char(out, '}');
     add_chat_logprobs(c, out);
@@ -68,12 +70,16 @@ static void write_completion(const struct shape_choice *c, struct str text,
 {
     buf_add_cstr(out, "{\"text\":");
     buf_add_json(out, text);
-    buf_printf(out, ",\"index\":%u,\"logprobs\":", c->index);
+    buf_add_cstr(out, ",\"index\":");
+    buf_add_u64(out, c->index);
+    buf_add_cstr(out, ",\"logprobs\":");
     if (logprobs != NULL)
         logprobs_write_completion(logprobs, out);
     else
         buf_add_cstr(out, "null");
-    buf_printf(out, ",\"finish_reason\":%s}", reason(c->finish));
+    buf_add_cstr(out, ",\"finish_reason\":");
+    buf_add_cstr(out, reason(c->finish));
+    buf_add_char(out, '}');
 }
 
 static void write_completion_opening(const struct shape_choice *c, struct buf *out)
