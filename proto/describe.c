@@ -182,7 +182,12 @@ void frame_document(struct buf *out)
         out, "\nA connection: the caller sends `hello` to the service's well-known rep0 socket "
              "`$HALO_RUN/<service>.sock` and gets\n`welcome` with the address of a pair0 socket "
              "that is his alone; all else runs there. Both sides send `beat`; `bye` and\n"
-             "`bye_ok` end it. When it breaks, the caller says `hello` again.\n");
+             "`bye_ok` end it. When it breaks, the caller says `hello` again.\n\n"
+             "Between machines: TLS 1.3 with certificates on both sides over TCP (`tls+tcp://`); "
+             "in it, both ends send\n"
+             "the eight bytes of greeting of nng's pair0, then messages as on a socket of "
+             "`ipc://`. The first is the\n"
+             "caller's `hello`, answered by `welcome` (its address is empty) or `refuse`.\n");
     buf_add_cstr(out, "\n## Frames\n");
     document_kind(out, true);
     buf_add_cstr(out, "\n## Records\n");

@@ -460,6 +460,7 @@ void link_go_up(struct link *l)
     l->n_sent = 0;
     l->n_received = 0;
     l->heard_ms = now;
+    l->n_heard = 0;
     l->peer_progress_ms = now;
     l->peer_is_busy = false;
     l->gap = (struct clock_gap){0};
@@ -560,7 +561,6 @@ static void on_frame(struct link *l, const struct frame *f)
 static bool take_message(struct link *l, const void *data, size_t len)
 {
     struct frame f;
-    l->heard_ms = clock_now_ms();
     enum err e = frame_decode(data, len, &l->arena, &f);
     if (e == ERR_OK && f.epoch != l->peer_epoch + l->n_received)
         e = ERR_PROTOCOL;
@@ -640,6 +640,9 @@ static void on_beat_timer(struct loop_timer *t)
     /* When we ourselves were held up (stopped, starved), the peer's frames still wait in the queue:
      * judge it at the next beat. */
     bool were_late = now > l->beat_due_ms + LINK_BEAT_MS;
+    if (pipe_received(l->pipe) != l->n_heard)
+        l->heard_ms = now; /* a long message on a slow line, or we were late */
+    l->n_heard = pipe_received(l->pipe);
     if (!were_late && now - l->heard_ms > l->config.dead_ms) {
         log_warn("peer-silent", S("peer", l->peer_service), U("pid", l->peer_pid),
                  U("ms", now - l->heard_ms));

@@ -69,6 +69,7 @@ struct link {
     uint64_t n_received;
     uint64_t beat_due_ms;
     uint64_t heard_ms;
+    uint64_t n_heard; /* bytes, at the last beat */
     uint64_t peer_progress;
     uint64_t peer_progress_ms;
     bool peer_is_busy;

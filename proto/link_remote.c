@@ -2,8 +2,8 @@
 /* Links between machines: who calls connects, shakes hands (tls.h), then both greet as pipes do; then hello and
  * welcome are the pipe's first messages, and all that follows is as on one host.
  *
- * What an unknown caller can cost is bounded: HANDS_MAX sockets that have not said hello, each for
- * LINK_REMOTE_MS; beyond, the oldest makes room. What went wrong with them is told once a second. */
+ * What unknown callers can cost is bounded: CALLERS_A_SECOND, and HANDS_MAX sockets that have not said hello,
+ * each for LINK_REMOTE_MS; beyond, the oldest makes room. What went wrong with them is told once a second. */
 #include "proto/link_internal.h"
 
 #include <errno.h>
@@ -24,11 +24,10 @@
 #include "proto/resolve.h"
 
 enum {
+    SECOND_MS = 1000,
     HANDS_MAX = 64,
-    ACCEPTS_AT_ONCE = 16,
+    CALLERS_A_SECOND = 200, /* each costs a signature: some 0.2 ms of the loop's time */
     BACKLOG = 128,
-    TOLD_MS = 1000,
-    REST_MS = 1000, /* when there are no descriptors left for callers */
     INSTANCE_MAX = 24, /* of what a worker calls itself */
     EXPIRY_WARN_S = 30 * 86400,
     DAY_S = 86400,
@@ -50,7 +49,9 @@ struct remote_door {
     struct tls_context *tls;
     char *workers;
     struct loop_watch watch;
-    struct loop_timer rest;
+    struct loop_timer rest; /* until callers are taken again */
+    uint64_t second_ms; /* when the present one began */
+    unsigned n_callers; /* in it */
     uint64_t warned_ms; /* of expiry */
     uint64_t told_ms; /* when the last failure was */
     uint64_t n_untold;
@@ -223,7 +224,7 @@ void link_remote_greeted(struct link *l, const void *data, size_t len)
 static void tell_of_caller(struct remote_door *d, const struct link *l, const char *why)
 {
     uint64_t now = clock_now_ms();
-    if (d->told_ms != 0 && now - d->told_ms < TOLD_MS) {
+    if (d->told_ms != 0 && now - d->told_ms < SECOND_MS) {
         d->n_untold++;
         return;
     }
@@ -385,28 +386,44 @@ static void take_caller(struct remote_door *d, int fd, const struct sockaddr *fr
         link_break(l, e);
 }
 
-static void on_callers(struct loop_watch *w, uint32_t events)
+/* Whoever calls meanwhile waits with the kernel. */
+static void rest(struct remote_door *d, uint64_t ms)
+{
+    loop_watch_remove(d->server->config.loop, &d->watch);
+    loop_timer_set(d->server->config.loop, &d->rest, ms);
+}
+
+/* Whether one more may be taken in this second; rests for what is left of it, if not. */
+static bool may_take(struct remote_door *d)
+{
+    uint64_t now = clock_now_ms();
+    if (now - d->second_ms >= SECOND_MS) {
+        d->second_ms = now;
+        d->n_callers = 0;
+    }
+    if (d->n_callers++ < CALLERS_A_SECOND)
+        return true;
+    rest(d, d->second_ms + SECOND_MS - now);
+    return false;
+}
+
+/* One at a time, so that what else is ready has its turn. */
+static void on_caller(struct loop_watch *w, uint32_t events)
 {
     struct remote_door *d =
         (struct remote_door *)(void *)((char *)w - offsetof(struct remote_door, watch));
-    struct loop *loop = d->server->config.loop;
+    struct sockaddr_storage from = {0};
+    socklen_t len = sizeof from;
     (void)events;
+    if (!may_take(d))
+        return;
     refresh(d->tls, &d->warned_ms);
-    for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-        struct sockaddr_storage from = {0};
-        socklen_t len = sizeof from;
-        int fd =
-            accept4(w->fd, (struct sockaddr *)(void *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0) {
-            take_caller(d, fd, (const struct sockaddr *)(const void *)&from, len);
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_error("no-room-for-callers", S("why", strerrordesc_np(errno)));
-            loop_watch_remove(loop, w);
-            loop_timer_set(loop, &d->rest, REST_MS);
-            return;
-        } else if (errno == EAGAIN) {
-            return;
-        }
+    int fd = accept4(w->fd, (struct sockaddr *)(void *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        take_caller(d, fd, (const struct sockaddr *)(const void *)&from, len);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        log_error("no-room-for-callers", S("why", strerrordesc_np(errno)));
+        rest(d, SECOND_MS);
     }
 }
 
@@ -415,7 +432,7 @@ static void on_rested(struct loop_timer *t)
     struct remote_door *d =
         (struct remote_door *)(void *)((char *)t - offsetof(struct remote_door, rest));
     if (loop_watch_add(d->server->config.loop, &d->watch, EPOLLIN) != ERR_OK)
-        loop_timer_set(d->server->config.loop, t, REST_MS);
+        loop_timer_set(d->server->config.loop, t, SECOND_MS);
 }
 
 static enum err listen_at(const struct addrinfo *a, int *ret_fd)
@@ -460,7 +477,7 @@ enum err link_listen_remote(struct link_server *s, const struct link_remote *rem
     struct remote_door *d = mem_zalloc(1, sizeof *d);
     d->server = s;
     d->workers = mem_strndup(remote->workers, strlen(remote->workers));
-    d->watch = (struct loop_watch){-1, on_callers};
+    d->watch = (struct loop_watch){-1, on_caller};
     d->rest.fire = on_rested;
     enum err e = tls_context_new(&remote->files, TLS_CALLED, why, &d->tls);
     if (e == ERR_OK)

@@ -39,7 +39,7 @@ struct pipe {
     char *in;
     size_t cap_in;
     size_t n_in;
-    size_t n_read; /* ever */
+    uint64_t n_read; /* ever */
     struct buf out;
     size_t n_out_sent; /* of out */
 };
@@ -147,6 +147,11 @@ size_t pipe_queued(const struct pipe *p)
     return p->out.len - p->n_out_sent;
 }
 
+uint64_t pipe_received(const struct pipe *p)
+{
+    return p->n_read;
+}
+
 static void send_rest(struct pipe *p)
 {
     p->n_out_sent += send_some(p, p->out.ptr + p->n_out_sent, p->out.len - p->n_out_sent);
@@ -237,7 +242,7 @@ static void receive(struct pipe *p)
         return;
     }
     p->n_in += (size_t)n;
-    p->n_read += (size_t)n;
+    p->n_read += (uint64_t)n;
     if (!p->is_up)
         take_greeting(p);
     if (p->is_up && !p->is_closed)
@@ -249,7 +254,7 @@ static void receive(struct pipe *p)
 /* All that TLS has deciphered: the socket does not become readable for it. */
 static void receive_all(struct pipe *p)
 {
-    size_t before;
+    uint64_t before;
     do {
         before = p->n_read;
         receive(p);

@@ -63,6 +63,9 @@ void pipe_send(struct pipe *p, char *head_and_message, size_t len);
 /* Bytes that wait. */
 size_t pipe_queued(const struct pipe *p);
 
+/* Bytes that came so far, those of messages that are not whole yet among them. */
+uint64_t pipe_received(const struct pipe *p);
+
 /* Messages that the socket has taken still arrive. NULL is allowed. */
 void pipe_close(struct pipe *p);
 

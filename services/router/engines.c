@@ -210,8 +210,8 @@ struct engine *engines_pick(const struct engines *s, const struct request *q)
     for (struct engine *e = TAILQ_FIRST(&s->list); e != NULL; e = TAILQ_NEXT(e, entry)) {
         if (!has_room(e) || !engine_suits(e, q) || e->n_suspects > 0)
             continue;
-        if (is_prefill && !e->does_prefill)
-            continue;
+        if (is_prefill && !e->does_prefill && !remote_is(e))
+            continue; /* those of other machines do both: see remote.h */
         if (request_is_suspect(q) ? e->n_unproven > 0 : e->is_reserved)
             continue;
         if (best == NULL || is_less_loaded(e, best))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* remote: engines on other machines. They compute as those of this one do, with two differences: nobody here
  * installed them, so each must be of one kind with what is served already, and no file of the run
- * directory reaches them, so KV blocks are not handed over but computed again. */
+ * directory reaches them, so KV blocks are not handed over but computed again, and each computes the prompts
+ * of its replies (phases.h). */
 #ifndef HALO_ROUTER_REMOTE_H
 #define HALO_ROUTER_REMOTE_H
 

@@ -214,7 +214,7 @@ static void bytes_may_come_one_by_one(void **state)
     UNTIL(w, w->heard.n_up == 1);
     for (size_t i = 0; i < sizeof MESSAGE; i++) {
         write_raw(fd, MESSAGE + i, 1);
-        loop_turn(w->loop, 20);
+        UNTIL(w, pipe_received(w->heard.pipe) == sizeof GREETING + i + 1);
     }
     UNTIL(w, w->heard.n_messages == 2);
     assert_int_equal(w->heard.n_bytes, 3);

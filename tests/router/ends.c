@@ -59,7 +59,7 @@ static void note_end(struct world *w)
 
 void router_start(struct world *w, const char *const *args)
 {
-    char *argv[16] = {0};
+    char *argv[32] = {0};
     size_t n = 0;
     const char *path = getenv("HALO_ROUTER");
     assert_non_null(path);
@@ -198,23 +198,31 @@ static void cut(struct world *w, int fd, const bool *is_up)
 }
 
 /* Waits until the router has heard from all engines that are up, as far as a tokenizer can tell. */
-static void wait_until_known(struct world *w)
+static uint32_t n_serving(const struct world *w)
 {
-    const struct fake_tokenizer *t = NULL;
     uint32_t n = 0;
     for (int i = 0; i < ENDS_MAX; i++) {
         const struct fake_engine *e = w->engines[i];
-        n += e != NULL && e->is_up && !e->is_mute;
+        n += e != NULL && e->is_up && !e->is_mute && e->n_unfit == 0;
+    }
+    return n;
+}
+
+static void wait_until_known(struct world *w)
+{
+    const struct fake_tokenizer *t = NULL;
+    for (int i = 0; i < ENDS_MAX; i++) {
         if (t == NULL && w->tokenizers[i] != NULL && w->tokenizers[i]->is_up)
             t = w->tokenizers[i];
     }
     if (t != NULL)
-        UNTIL(w, t->load.engines >= n);
+        UNTIL(w, t->load.engines >= n_serving(w));
 }
 
 static struct link *dial(struct world *w, const char *service, const char *name,
-                         struct link_handler h)
+                         struct link_handler h, const struct link_remote *remote)
 {
+    char why[TLS_WHY_CAP];
     struct link *l;
     struct link_config c = {
         .loop = w->loop,
@@ -224,7 +232,9 @@ static struct link *dial(struct world *w, const char *service, const char *name,
         .epoch = w->next_epoch++,
         .dead_ms = 10000,
     };
-    assert_int_equal(link_dial(&c, "router", &h, &l), ERR_OK);
+    enum err e = remote != NULL ? link_dial_remote(&c, remote, &h, why, &l)
+                                : link_dial(&c, "router", &h, &l);
+    assert_int_equal(e, ERR_OK);
     return l;
 }
 
@@ -233,7 +243,7 @@ static struct link *dial(struct world *w, const char *service, const char *name,
 static void engine_up(void *ctx, struct link *l)
 {
     struct fake_engine *e = ctx;
-    e->fd = find_fd(e->world);
+    e->fd = e->remote != NULL ? -1 : find_fd(e->world); /* those over TCP are not cut */
     e->is_up = true;
     e->n_seqs = 0;
     e->says.standby = e->is_standby;
@@ -327,6 +337,12 @@ static void engine_frame(void *ctx, struct link *l, const struct frame *f)
         on_kv(e, f);
         return;
     }
+    if (f->type == FRAME_unfit) {
+        const struct str why = ((const struct frame_unfit *)f->body)->detail;
+        (void)snprintf(e->unfit, sizeof e->unfit, "%.*s", (int)why.len, why.ptr);
+        e->n_unfit++;
+        return;
+    }
     assert_int_equal(f->type, FRAME_cancel);
     e->n_cancels++;
     for (size_t i = 0; i < e->n_seqs; i++) {
@@ -340,7 +356,7 @@ static void engine_frame(void *ctx, struct link *l, const struct frame *f)
 void engine_return(struct fake_engine *e)
 {
     struct link_handler h = {engine_up, engine_frame, engine_down, e};
-    e->link = dial(e->world, "engine", e->name, h);
+    e->link = dial(e->world, "engine", e->name, h, e->remote);
     UNTIL(e->world, e->is_up);
     wait_until_known(e->world);
 }
@@ -356,6 +372,7 @@ struct fake_engine *engine_new_as(struct world *w, const char *name,
     w->engines[i] = e;
     e->world = w;
     e->name = name;
+    e->remote = w->remote;
     e->says = *says;
     engine_return(e);
     return e;
@@ -575,7 +592,7 @@ struct link_handler tokenizer_handler(struct fake_tokenizer *t)
 
 void tokenizer_return(struct fake_tokenizer *t)
 {
-    t->link = dial(t->world, "tokenizer", t->name, tokenizer_handler(t));
+    t->link = dial(t->world, "tokenizer", t->name, tokenizer_handler(t), NULL);
     UNTIL(t->world, t->is_up);
     wait_until_known(t->world);
 }

@@ -33,6 +33,8 @@ struct world {
     struct fake_engine *engines[ENDS_MAX];
     struct fake_tokenizer *tokenizers[ENDS_MAX];
     uint64_t next_epoch;
+    const struct link_remote
+        *remote; /* engines made from now on call from another machine; NULL: from here */
 };
 
 /* The id at a position of the reply to a prompt that begins with `first`. */
@@ -79,6 +81,9 @@ struct fake_engine {
     struct world *world;
     struct link *link;
     const char *name;
+    const struct link_remote *remote; /* the world's when it was made */
+    size_t n_unfit; /* times that it was told so */
+    char unfit[400]; /* and why */
     struct frame_engine says; /* sent when the link is up, unless `is_mute` */
     bool is_mute;
     bool is_standby; /* as the router said last; an engine says it to the next router */
