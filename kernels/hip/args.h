@@ -28,6 +28,7 @@
 enum {
     HIP_MAX_TOP = 256, /* largest logits of a row that the device sorts out */
     HIP_TOP_CHUNK = 1024, /* logits that one block sorts */
+    HIP_TOP_ONE = 8192, /* and of which it takes the largest, where one is wanted of each row */
     HIP_GROUP_ROWS = 16, /* most rows of a group */
     HIP_NO_SUMS = -1,
 };
@@ -183,10 +184,12 @@ struct hip_head_args {
     const float *
         upper; /* [wanted][n_vocab] or NULL: all logits; else -inf for those that cannot be among */
     const struct hip_top *least; /* the n_top largest lower bounds, [wanted][top] */
+    /* head_ask lists what is in question, and head_pairs does it: token * n_vocab + row each, in any order. */
+    uint32_t *pairs, *n_pairs;
     uint32_t n;
     uint32_t n_vocab;
     uint32_t top;
-    uint32_t padding;
+    uint32_t n_blocks; /* of head_pairs */
 };
 
 struct hip_bounds_args {
@@ -194,6 +197,7 @@ struct hip_bounds_args {
     const float *h; /* [wanted][n] */
     int8_t *high, *low; /* [wanted][stride]: p = 128 high + low */
     struct hip_head_input *input; /* [wanted] */
+    uint32_t *n_pairs; /* out: 0 */
     const int8_t *head8; /* [n_vocab][stride] */
     const float *scale, *err, *norm; /* [n_vocab] */
     float *lower, *upper; /* out: [wanted][n_vocab] */

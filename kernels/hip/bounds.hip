@@ -6,9 +6,14 @@
  * high and the low part of four activations: two dot4 for four bytes. Bytes (2B-4T): 328 MB instead of 657:
  * 76 us instead of 153 at an H200's 4.3 TB/s (a prototype took 80), 1.3 ms instead of 2.6 at 256 GB/s. The
  * rows in question were a few dozen with the CPU's copy of the same precision. Never run. */
-#include "kernels/hip/device.h"
+#include "kernels/hip/matmul.h"
 
-enum { BOUNDS_THREADS = 256, BOUNDS_LANES = 8, BOUNDS_ROWS = BOUNDS_THREADS / BOUNDS_LANES, BOUNDS_AHEAD = 4 };
+enum {
+    BOUNDS_THREADS = 256,
+    BOUNDS_LANES = 8,
+    BOUNDS_ROWS = BOUNDS_THREADS / BOUNDS_LANES,
+    BOUNDS_AHEAD = 4
+};
 
 DEVICE double wave_add_f64(double v)
 {
@@ -50,6 +55,9 @@ KERNEL(head_split, bounds, BOUNDS_THREADS)
     wait_previous();
     uint32_t i_row = block_x();
     uint32_t lane = thread_id();
+    if (i_row == 0 && lane == 0) {
+        *a.n_pairs = 0;
+    }
     if (i_row >= a.step->n_wanted || lane >= WAVE) {
         return; /* whole waves */
     }
@@ -97,8 +105,8 @@ KERNEL(head_split, bounds, BOUNDS_THREADS)
     }
 }
 
-DEVICE void bound_chunk(const struct quad *w, const int8_t *high, const int8_t *low, uint32_t stride,
-                        int n, int32_t *dot_high, int32_t *dot_low)
+DEVICE void bound_chunk(const struct quad *w, const int8_t *high, const int8_t *low,
+                        uint32_t stride, int n, int32_t *dot_high, int32_t *dot_low)
 {
     UNROLL for (int t = 0; t < n; t++)
     {
@@ -120,6 +128,22 @@ DEVICE int32_t eighth_sum(int32_t v)
     return v;
 }
 
+struct head_row {
+    float scale, err, norm;
+};
+
+/* Given twice the integer sum of p and the row. */
+DEVICE void store_bounds(const struct hip_bounds_args *a, const struct hip_head_input *in,
+                         const struct head_row *row, int32_t twice, size_t at)
+{
+    float v = (float)twice * (row->scale * (0.5f * in->xs));
+    float radius = (row->err * in->a + row->norm * in->b) + 0x1p-120f;
+    float infinity = f32_of_bits(0x7f800000);
+    bool is_bound = radius < infinity; /* not so for a NaN */
+    a->lower[at] = is_bound ? v - radius : -infinity;
+    a->upper[at] = is_bound ? v + radius : infinity;
+}
+
 DEVICE void head_bounds(const struct hip_bounds_args *a, int n_tokens)
 {
     launch_next();
@@ -134,7 +158,8 @@ DEVICE void head_bounds(const struct hip_bounds_args *a, int n_tokens)
     int32_t dot_high[4] = {0};
     int32_t dot_low[4] = {0};
     if (r < a->n_vocab) {
-        const struct quad *w = (const struct quad *)(const void *)(a->head8 + (size_t)r * a->stride);
+        const struct quad *w =
+            (const struct quad *)(const void *)(a->head8 + (size_t)r * a->stride);
         const int8_t *high = a->high + (size_t)first * a->stride;
         const int8_t *low = a->low + (size_t)first * a->stride;
         uint32_t n_chunks = a->stride / 16; /* a multiple of 8 */
@@ -162,15 +187,9 @@ DEVICE void head_bounds(const struct hip_bounds_args *a, int n_tokens)
         int32_t low = eighth_sum(dot_low[t]);
         uint32_t row = first + (uint32_t)t;
         if (lane == 0 && r < a->n_vocab && row < n_wanted) {
-            const struct hip_head_input in = a->input[row];
             int32_t twice = (int32_t)(2U * (128U * (uint32_t)high + (uint32_t)low));
-            float v = (float)twice * (a->scale[r] * (0.5f * in.xs));
-            float radius = (a->err[r] * in.a + a->norm[r] * in.b) + 0x1p-120f;
-            float infinity = f32_of_bits(0x7f800000);
-            bool is_bound = radius < infinity; /* not so for a NaN */
-            size_t at = (size_t)row * a->n_vocab + r;
-            a->lower[at] = is_bound ? v - radius : -infinity;
-            a->upper[at] = is_bound ? v + radius : infinity;
+            const struct head_row of_row = {a->scale[r], a->err[r], a->norm[r]};
+            store_bounds(a, &a->input[row], &of_row, twice, (size_t)row * a->n_vocab + r);
         }
     }
 }
@@ -183,4 +202,98 @@ KERNEL(head_bounds_1, bounds, BOUNDS_THREADS)
 KERNEL(head_bounds_4, bounds, BOUNDS_THREADS)
 {
     head_bounds(&a, 4);
+}
+
+/* ---- with matrix instructions ---- */
+
+/* 128 rows of the head by 16 * tiles tokens, whose high parts go to half of the waves and low parts to the others. */
+DEVICE void head_bounds_tiles(const struct hip_bounds_args *a, struct matmul_shape s)
+{
+    launch_next();
+    uint32_t first = block_y() * 16 * s.tiles;
+    if (first >= a->step->n_wanted) {
+        wait_previous();
+        return;
+    }
+    const struct matmul m = {
+        .q = a->high + (size_t)first * a->stride,
+        .q_low = a->low + (size_t)first * a->stride,
+        .weights = (const uint8_t *)a->head8,
+        .stride = a->stride,
+        .row_bytes = a->stride,
+        .row0 = block_x() * matmul_rows(s),
+        .last = a->n_vocab - 1,
+    };
+    struct matrix_outputs c[MATMUL_MAX_TILES][MATMUL_ROW_TILES];
+    matmul_run(&m, s, (int8_t *)SHARED_MEMORY, c);
+    uint32_t is_low = matmul_token_group(s);
+    UNROLL for (uint32_t t = 0; t < s.tiles; t++)
+    {
+        UNROLL for (uint32_t j = 0; j < MATMUL_ROW_TILES; j++)
+        {
+            UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
+            {
+                c[t][j].c[i] = (int32_t)((uint32_t)c[t][j].c[i] << (is_low ? 1 : 8));
+            }
+        }
+    }
+    matmul_join(2, is_low, matmul_row_group(s), matmul_row_groups(s), s.tiles,
+                (int32_t *)SHARED_MEMORY, c);
+    if (is_low) {
+        return;
+    }
+    uint32_t row0 = m.row0 + matmul_row_group(s) * MATMUL_ROW_TILES * 16;
+    struct head_row rows[MATMUL_ROW_TILES][MATRIX_OUTPUTS];
+    UNROLL for (uint32_t j = 0; j < MATMUL_ROW_TILES; j++)
+    {
+        UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
+        {
+            uint32_t r = least_u32(row0 + 16 * j + matrix_output_row(i), m.last);
+            rows[j][i].scale = a->scale[r];
+            rows[j][i].err = a->err[r];
+            rows[j][i].norm = a->norm[r];
+        }
+    }
+    uint32_t n_wanted = a->step->n_wanted;
+    UNROLL for (uint32_t t = 0; t < s.tiles; t++)
+    {
+        struct hip_head_input in[MATRIX_OUTPUTS];
+        UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
+        {
+            in[i] = a->input[least_u32(first + 16 * t + matrix_output_token(i), n_wanted - 1)];
+        }
+        UNROLL for (uint32_t j = 0; j < MATMUL_ROW_TILES; j++)
+        {
+            UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
+            {
+                uint32_t row = first + 16 * t + matrix_output_token(i);
+                uint32_t r = row0 + 16 * j + matrix_output_row(i);
+                if (row < n_wanted && r <= m.last) {
+                    store_bounds(a, &in[i], &rows[j][i], c[t][j].c[i],
+                                 (size_t)row * a->n_vocab + r);
+                }
+            }
+        }
+    }
+}
+
+KERNEL(head_bounds_16, bounds, MATMUL_THREADS)
+{
+    const struct matmul_shape s = {
+        .tiles = 1, .token_groups = 2, .k_groups = 1, .stages = 3, .cols = 64, .is_int8 = true};
+    head_bounds_tiles(&a, s);
+}
+
+KERNEL(head_bounds_32, bounds, MATMUL_THREADS)
+{
+    const struct matmul_shape s = {
+        .tiles = 2, .token_groups = 2, .k_groups = 1, .stages = 2, .cols = 64, .is_int8 = true};
+    head_bounds_tiles(&a, s);
+}
+
+KERNEL(head_bounds_64, bounds, MATMUL_THREADS)
+{
+    const struct matmul_shape s = {
+        .tiles = 4, .token_groups = 2, .k_groups = 1, .stages = 2, .cols = 64, .is_int8 = true};
+    head_bounds_tiles(&a, s);
 }

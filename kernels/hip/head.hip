@@ -117,3 +117,119 @@ KERNEL(head_4, head, HEAD_THREADS)
 {
     head_rows(&a, 4);
 }
+
+/* ---- of those in question ---- */
+
+enum { ASK_ROWS = HEAD_THREADS, ASK_TOKENS = 32 };
+
+/* Which logits are in question: -inf for the others, a place in the list for these. A thread has a row of the head
+ * and up to 32 tokens, so that the tokens of a row follow each other in the list. */
+KERNEL(head_ask, head, HEAD_THREADS)
+{
+    launch_next();
+    wait_previous();
+    uint32_t first = block_y() * ASK_TOKENS;
+    uint32_t n_wanted = a.step->n_wanted;
+    if (first >= n_wanted) {
+        return;
+    }
+    uint32_t *count = (uint32_t *)SHARED_MEMORY; /* the block's, then its place in the list */
+    float *least = (float *)(count + 1);
+    uint32_t n_tokens = least_u32(n_wanted - first, ASK_TOKENS);
+    if (thread_id() < n_tokens) {
+        const struct hip_wanted *w = &a.wanted[first + thread_id()];
+        const struct hip_top *top = &a.least[(size_t)(first + thread_id()) * a.top];
+        const struct hip_top last = top[w->n_top - 1];
+        least[thread_id()] = compared(w, last.logit, last.id);
+    }
+    if (thread_id() == 0) {
+        *count = 0;
+    }
+    barrier();
+    uint32_t r = block_x() * ASK_ROWS + thread_id();
+    uint32_t asked = 0; /* a bit a token */
+    uint32_t n_asked = 0;
+    size_t at = (size_t)first * a.n_vocab + r;
+    for (uint32_t t = 0; r < a.n_vocab && t < n_tokens; t++) {
+        float upper = a.upper[at + (size_t)t * a.n_vocab];
+        if (compared(&a.wanted[first + t], upper, r) < least[t]) {
+            a.logits[at + (size_t)t * a.n_vocab] = f32_of_bits(0xff800000);
+        } else {
+            asked |= 1U << t;
+            n_asked++;
+        }
+    }
+    uint32_t place = n_asked > 0 ? take_shared(count, n_asked) : 0;
+    barrier();
+    if (thread_id() == 0 && *count > 0) {
+        *count = take_global(a.n_pairs, *count);
+    }
+    barrier();
+    uint32_t *to = a.pairs + *count + place;
+    for (uint32_t t = 0; asked != 0; t++, asked >>= 1) {
+        if (asked & 1) {
+            *to++ = (uint32_t)at + t * a.n_vocab;
+        }
+    }
+}
+
+enum { PAIR_LANES = 8, PAIR_CHAINS = 32 / PAIR_LANES, PAIR_AHEAD = 8 };
+
+struct four_halves {
+    uint16_t h[PAIR_CHAINS];
+} __attribute__((aligned(8)));
+
+struct four_floats {
+    float f[PAIR_CHAINS];
+} __attribute__((aligned(16)));
+
+/* The listed logits: eight lanes each, of which each has four chains. */
+KERNEL(head_pairs, head, HEAD_THREADS)
+{
+    launch_next();
+    wait_previous();
+    uint32_t n_pairs = *a.n_pairs;
+    uint32_t lane = thread_id() % PAIR_LANES;
+    uint32_t n_each = HEAD_THREADS / PAIR_LANES;
+    for (uint32_t base = block_x() * n_each; base < n_pairs; base += a.n_blocks * n_each) {
+        uint32_t i = base + thread_id() / PAIR_LANES;
+        uint32_t at = a.pairs[least_u32(i, n_pairs - 1)];
+        uint32_t token = at / a.n_vocab;
+        const uint16_t *w = a.head + (size_t)(at - token * a.n_vocab) * a.n + lane * PAIR_CHAINS;
+        const float *h = a.h + (size_t)token * a.n + lane * PAIR_CHAINS;
+        float p[PAIR_CHAINS] = {0};
+        uint32_t c = 0;
+        for (; c + (PAIR_AHEAD - 1) * 32 + lane * PAIR_CHAINS < a.n; c += PAIR_AHEAD * 32) {
+            struct four_halves weights[PAIR_AHEAD];
+            struct four_floats x[PAIR_AHEAD];
+            UNROLL for (uint32_t k = 0; k < PAIR_AHEAD; k++)
+            {
+                weights[k] = *(const struct four_halves *)(const void *)(w + c + 32 * k);
+                x[k] = *(const struct four_floats *)(const void *)(h + c + 32 * k);
+            }
+            UNROLL for (uint32_t k = 0; k < PAIR_AHEAD; k++)
+            {
+                UNROLL for (uint32_t j = 0; j < PAIR_CHAINS; j++)
+                {
+                    p[j] = fma_f32(f32_of_f16(weights[k].h[j]), x[k].f[j], p[j]);
+                }
+            }
+        }
+        for (; c + lane * PAIR_CHAINS < a.n; c += 32) {
+            UNROLL for (uint32_t j = 0; j < PAIR_CHAINS; j++)
+            {
+                p[j] = fma_f32(f32_of_f16(w[c + j]), h[c + j], p[j]);
+            }
+        }
+        UNROLL for (uint32_t j = 0; j < PAIR_CHAINS; j++)
+        {
+            p[j] += lane_xor_f32(p[j], 4);
+            p[j] += lane_xor_f32(p[j], 2);
+            p[j] += lane_xor_f32(p[j], 1);
+        }
+        float sum = (p[0] + p[2]) + (p[1] + p[3]);
+        if (lane == 0 && i < n_pairs) {
+            a.logits[at] = sum;
+        }
+    }
+}

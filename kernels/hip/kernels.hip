@@ -2,6 +2,8 @@
 /* All GPU kernels as one code object: compiled once per target, and once for the harness. */
 #include "kernels/hip/norm.hip"
 
+#include "kernels/hip/rows.hip"
+
 #include "kernels/hip/linear.hip"
 
 #include "kernels/hip/matrix.hip"

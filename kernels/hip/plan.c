@@ -11,19 +11,26 @@
 
 enum {
     ALIGN = 256,
-    TOKEN_TILE = 64, /* kernels read activations of whole tiles of tokens */
-    FEW_ROWS = 32, /* of weights, that a block of linear_N and linear_split_N does */
-    MATRIX_ROWS = 128, /* and of linear_matrix */
-    MATRIX_MIN_TOKENS =
-        128, /* before, more blocks matter more than reading activations less often */
+    TOKEN_TILE = 128, /* kernels read activations of whole tiles of tokens */
+    WANTED_TILE = 64, /* and so of what head_split makes */
+    FEW_ROWS = 32, /* of weights, that a block of linear_N does */
+    MANY_BLOCKS = 96, /* more than half of the processors that GPUs have */
+    MATMUL_SHARED = 2 * 128 * (128 + 32), /* bytes of two stages, as in matmul.h */
     HEAD_ROWS = 64,
     BOUND_ROWS = 32,
+    BOUND_TILE_ROWS = 128, /* of head_bounds_16 and up */
+    BOUND_STRIDE = 64 + 32, /* bytes of a row in shared memory there */
+    ASK_ROWS = 256,
+    ASK_TOKENS = 32,
+    PAIR_BLOCKS = 1024, /* each takes 32 logits at once */
+    MANY_ROWS = 9, /* from which on norm_rows does better than norm */
+    ROWS_WAVES = 8, /* of norm_rows */
     NORM_STAGE = 8192, /* as in norm.hip */
     NORM_WAVES = 16,
     WAVES = 8, /* of the other kernels' blocks */
     ATTENTION_QUERIES = 4, /* as in attention.hip */
     LAUNCHES_PER_LAYER = 11,
-    LAUNCHES_AROUND = 10,
+    LAUNCHES_AROUND = 11,
 };
 
 const struct hip_kernel_info HIP_KERNELS[HIP_N_KERNELS] = {
@@ -177,7 +184,7 @@ void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limi
     struct hip_buffers b = {.limits = *limits};
     uint64_t at = base;
     uint64_t rows = (uint64_t)div_up(limits->rows, TOKEN_TILE) * TOKEN_TILE;
-    uint64_t wanted = (uint64_t)div_up(limits->wanted, 4) * 4;
+    uint64_t wanted = (uint64_t)div_up(limits->wanted, WANTED_TILE) * WANTED_TILE;
     uint32_t n_q = m->n_heads * m->head_dim;
     uint32_t n_kv = m->n_kv_heads * m->head_dim;
     uint32_t widest = larger(larger(m->n_hidden, m->n_ffn), n_q);
@@ -216,6 +223,7 @@ void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limi
         b.last_high = address(take(&at, wanted, stride));
         b.last_low = address(take(&at, wanted, stride));
         b.last_input = address(take(&at, wanted, sizeof *b.last_input));
+        b.n_pairs = address(take(&at, 1, sizeof *b.n_pairs));
         b.least = address(take(&at, limits->wanted, HIP_MAX_TOP * sizeof *b.least));
     }
     b.bytes = (size_t)(at - base);
@@ -257,13 +265,23 @@ struct norm {
     enum hip_act act;
     uint32_t input; /* bit of model.hadamard */
     uint32_t group;
+    bool is_plain; /* y is wanted, not int8 */
 };
+
+/* With int8 in one scale a row, and of a size that norm_rows takes. */
+static bool is_usual_norm(const struct hip_model *m, const struct norm *norm)
+{
+    return norm->weight != NULL && norm->group == 0 && !(m->hadamard & norm->input) &&
+           norm->n % 4 == 0 && norm->n <= NORM_STAGE && !norm->is_plain;
+}
 
 static struct hip_norm_args *add_norm(struct plan *p, const struct norm *norm, uint32_t n_rows)
 {
-    struct hip_launch *l = add(p, HIP_KERNEL_norm, n_rows, 1, 1);
+    bool is_many = n_rows >= MANY_ROWS && is_usual_norm(p->m, norm);
+    struct hip_launch *l = add(p, is_many ? HIP_KERNEL_norm_rows : HIP_KERNEL_norm, n_rows, 1, 1);
     uint32_t stage = norm->n < NORM_STAGE ? norm->n : NORM_STAGE;
-    l->shared_bytes = (stage + 2 * NORM_WAVES) * (uint32_t)sizeof(float);
+    uint32_t others = is_many ? 2 * ROWS_WAVES + 1 : 2 * NORM_WAVES;
+    l->shared_bytes = (stage + others) * (uint32_t)sizeof(float);
     l->args.norm = (struct hip_norm_args){
         .step = p->b->step,
         .x = norm->x,
@@ -271,7 +289,7 @@ static struct hip_norm_args *add_norm(struct plan *p, const struct norm *norm, u
         .up = norm->up,
         .weight = norm->weight,
         .y = p->b->normed,
-        .q = p->b->act_q,
+        .q = norm->is_plain ? NULL : p->b->act_q,
         .scale = p->b->act_scale,
         .sum = p->b->act_sum,
         .eps = p->m->rms_eps,
@@ -284,60 +302,56 @@ static struct hip_norm_args *add_norm(struct plan *p, const struct norm *norm, u
     return &l->args.norm;
 }
 
-/* The kernel for a number of tokens, and the weights' rows and tokens of one of its blocks. */
-static enum hip_kernel pick_linear(uint32_t group, uint32_t n_tokens, uint32_t *rows,
-                                   uint32_t *tokens)
+/* A kernel, and the weights' rows and tokens of one of its blocks. */
+struct linear_choice {
+    enum hip_kernel kernel;
+    uint32_t rows, tokens, shared_bytes;
+};
+
+/* For that many tokens, a power of two rows of a model's matrix at once. Among the kernels for batches, the one with
+ * the most tokens a block that still gives MANY_BLOCKS: fewer blocks leave processors idle, and smaller ones
+ * read more from L2. */
+static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint32_t n_rows)
 {
-    static const struct {
-        uint32_t most;
-        enum hip_kernel kernel;
-        uint32_t rows, tokens;
-    } BY_TOKENS[] = {
-        {1, HIP_KERNEL_linear_1, FEW_ROWS, 1},
-        {2, HIP_KERNEL_linear_2, FEW_ROWS, 2},
-        {4, HIP_KERNEL_linear_4, FEW_ROWS, 4},
-        {8, HIP_KERNEL_linear_8, FEW_ROWS, 8},
-        {16, HIP_KERNEL_linear_split_16, FEW_ROWS, 16},
-        {32, HIP_KERNEL_linear_split_32, FEW_ROWS, 32},
-        {MATRIX_MIN_TOKENS - 1, HIP_KERNEL_linear_split_64, FEW_ROWS, 64},
-        {UINT32_MAX, HIP_KERNEL_linear_matrix, MATRIX_ROWS, 64},
+    static const struct linear_choice DOTS[] = {
+        {HIP_KERNEL_linear_1, FEW_ROWS, 1, 0},
+        {HIP_KERNEL_linear_2, FEW_ROWS, 2, 0},
+        {HIP_KERNEL_linear_4, FEW_ROWS, 4, 0},
+        {HIP_KERNEL_linear_8, FEW_ROWS, 8, 0},
     };
-    if (group != 0) {
-        *rows = FEW_ROWS;
-        *tokens = n_tokens == 1 ? 1 : 4;
-        return n_tokens == 1 ? HIP_KERNEL_linear_group_1 : HIP_KERNEL_linear_group_4;
+    static const struct linear_choice MATRICES[] = {
+        {HIP_KERNEL_linear_matrix, 128, 128, MATMUL_SHARED},
+        {HIP_KERNEL_linear_split_64, 128, 64, MATMUL_SHARED},
+        {HIP_KERNEL_linear_split_32, 64, 32, MATMUL_SHARED},
+        {HIP_KERNEL_linear_split_16, 64, 16, MATMUL_SHARED},
+    };
+    enum { LAST = sizeof MATRICES / sizeof MATRICES[0] - 1 };
+    if (group != 0 && n_tokens == 1)
+        return (struct linear_choice){HIP_KERNEL_linear_group_1, FEW_ROWS, 1, 0};
+    if (group != 0)
+        return (struct linear_choice){HIP_KERNEL_linear_group_4, FEW_ROWS, 4, 0};
+    for (size_t i = 0; i < sizeof DOTS / sizeof DOTS[0]; i++) {
+        if (n_tokens <= DOTS[i].tokens)
+            return DOTS[i];
     }
     size_t i = 0;
-    while (n_tokens > BY_TOKENS[i].most)
+    while (i < LAST &&
+           (n_tokens <= MATRICES[i + 1].tokens ||
+            div_up(n_rows, MATRICES[i].rows) * div_up(n_tokens, MATRICES[i].tokens) < MANY_BLOCKS))
         i++;
-    *rows = BY_TOKENS[i].rows;
-    *tokens = BY_TOKENS[i].tokens;
-    return BY_TOKENS[i].kernel;
-}
-
-static uint32_t linear_shared(enum hip_kernel kernel, uint32_t tokens)
-{
-    enum { TILE_STRIDE = 144 }; /* bytes of a token, as in matrix.hip */
-    switch ((int)kernel) {
-    case HIP_KERNEL_linear_split_16:
-    case HIP_KERNEL_linear_split_32:
-    case HIP_KERNEL_linear_split_64:
-        return tokens * FEW_ROWS * (uint32_t)sizeof(int32_t);
-    case HIP_KERNEL_linear_matrix:
-        return tokens * TILE_STRIDE;
-    default:
-        return 0;
-    }
+    return MATRICES[i];
 }
 
 static void add_linear(struct plan *p, uint32_t n, const struct hip_matrix *const *w,
                        float *const *y)
 {
-    uint32_t rows, tokens;
     uint32_t n_tokens = p->shape->rows;
-    enum hip_kernel kernel = pick_linear(w[0]->group, n_tokens, &rows, &tokens);
-    struct hip_launch *l = add(p, kernel, 0, div_up(n_tokens, tokens), 1);
-    l->shared_bytes = linear_shared(kernel, tokens);
+    uint32_t n_rows = 0;
+    for (uint32_t i = 0; i < n; i++)
+        n_rows += w[i]->n_rows;
+    struct linear_choice choice = pick_linear(w[0]->group, n_tokens, n_rows);
+    struct hip_launch *l = add(p, choice.kernel, 0, div_up(n_tokens, choice.tokens), 1);
+    l->shared_bytes = choice.shared_bytes;
     struct hip_linear_args *a = &l->args.linear;
     *a = (struct hip_linear_args){
         .step = p->b->step,
@@ -358,7 +372,7 @@ static void add_linear(struct plan *p, uint32_t n, const struct hip_matrix *cons
             .rows_per_scale = w[i]->rows_per_scale,
             .first_tile = l->grid[0],
         };
-        l->grid[0] += div_up(w[i]->n_rows, rows);
+        l->grid[0] += div_up(w[i]->n_rows, choice.rows);
     }
 }
 
@@ -474,7 +488,10 @@ static void add_layer(struct plan *p, uint32_t i)
 static void add_top(struct plan *p, const float *logits, struct hip_top *tops)
 {
     const struct hip_model *m = p->m;
-    struct hip_launch *chunk = add(p, HIP_KERNEL_top_chunk, n_chunks(m), p->shape->wanted, 1);
+    bool is_one = p->shape->top == 1;
+    uint32_t n = is_one ? div_up(m->n_vocab, HIP_TOP_ONE) : n_chunks(m);
+    struct hip_launch *chunk =
+        add(p, is_one ? HIP_KERNEL_top_one : HIP_KERNEL_top_chunk, n, p->shape->wanted, 1);
     chunk->shared_bytes = HIP_TOP_CHUNK * (uint32_t)sizeof(uint64_t);
     chunk->args.top = (struct hip_top_args){
         .step = p->b->step,
@@ -483,7 +500,7 @@ static void add_top(struct plan *p, const float *logits, struct hip_top *tops)
         .keys = p->b->keys,
         .tops = tops,
         .n_vocab = m->n_vocab,
-        .n_chunks = n_chunks(m),
+        .n_chunks = n,
         .top = p->shape->top,
     };
     struct hip_launch *merge = add(p, HIP_KERNEL_top_merge, p->shape->wanted, 1, 1);
@@ -503,6 +520,7 @@ static void add_bounds(struct plan *p)
         .high = p->b->last_high,
         .low = p->b->last_low,
         .input = p->b->last_input,
+        .n_pairs = p->b->n_pairs,
         .head8 = m->head8,
         .scale = m->head8_scale,
         .err = m->head8_err,
@@ -513,8 +531,24 @@ static void add_bounds(struct plan *p)
         .stride = (uint32_t)hip_head8_stride(m->n_hidden),
         .n_vocab = m->n_vocab,
     };
-    struct hip_launch *bounds = add(p, n == 1 ? HIP_KERNEL_head_bounds_1 : HIP_KERNEL_head_bounds_4,
-                                    div_up(m->n_vocab, BOUND_ROWS), n == 1 ? 1 : div_up(n, 4), 1);
+    static const struct {
+        uint32_t most;
+        enum hip_kernel kernel;
+        uint32_t rows, tokens, shared_rows; /* of one stage or more, as in bounds.hip */
+    } BY_WANTED[] = {
+        {1, HIP_KERNEL_head_bounds_1, BOUND_ROWS, 1, 0},
+        {4, HIP_KERNEL_head_bounds_4, BOUND_ROWS, 4, 0},
+        {16, HIP_KERNEL_head_bounds_16, BOUND_TILE_ROWS, 16, 3 * (2 * 16 + BOUND_TILE_ROWS)},
+        {32, HIP_KERNEL_head_bounds_32, BOUND_TILE_ROWS, 32, 2 * (2 * 32 + BOUND_TILE_ROWS)},
+        {UINT32_MAX, HIP_KERNEL_head_bounds_64, BOUND_TILE_ROWS, 64,
+         2 * (2 * 64 + BOUND_TILE_ROWS)},
+    };
+    size_t i = 0;
+    while (n > BY_WANTED[i].most)
+        i++;
+    struct hip_launch *bounds = add(p, BY_WANTED[i].kernel, div_up(m->n_vocab, BY_WANTED[i].rows),
+                                    div_up(n, BY_WANTED[i].tokens), 1);
+    bounds->shared_bytes = BY_WANTED[i].shared_rows * BOUND_STRIDE;
     bounds->args.bounds = split->args.bounds;
     add_top(p, p->b->lower, p->b->least);
 }
@@ -524,18 +558,18 @@ static void add_head(struct plan *p)
     const struct hip_model *m = p->m;
     uint32_t n = p->shape->wanted;
     bool has_bounds = p->shape->is_sparse && p->shape->top > 0 && m->head8 != NULL;
-    struct hip_norm_args *norm = add_norm(
-        p,
-        &(struct norm){.x = p->b->x, .add = p->b->proj, .weight = m->final_norm, .n = m->n_hidden},
-        n);
+    struct hip_norm_args *norm = add_norm(p,
+                                          &(struct norm){.x = p->b->x,
+                                                         .add = p->b->proj,
+                                                         .weight = m->final_norm,
+                                                         .n = m->n_hidden,
+                                                         .is_plain = true},
+                                          n);
     norm->wanted = p->b->wanted;
     norm->y = p->b->last;
-    norm->q = NULL;
     if (has_bounds)
         add_bounds(p);
-    struct hip_launch *l = add(p, n == 1 ? HIP_KERNEL_head_1 : HIP_KERNEL_head_4,
-                               div_up(m->n_vocab, HEAD_ROWS), n == 1 ? 1 : div_up(n, 4), 1);
-    l->args.head = (struct hip_head_args){
+    struct hip_head_args args = {
         .step = p->b->step,
         .wanted = p->b->wanted,
         .head = m->head,
@@ -543,10 +577,24 @@ static void add_head(struct plan *p)
         .logits = p->b->logits,
         .upper = has_bounds ? p->b->upper : NULL,
         .least = p->b->least,
+        .pairs = (uint32_t *)p->b->lower, /* which is not read again */
+        .n_pairs = p->b->n_pairs,
         .n = m->n_hidden,
         .n_vocab = m->n_vocab,
         .top = p->shape->top,
+        .n_blocks = PAIR_BLOCKS,
     };
+    if (has_bounds && n > 1) {
+        struct hip_launch *ask =
+            add(p, HIP_KERNEL_head_ask, div_up(m->n_vocab, ASK_ROWS), div_up(n, ASK_TOKENS), 1);
+        ask->shared_bytes = (1 + ASK_TOKENS) * (uint32_t)sizeof(float);
+        ask->args.head = args;
+        add(p, HIP_KERNEL_head_pairs, PAIR_BLOCKS, 1, 1)->args.head = args;
+    } else {
+        add(p, n == 1 ? HIP_KERNEL_head_1 : HIP_KERNEL_head_4, div_up(m->n_vocab, HEAD_ROWS),
+            n == 1 ? 1 : div_up(n, 4), 1)
+            ->args.head = args;
+    }
     if (p->shape->top > 0)
         add_top(p, p->b->logits, p->b->tops);
 }

@@ -127,6 +127,7 @@ struct hip_buffers {
     int8_t *last_high, *last_low;
     struct hip_head_input *last_input;
     struct hip_top *least;
+    uint32_t *n_pairs;
     /* Bytes from `step` to the end of the table: what is copied in. */
     size_t step_bytes;
     size_t bytes; /* of the allocation */

@@ -267,21 +267,64 @@ DEVICE int32_t dot4(uint32_t a, uint32_t b, int32_t c)
 #endif
 }
 
-/* Adds to shared memory, whichever threads do so at once. */
-DEVICE void add_shared(int32_t *to, int32_t v)
+/* Adds to a counter in shared memory, whichever threads do so at once; returns what it was. */
+DEVICE uint32_t take_shared(uint32_t *counter, uint32_t n)
 {
 #if SHIM_AMD
-    __attribute__((address_space(3))) int32_t *shared =
-        (__attribute__((address_space(3))) int32_t *)to;
-    __hip_atomic_fetch_add(shared, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+    __attribute__((address_space(3))) uint32_t *shared =
+        (__attribute__((address_space(3))) uint32_t *)counter;
+    return __hip_atomic_fetch_add(shared, n, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 #elif SHIM_NVIDIA && defined(__clang__)
-    __nvvm_atom_add_gen_i(to, v);
+    return (uint32_t)__nvvm_atom_add_gen_i((int *)counter, (int)n);
 #elif SHIM_NVIDIA
-    atomicAdd(to, v);
+    return atomicAdd(counter, n);
 #else
-    *to += v;
+    return __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 #endif
 }
+
+/* The same in global memory. */
+DEVICE uint32_t take_global(uint32_t *counter, uint32_t n)
+{
+#if SHIM_AMD
+    return __hip_atomic_fetch_add(counter, n, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+#else
+    return take_shared(counter, n);
+#endif
+}
+
+/* ---- copies from global to shared memory that run while the thread goes on: 16 bytes each ---- */
+
+/* On NVIDIA, groups of them: copies_close ends a group, copies_wait(n) waits until all but the last n groups
+ * have landed, for this thread; others see them after a barrier. Elsewhere a copy is done at once, so
+ * kernels for AMD load into registers instead, and store later: SHIM_HAS_COPIES. */
+#define SHIM_HAS_COPIES (!SHIM_AMD)
+
+DEVICE void copy_quad(void *to, const void *from)
+{
+#if SHIM_NVIDIA && defined(__clang__)
+    uint32_t shared = (uint32_t)(uintptr_t)(__attribute__((address_space(3))) void *)to;
+    __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(from) : "memory");
+#elif SHIM_NVIDIA
+    uint32_t shared = (uint32_t)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(from) : "memory");
+#else
+    *(struct quad *)to = *(const struct quad *)from;
+#endif
+}
+
+DEVICE void copies_close(void)
+{
+#if SHIM_NVIDIA
+    __asm__ volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+#if SHIM_NVIDIA
+#define copies_wait(n) __asm__ volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")
+#else
+#define copies_wait(n) ((void)(n))
+#endif
 
 /* Exact; a signalling NaN becomes quiet. */
 DEVICE float f32_of_f16(uint16_t h)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* top_chunk, top_merge: the largest logits of a row, the lowest id first among equals.
+/* top_chunk, top_one, top_merge: the largest logits of a row, the lowest id first among equals.
  *
  * A logit and its id are one 64-bit key that sorts in that order: the float's bits made monotonic (-0 as +0,
  * NaN lowest), then the complement of the id. A block finds the n_top largest keys of 1024 logits: their maximum
@@ -100,6 +100,40 @@ KERNEL(top_chunk, top, TOP_THREADS)
     }
     if (thread_id() < n_top) {
         a.keys[((size_t)i * a.n_chunks + block_x()) * a.top + thread_id()] = keys[thread_id()];
+    }
+}
+
+/* The largest of HIP_TOP_ONE logits of rows of which one is wanted. */
+KERNEL(top_one, top, TOP_THREADS)
+{
+    launch_next();
+    wait_previous();
+    uint32_t i = block_y();
+    if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
+        return;
+    }
+    const float *logits = a.logits + (size_t)i * a.n_vocab;
+    uint32_t id0 = block_x() * HIP_TOP_ONE + thread_id();
+    float infinity = f32_of_bits(0x7f800000);
+    float x[HIP_TOP_ONE / TOP_THREADS];
+    UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
+    {
+        x[k] = logits[least_u32(id0 + k * TOP_THREADS, a.n_vocab - 1)];
+    }
+    uint64_t key = 0;
+    UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
+    {
+        uint32_t id = id0 + k * TOP_THREADS;
+        if (id < a.n_vocab) {
+            /* No noise lifts -inf, which most are where there were bounds. */
+            float v = x[k] == -infinity ? x[k] : compared(&a.wanted[i], x[k], id);
+            key = larger_key(key, key_of(v, id));
+        }
+    }
+    uint64_t *keys = (uint64_t *)SHARED_MEMORY;
+    largest_key(key, keys);
+    if (thread_id() == 0) {
+        a.keys[(size_t)i * a.n_chunks + block_x()] = keys[0];
     }
 }
 

@@ -163,10 +163,25 @@ static void free_plan(struct speed *s, struct plan *p)
     free(p->launches);
 }
 
-/* Time in us of all launches of one kernel (or, with HIP_N_KERNELS, of all) as one graph; below 0 on
- * failure. */
-static double time_kernel(struct hip_device *d, const struct plan *p, enum hip_kernel kernel,
-                          uint32_t *ret_n)
+/* Whether two launches do the same for different layers. */
+static bool is_alike(const struct hip_launch *a, const struct hip_launch *b)
+{
+    const struct hip_linear_args *la = &a->args.linear;
+    const struct hip_linear_args *lb = &b->args.linear;
+    const struct hip_norm_args *na = &a->args.norm;
+    const struct hip_norm_args *nb = &b->args.norm;
+    if (a->kernel != b->kernel || memcmp(a->grid, b->grid, sizeof a->grid) != 0)
+        return false;
+    if (HIP_KERNELS[a->kernel].args_bytes == sizeof *la)
+        return la->n_cols == lb->n_cols;
+    if (HIP_KERNELS[a->kernel].args_bytes == sizeof *na)
+        return na->n == nb->n && (na->add != NULL) == (nb->add != NULL);
+    return true;
+}
+
+/* Time in us of all launches that are like one (or of all, NULL) as one graph; below 0 on failure. */
+static double time_launches(struct hip_device *d, const struct plan *p,
+                            const struct hip_launch *like, uint32_t *ret_n)
 {
     const struct hip_runtime *r = &d->runtime;
     void *graph = NULL;
@@ -176,7 +191,7 @@ static double time_kernel(struct hip_device *d, const struct plan *p, enum hip_k
     bool ok = r->stream_begin_capture(d->stream, HIP_CAPTURE_THREAD_LOCAL) == 0;
     *ret_n = 0;
     for (size_t i = 0; i < p->n && ok; i++) {
-        if (kernel != HIP_N_KERNELS && p->launches[i].kernel != kernel)
+        if (like != NULL && !is_alike(like, &p->launches[i]))
             continue;
         ok = !hip_device_launch(d, &p->launches[i]);
         *ret_n += 1;
@@ -210,18 +225,30 @@ static bool report_kernels(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, 
     (void)printf("\nkernels of a step: %u sequences, %u tokens each from %u on\n"
                  "| kernel | launches | all of them | each |\n|---|---|---|---|\n",
                  n_seqs, n_tokens, pos0);
-    for (int k = 0; k <= HIP_N_KERNELS && ok; k++) {
+    /* First the whole step, whose bounds and lists the parts then work on. */
+    uint32_t n_all = 0;
+    double all = ok ? time_launches(s->device, &p, NULL, &n_all) : -1;
+    ok = ok && all >= 0;
+    (void)printf("| the whole step | %u | %.1f us | %.2f us |\n", n_all, all, all / n_all);
+    uint32_t n_pairs = 0;
+    if (ok && p.buffers.n_pairs != NULL && n_seqs > 1)
+        ok = !hip_device_read(s->device, &n_pairs, (uint64_t)(uintptr_t)p.buffers.n_pairs,
+                              sizeof n_pairs);
+    for (size_t k = 0; k < p.n && ok; k++) {
+        const struct hip_launch *l = &p.launches[k];
+        size_t first = 0;
         uint32_t n = 0;
-        double us = 0;
-        for (size_t i = 0; i < p.n; i++)
-            n += k == HIP_N_KERNELS || (int)p.launches[i].kernel == k;
-        if (n == 0)
+        while (!is_alike(l, &p.launches[first]))
+            first++;
+        if (first < k)
             continue;
-        us = time_kernel(s->device, &p, (enum hip_kernel)k, &n);
+        double us = time_launches(s->device, &p, l, &n);
         ok = us >= 0;
-        (void)printf("| %s | %u | %.1f us | %.2f us |\n",
-                     k == HIP_N_KERNELS ? "the whole step" : HIP_KERNELS[k].symbol, n, us, us / n);
+        (void)printf("| %s, %u x %u x %u | %u | %.1f us | %.2f us |\n",
+                     HIP_KERNELS[l->kernel].symbol, l->grid[0], l->grid[1], l->grid[2], n, us,
+                     us / n);
     }
+    (void)printf("logits of %u rows in question: %u\n", n_seqs, n_pairs);
     (void)fflush(stdout);
     free_plan(s, &p);
     return ok;

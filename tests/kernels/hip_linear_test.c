@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The matrix kernels against ternary_matmul_ref, bit for bit; compiled once for each layout of the matrix
  * instructions (MATRIX_LAYOUT). */
+#include <math.h>
 #include <string.h>
 
 #include "tests/kernels/hip_check.h"
@@ -45,7 +46,7 @@ static void layer_init(struct layer *l, struct check_rng *rng, bool is_extreme)
                                            .packing = TERNARY_T2,
                                            .group = l->group};
     }
-    size_t rows = (l->n_tokens + 63U) / 64 * 64;
+    size_t rows = (l->n_tokens + 127U) / 128 * 128;
     l->q = (int8_t *)aligned_bytes(rows * l->stride);
     l->x_scale = check_floats(rng, l->n_tokens * n_groups, CHECK_NORMAL);
     l->sum = check_alloc(l->n_tokens * sizeof *l->sum);
@@ -163,13 +164,74 @@ static void matrix_kernels_give_the_bits_of_the_reference(void **state)
 {
     (void)state;
     static const struct shape SHAPES[] = {
-        {HIP_KERNEL_linear_split_16, 32, 16, 33, 16 * 32 * 4},
-        {HIP_KERNEL_linear_split_32, 32, 32, 33, 32 * 32 * 4},
-        {HIP_KERNEL_linear_split_64, 32, 64, 70, 64 * 32 * 4},
-        {HIP_KERNEL_linear_matrix, 128, 64, 70, 64 * 144},
+        {HIP_KERNEL_linear_split_16, 64, 16, 33, 40960},
+        {HIP_KERNEL_linear_split_32, 64, 32, 33, 40960},
+        {HIP_KERNEL_linear_split_64, 128, 64, 70, 40960},
+        {HIP_KERNEL_linear_matrix, 128, 128, 140, 40960},
     };
     for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
         try_shapes(&SHAPES[i], 0, 4);
+}
+
+/* Of the same int8 rows and parts, by matrix instructions and by dot4. */
+static void bounds_of_batches_are_those_of_few(void **state)
+{
+    (void)state;
+    static const struct {
+        enum hip_kernel kernel;
+        uint32_t tokens, wanted, shared_bytes;
+    } CASES[] = {
+        {HIP_KERNEL_head_bounds_16, 16, 13, 3 * 160 * 96},
+        {HIP_KERNEL_head_bounds_32, 32, 33, 2 * 192 * 96},
+        {HIP_KERNEL_head_bounds_64, 64, 70, 2 * 256 * 96},
+    };
+    enum { MOST = 128, STRIDE = 384, VOCAB = 200 };
+    struct check_rng rng = {11};
+    int8_t *head8 = (int8_t *)aligned_bytes((size_t)VOCAB * STRIDE);
+    int8_t *high = (int8_t *)aligned_bytes((size_t)MOST * STRIDE);
+    int8_t *low = (int8_t *)aligned_bytes((size_t)MOST * STRIDE);
+    for (size_t i = 0; i < (size_t)VOCAB * STRIDE; i++)
+        head8[i] = (int8_t)(check_random(&rng) % 256);
+    for (size_t i = 0; i < (size_t)MOST * STRIDE; i++) {
+        high[i] = (int8_t)((int)(check_random(&rng) % 255) - 127);
+        low[i] = (int8_t)((int)(check_random(&rng) % 128) - 64);
+    }
+    float *of_rows = check_floats(&rng, 3 * VOCAB, CHECK_NORMAL);
+    static struct hip_head_input input[MOST];
+    for (size_t i = 0; i < MOST; i++)
+        input[i] =
+            (struct hip_head_input){check_float(&rng, CHECK_NORMAL),
+                                    check_float(&rng, CHECK_NORMAL), i % 7 == 0 ? INFINITY : 1, 0};
+    static float want[2][70 * VOCAB], got[2][70 * VOCAB];
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        uint32_t n = CASES[i].wanted;
+        struct hip_step step = {.n_wanted = n};
+        struct hip_bounds_args a = {.step = &step,
+                                    .high = high,
+                                    .low = low,
+                                    .input = input,
+                                    .head8 = head8,
+                                    .scale = of_rows,
+                                    .err = of_rows + VOCAB,
+                                    .norm = of_rows + 2 * VOCAB,
+                                    .lower = want[0],
+                                    .upper = want[1],
+                                    .n = STRIDE,
+                                    .stride = STRIDE,
+                                    .n_vocab = VOCAB};
+        hip_check_run(HIP_KERNEL_head_bounds_4, (VOCAB + 31) / 32, (n + 3) / 4, 1, 0, &a);
+        a.lower = got[0];
+        a.upper = got[1];
+        hip_check_run(CASES[i].kernel, (VOCAB + 127) / 128,
+                      (n + CASES[i].tokens - 1) / CASES[i].tokens + 1, 1, CASES[i].shared_bytes,
+                      &a);
+        check_same_floats(got[0], want[0], (size_t)n * VOCAB, "lower");
+        check_same_floats(got[1], want[1], (size_t)n * VOCAB, "upper");
+    }
+    free(head8);
+    free(high);
+    free(low);
+    free(of_rows);
 }
 
 int main(void)
@@ -178,6 +240,7 @@ int main(void)
         cmocka_unit_test(decode_kernels_give_the_bits_of_the_reference),
         cmocka_unit_test(group_scales_give_the_bits_of_the_reference),
         cmocka_unit_test(matrix_kernels_give_the_bits_of_the_reference),
+        cmocka_unit_test(bounds_of_batches_are_those_of_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@ struct norm_case {
     uint32_t n, n_rows, group, hadamard;
     enum hip_act act;
     bool has_add, has_weight, is_plain; /* plain: y itself is wanted */
+    bool is_rows; /* norm_rows */
     enum check_kind kind;
 };
 
@@ -71,8 +72,13 @@ static void compare_norm(const struct norm_case *c, struct check_rng *rng)
                               .hadamard = c->hadamard,
                               .act = c->act};
     uint32_t stage = c->n < 8192 ? c->n : 8192;
-    hip_check_run(HIP_KERNEL_norm, c->n_rows + 1, 1, 1, (stage + 32) * 4, &a);
-    check_same_floats(x, want_x, n, "x");
+    if (c->is_rows) {
+        hip_check_run(HIP_KERNEL_norm_rows, c->n_rows + 1, 1, 1, (stage + 17) * 4, &a);
+    } else {
+        hip_check_run(HIP_KERNEL_norm, c->n_rows + 1, 1, 1, (stage + 32) * 4, &a);
+    }
+    if (!c->is_rows || c->has_add)
+        check_same_floats(x, want_x, n, "x");
     if (c->is_plain) {
         check_same_floats(got, want, n, "y");
     } else {
@@ -105,6 +111,11 @@ static void norm_gives_the_bits_of_the_reference(void **state)
         {.n = 512, .n_rows = 2, .hadamard = 512},
         {.n = 384, .n_rows = 2, .hadamard = 2, .has_weight = true, .is_plain = true},
         {.n = 256, .n_rows = 2, .hadamard = 16, .group = 64, .has_weight = true},
+        {.n = 4, .n_rows = 2, .has_weight = true, .is_rows = true},
+        {.n = 300, .n_rows = 3, .has_weight = true, .is_rows = true},
+        {.n = 2560, .n_rows = 2, .has_weight = true, .has_add = true, .is_rows = true},
+        {.n = 6912, .n_rows = 1, .has_weight = true, .act = HIP_ACT_RELU2, .is_rows = true},
+        {.n = 8192, .n_rows = 1, .has_weight = true, .act = HIP_ACT_SILU, .is_rows = true},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         for (int kind = 0; kind < CHECK_KINDS; kind++) {
@@ -276,11 +287,13 @@ static void compare_bounds(struct check_rng *rng, uint32_t wanted, enum check_ki
         hip_pack_head_row(f, N, planes_pack_ref, head8 + r * STRIDE, &scale[r], &err[r], &norm[r]);
     }
     struct hip_step step = {.n_wanted = wanted};
+    uint32_t n_pairs = 77;
     struct hip_bounds_args a = {.step = &step,
                                 .h = h,
                                 .high = parts,
                                 .low = parts + (size_t)8 * STRIDE,
                                 .input = input,
+                                .n_pairs = &n_pairs,
                                 .head8 = head8,
                                 .scale = scale,
                                 .err = err,
@@ -292,6 +305,7 @@ static void compare_bounds(struct check_rng *rng, uint32_t wanted, enum check_ki
                                 .n_vocab = VOCAB};
     assert_int_equal(hip_head8_stride(N), STRIDE);
     hip_check_run(HIP_KERNEL_head_split, wanted + 1, 1, 1, 0, &a);
+    assert_int_equal(n_pairs, 0);
     hip_check_run(wanted == 1 ? HIP_KERNEL_head_bounds_1 : HIP_KERNEL_head_bounds_4,
                   (VOCAB + 31) / 32, wanted == 1 ? 1 : (wanted + 3) / 4, 1, 0, &a);
     struct head_input x = {h, N, wanted};
@@ -329,7 +343,8 @@ static bool is_before(const float *logits, uint32_t a, uint32_t b)
     return !is_nan_a && logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
 }
 
-static void compare_top(struct check_rng *rng, uint32_t vocab, uint32_t top, enum check_kind kind)
+static void compare_top(struct check_rng *rng, uint32_t vocab, uint32_t top, enum check_kind kind,
+                        bool is_one)
 {
     enum { WANTED = 3 };
     uint32_t n_chunks = (vocab + HIP_TOP_CHUNK - 1) / HIP_TOP_CHUNK;
@@ -339,7 +354,12 @@ static void compare_top(struct check_rng *rng, uint32_t vocab, uint32_t top, enu
     struct hip_step step = {.n_wanted = WANTED};
     struct hip_wanted wanted[WANTED] = {{.n_top = top}, {.n_top = 0}, {.n_top = 1}};
     struct hip_top_args a = {&step, wanted, logits, keys, tops, vocab, n_chunks, top};
-    hip_check_run(HIP_KERNEL_top_chunk, n_chunks, WANTED + 1, 1, HIP_TOP_CHUNK * 8, &a);
+    if (is_one) {
+        a.n_chunks = (vocab + HIP_TOP_ONE - 1) / HIP_TOP_ONE;
+        hip_check_run(HIP_KERNEL_top_one, a.n_chunks, WANTED + 1, 1, HIP_TOP_CHUNK * 8, &a);
+    } else {
+        hip_check_run(HIP_KERNEL_top_chunk, n_chunks, WANTED + 1, 1, HIP_TOP_CHUNK * 8, &a);
+    }
     hip_check_run(HIP_KERNEL_top_merge, WANTED + 1, 1, 1, HIP_TOP_CHUNK * 8, &a);
     for (uint32_t i = 0; i < WANTED; i++) {
         const float *row = logits + (size_t)i * vocab;
@@ -362,16 +382,16 @@ static void top_finds_the_largest_and_the_lowest_ids_among_equals(void **state)
     (void)state;
     struct check_rng rng = {5};
     for (int kind = 0; kind < CHECK_KINDS; kind++) {
-        compare_top(&rng, 5000, 1, (enum check_kind)kind);
-        compare_top(&rng, 700, 20, (enum check_kind)kind);
-        compare_top(&rng, 2500, 40, (enum check_kind)kind);
-        compare_top(&rng, 5000, HIP_MAX_TOP, (enum check_kind)kind);
+        compare_top(&rng, 5000, 1, (enum check_kind)kind, false);
+        compare_top(&rng, 20000, 1, (enum check_kind)kind, true);
+        compare_top(&rng, 700, 20, (enum check_kind)kind, false);
+        compare_top(&rng, 2500, 40, (enum check_kind)kind, false);
+        compare_top(&rng, 5000, HIP_MAX_TOP, (enum check_kind)kind, false);
     }
 }
 
-static void a_draw_is_the_largest_with_the_reference_s_noise(void **state)
+static void check_draws(bool is_one)
 {
-    (void)state;
     enum { VOCAB = 3000, ROWS = 40 };
     struct check_rng rng = {6};
     float *logits = check_floats(&rng, (size_t)ROWS * VOCAB, CHECK_NORMAL);
@@ -388,7 +408,12 @@ static void a_draw_is_the_largest_with_the_reference_s_noise(void **state)
                                         .noise_scale = (float)(i + 1) * 0.5F};
     }
     struct hip_top_args a = {&step, wanted, logits, keys, tops, VOCAB, 3, 1};
-    hip_check_run(HIP_KERNEL_top_chunk, 3, ROWS, 1, HIP_TOP_CHUNK * 8, &a);
+    if (is_one) {
+        a.n_chunks = 1;
+        hip_check_run(HIP_KERNEL_top_one, 1, ROWS, 1, HIP_TOP_CHUNK * 8, &a);
+    } else {
+        hip_check_run(HIP_KERNEL_top_chunk, 3, ROWS, 1, HIP_TOP_CHUNK * 8, &a);
+    }
     hip_check_run(HIP_KERNEL_top_merge, ROWS, 1, 1, HIP_TOP_CHUNK * 8, &a);
     for (uint32_t i = 0; i < ROWS; i++) {
         const float *row = logits + (size_t)i * VOCAB;
@@ -407,6 +432,73 @@ static void a_draw_is_the_largest_with_the_reference_s_noise(void **state)
     free(noise);
 }
 
+static void a_draw_is_the_largest_with_the_reference_s_noise(void **state)
+{
+    (void)state;
+    check_draws(false);
+    check_draws(true);
+}
+
+/* head_ask and head_pairs do what head_1 does row by row, given the same bounds. */
+static void listed_logits_are_those_that_bounds_leave(void **state)
+{
+    (void)state;
+    struct check_rng rng = {8};
+    for (int round = 0; round < 6; round++) {
+        uint32_t n = (uint32_t)check_between(&rng, 1, 60) * 8;
+        uint32_t vocab = (uint32_t)check_between(&rng, 1, 600);
+        uint32_t n_wanted = round == 0 ? 1 : (uint32_t)check_between(&rng, 2, 70);
+        uint32_t top = (uint32_t)check_between(&rng, 1, 3);
+        size_t all = (size_t)vocab * n_wanted;
+        uint16_t *halves = check_halves(&rng, (size_t)n * vocab, true);
+        uint16_t *w = aligned_alloc(16, (size_t)n * vocab * 2);
+        float *h = aligned_alloc(16, (size_t)n * n_wanted * sizeof *h);
+        float *upper = check_floats(&rng, all, CHECK_NORMAL);
+        float *got = check_floats(&rng, all, CHECK_ZEROS);
+        float *want = check_floats(&rng, all, CHECK_ZEROS);
+        uint32_t *pairs = check_alloc(all * sizeof *pairs);
+        struct hip_top *least = check_alloc((size_t)n_wanted * top * sizeof *least);
+        static struct hip_wanted wanted[70];
+        assert_non_null(w);
+        assert_non_null(h);
+        memcpy(w, halves, (size_t)n * vocab * 2);
+        for (size_t i = 0; i < (size_t)n * n_wanted; i++)
+            h[i] = check_float(&rng, CHECK_NORMAL);
+        for (uint32_t i = 0; i < n_wanted; i++) {
+            wanted[i] = (struct hip_wanted){
+                .n_top = top, .is_drawn = i % 3 == 0, .noise_seed = i, .noise_scale = 1.0F};
+            for (uint32_t k = 0; k < top; k++)
+                least[i * top + k] = (struct hip_top){check_random(&rng) % vocab,
+                                                      2.0F * check_float(&rng, CHECK_NORMAL)};
+        }
+        struct hip_step step = {.n_wanted = n_wanted};
+        uint32_t n_pairs = 0;
+        struct hip_head_args a = {.step = &step,
+                                  .wanted = wanted,
+                                  .head = w,
+                                  .h = h,
+                                  .logits = want,
+                                  .upper = upper,
+                                  .least = least,
+                                  .pairs = pairs,
+                                  .n_pairs = &n_pairs,
+                                  .n = n,
+                                  .n_vocab = vocab,
+                                  .top = top,
+                                  .n_blocks = 3};
+        hip_check_run(HIP_KERNEL_head_1, (vocab + 63) / 64, n_wanted, 1, 0, &a);
+        a.logits = got;
+        hip_check_run(HIP_KERNEL_head_ask, (vocab + 255) / 256, (n_wanted + 31) / 32 + 1, 1, 33 * 4,
+                      &a);
+        assert_true(n_pairs <= all);
+        hip_check_run(HIP_KERNEL_head_pairs, 3, 1, 1, 0, &a);
+        check_same_floats(got, want, all, "logits");
+        void *const parts[] = {halves, w, h, upper, got, want, pairs, least};
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+            free(parts[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +509,7 @@ int main(void)
         cmocka_unit_test(top_finds_the_largest_and_the_lowest_ids_among_equals),
         cmocka_unit_test(bounds_hold_for_any_vector),
         cmocka_unit_test(a_draw_is_the_largest_with_the_reference_s_noise),
+        cmocka_unit_test(listed_logits_are_those_that_bounds_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
