@@ -12,7 +12,8 @@
  *   norm       [x += add | x = act(x) * up]; y = rmsnorm; rotation; int8 (q, scale, sum), or y itself
  *   linear     up to three matrices times the same q
  *   rope       norm of heads, rotation, q in place, k and v into the KV cache
- *   attention  groups: segments into sums, or all of a row into out;  join: sums into out
+ *   attention  of groups of more rows, after rope: segments into sums, or all of a row into out;  join: sums into out
+ *   attention_row  of groups of one row: what rope does, where it was not there; segments, and their sums into out
  *   bounds     of all logits from a copy of the head in 8 bits
  *   head       logits of the wanted rows from the f16 matrix, all or those in question;  top: largest of them, ids and logits
  *   finish     tag and counts into the result, last of all
@@ -160,6 +161,7 @@ struct hip_attention_args {
     const float *q; /* [rows][n_heads * head_dim] */
     const uint8_t *cache;
     float *sums; /* [sums rows][n_heads][max_segments][attention_sums_stride(head_dim)] */
+    uint32_t *arrivals; /* [sums rows * n_heads]: blocks that have come; zero between launches */
     float *out; /* [rows][n_heads * head_dim] */
     uint64_t block_bytes;
     uint64_t layer_offset;
@@ -167,6 +169,16 @@ struct hip_attention_args {
     uint32_t n_heads, n_kv_heads, head_dim;
     uint32_t max_segments;
     float scale; /* 1 / sqrt((float)head_dim) */
+    uint32_t splits; /* blocks that share a KV head's queries */
+    uint32_t ring; /* chunks of K and V under way: a divisor of a tile's */
+};
+
+/* Groups of one row. */
+struct hip_attention_row_args {
+    struct hip_attention_args attention;
+    struct hip_rope_args rope;
+    uint32_t is_fused; /* q, k and v are as the matrices left them; else rope has been there */
+    uint32_t padding;
 };
 
 /* A hidden vector in 15 bits, and how it bounds logits: kernels/planes. */
@@ -229,6 +241,7 @@ union hip_args {
     struct hip_linear_args linear;
     struct hip_rope_args rope;
     struct hip_attention_args attention;
+    struct hip_attention_row_args attention_row;
     struct hip_head_args head;
     struct hip_bounds_args bounds;
     struct hip_top_args top;

@@ -13,7 +13,7 @@
  * CUs issue: 1.8 TB/s of the cache, 7 times what memory gives, so bytes bind. In prefill arithmetic binds:
  * 2 x 20 x 128 fma a position, 10.5 M a token at 2048 and layer. int8 halves the bytes and does four products
  * an instruction, twice (15 bits). Never run. */
-#include "kernels/hip/device.h"
+#include "kernels/hip/attention.h"
 
 enum {
     ATTENTION_THREADS = 256,
@@ -22,11 +22,7 @@ enum {
     ATTENTION_HEAD_DIM = 256, /* at most */
     ATTENTION_SHARE = ATTENTION_THREADS / ATTENTION_QUERIES, /* threads that merge a query */
     ATTENTION_OWN = ATTENTION_HEAD_DIM / ATTENTION_SHARE, /* dimensions of each of them */
-    SUMS_ACC = 8, /* ATTENTION_SUMS_ACC */
 };
-
-#define X15_TINY 0x1p-100f
-#define X15_TOP 16256.0f
 
 /* m, l, and acc of a thread's dimensions: d0, d0 + ATTENTION_SHARE, ... below n. */
 struct partial {
@@ -111,7 +107,7 @@ DEVICE const float *query_at(const struct attend *t, uint32_t k)
 
 /* ---- f16 ---- */
 
-DEVICE void scores_f16(const struct attend *t, const uint8_t *part, float *s)
+DEVICE void old_scores_f16(const struct attend *t, const uint8_t *part, float *s)
 {
     const uint16_t *keys = (const uint16_t *)(const void *)part + thread_id() % WAVE;
     uint32_t n = t->a->head_dim;
@@ -135,8 +131,8 @@ DEVICE void scores_f16(const struct attend *t, const uint8_t *part, float *s)
     }
 }
 
-DEVICE void weigh_f16(const struct attend *t, const uint8_t *part, const uint32_t *present,
-                      float *const *to)
+DEVICE void old_weigh_f16(const struct attend *t, const uint8_t *part, const uint32_t *present,
+                          float *const *to)
 {
     uint32_t n = t->a->head_dim;
     const float *p = t->p + thread_id() / WAVE * (ATTENTION_QUERIES * WAVE);
@@ -173,17 +169,9 @@ DEVICE void weigh_f16(const struct attend *t, const uint8_t *part, const uint32_
 
 /* ---- int8 ---- */
 
-DEVICE int32_t x15(float x, float inv, float low)
-{
-    float v = x * inv;
-    v = v > low ? v : low;
-    v = v < X15_TOP ? v : X15_TOP;
-    return (int32_t)((v + 0x1.8p+23f) - 0x1.8p+23f);
-}
-
 /* In shared memory for each query: head_dim bytes hi, head_dim bytes lo, with Q = 128 hi + lo; the
  * largest |q| at [head_dim / 2]. A wave does one query. */
-DEVICE void split_query(const struct attend *t, uint32_t k)
+DEVICE void old_split_query(const struct attend *t, uint32_t k)
 {
     uint32_t n = t->a->head_dim;
     uint32_t lane = thread_id() % WAVE;
@@ -213,7 +201,7 @@ DEVICE void split_query(const struct attend *t, uint32_t k)
     }
 }
 
-DEVICE void scores_int8(const struct attend *t, const uint8_t *part, float *s)
+DEVICE void old_scores_int8(const struct attend *t, const uint8_t *part, float *s)
 {
     uint32_t n = t->a->head_dim;
     uint32_t lane = thread_id() % WAVE;
@@ -238,8 +226,8 @@ DEVICE void scores_int8(const struct attend *t, const uint8_t *part, float *s)
 }
 
 /* The weights of a tile lie in p as [queries][hi 32 bytes, lo 32 bytes, ..], W = 128 hi + lo. */
-DEVICE void weigh_int8(const struct attend *t, const uint8_t *part, const float *p_of_lane,
-                       const uint32_t *present, float *const *to)
+DEVICE void old_weigh_int8(const struct attend *t, const uint8_t *part, const float *p_of_lane,
+                           const uint32_t *present, float *const *to)
 {
     uint32_t n = t->a->head_dim;
     uint32_t lane = thread_id() % WAVE;
@@ -293,9 +281,9 @@ DEVICE void attend_tile(const struct attend *t, uint32_t tile, bool is_int8)
     const uint8_t *part =
         a->cache + block * a->block_bytes + a->layer_offset + (size_t)t->kv_head * a->part_bytes;
     if (is_int8) {
-        scores_int8(t, part, s);
+        old_scores_int8(t, part, s);
     } else {
-        scores_f16(t, part, s);
+        old_scores_f16(t, part, s);
     }
     UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
     {
@@ -316,18 +304,11 @@ DEVICE void attend_tile(const struct attend *t, uint32_t tile, bool is_int8)
         }
     }
     if (is_int8) {
-        weigh_int8(t, part, s, present, to);
+        old_weigh_int8(t, part, s, present, to);
     } else {
         lane_sync();
-        weigh_f16(t, part, present, to);
+        old_weigh_f16(t, part, present, to);
     }
-}
-
-DEVICE float *sums_at(const struct hip_attention_args *a, uint32_t sums_row, uint32_t head,
-                      uint32_t segment)
-{
-    size_t stride = SUMS_ACC + (a->head_dim + 7) / 8 * 8;
-    return a->sums + (((size_t)sums_row * a->n_heads + head) * a->max_segments + segment) * stride;
 }
 
 DEVICE void merge_partial(struct partial *into, const struct partial *next, bool is_first)
@@ -418,12 +399,16 @@ DEVICE void attend_group(const struct hip_attention_args *a, bool is_int8)
     struct attend t;
     t.a = a;
     t.g = a->groups[block_x()];
+    if (t.g.n_rows == 1) {
+        return;
+    }
     t.kv_head = block_y();
     t.n_shared = a->n_heads / a->n_kv_heads;
     t.q = (float *)SHARED_MEMORY;
     t.p = t.q + ATTENTION_QUERIES * a->head_dim;
     t.tiles = t.p + ATTENTION_TILES * ATTENTION_QUERIES * WAVE;
-    uint32_t n_segments = (t.g.pos0 + t.g.n_rows + ATTENTION_TILES * WAVE - 1) / (ATTENTION_TILES * WAVE);
+    uint32_t n_segments =
+        (t.g.pos0 + t.g.n_rows + ATTENTION_TILES * WAVE - 1) / (ATTENTION_TILES * WAVE);
     uint32_t first = block_z();
     uint32_t end = first + 1;
     if (t.g.sums_row == HIP_NO_SUMS) {
@@ -438,7 +423,7 @@ DEVICE void attend_group(const struct hip_attention_args *a, bool is_int8)
         if (is_int8) {
             uint32_t k = thread_id() / WAVE;
             if (k < t.n_queries) {
-                split_query(&t, k);
+                old_split_query(&t, k);
             }
         } else {
             for (uint32_t i = thread_id(); i < t.n_queries * a->head_dim; i += ATTENTION_THREADS) {
@@ -466,6 +451,9 @@ KERNEL(attention_join, attention, ATTENTION_THREADS)
         return;
     }
     const struct hip_group g = a.groups[block_x()];
+    if (g.n_rows == 1) {
+        return;
+    }
     uint32_t head = block_y();
     uint32_t d0 = thread_id() % ATTENTION_SHARE;
     uint32_t n_own = own_of(a.head_dim, d0);

@@ -10,6 +10,8 @@
 
 #include "kernels/hip/rope.hip"
 
+#include "kernels/hip/attention_row.hip"
+
 #include "kernels/hip/attention.hip"
 
 #include "kernels/hip/bounds.hip"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A layer is eleven launches: norm, q k v, rope, attention, join, norm, o, norm, gate up, norm, down; with
- * 30 layers and the ends 335. A node of a graph costs 0.5 to 0.7 us on an H200 by itself. */
+/* A layer is nine launches: norm, q k v, attention (with rope where all groups have one row), norm, o, norm,
+ * gate up, norm, down; three more where there are groups of more rows. A node of a graph costs 0.5 to 0.7 us on an H200 by itself. */
 #include "kernels/hip/plan.h"
 
 #include <math.h>
@@ -29,7 +29,7 @@ enum {
     NORM_WAVES = 16,
     WAVES = 8, /* of the other kernels' blocks */
     ATTENTION_QUERIES = 4, /* as in attention.hip */
-    LAUNCHES_PER_LAYER = 11,
+    LAUNCHES_PER_LAYER = 12,
     LAUNCHES_AROUND = 11,
 };
 
@@ -211,6 +211,8 @@ void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limi
     b.last = address(take(&at, wanted, (uint64_t)m->n_hidden * sizeof(float)));
     b.sums = address(take(&at, (uint64_t)limits->sums_rows * m->n_heads * limits->segments,
                           attention_sums_stride(m->head_dim) * sizeof(float)));
+    b.arrivals_bytes = (size_t)limits->sums_rows * m->n_heads * sizeof *b.arrivals;
+    b.arrivals = address(take(&at, 1, b.arrivals_bytes));
     b.act_q = address(take(&at, rows, stride_of(widest)));
     b.act_scale = address(take(&at, rows, (uint64_t)(widest / 64 + 1) * sizeof(float)));
     b.act_sum = address(take(&at, rows, sizeof *b.act_sum));
@@ -376,13 +378,10 @@ static void add_linear(struct plan *p, uint32_t n, const struct hip_matrix *cons
     }
 }
 
-static void add_rope(struct plan *p, uint32_t layer)
+static struct hip_rope_args rope_args(const struct plan *p, uint32_t layer)
 {
     const struct hip_model *m = p->m;
-    struct hip_launch *l =
-        add(p, HIP_KERNEL_rope, p->shape->rows, div_up(m->n_heads + 2 * m->n_kv_heads, WAVES), 1);
-    l->shared_bytes = WAVES * m->head_dim * (uint32_t)sizeof(float);
-    l->args.rope = (struct hip_rope_args){
+    return (struct hip_rope_args){
         .step = p->b->step,
         .rows = p->b->rows,
         .q = p->b->qkv_q,
@@ -404,22 +403,17 @@ static void add_rope(struct plan *p, uint32_t layer)
     };
 }
 
-static void add_attention(struct plan *p, uint32_t layer)
+static struct hip_attention_args attention_args(const struct plan *p, uint32_t layer)
 {
     const struct hip_model *m = p->m;
-    uint32_t z = p->shape->segments > 0 ? p->shape->segments : 1;
-    struct hip_launch *l = add(p, m->is_kv_int8 ? HIP_KERNEL_attention8 : HIP_KERNEL_attention,
-                               p->shape->groups, m->n_kv_heads, z);
-    l->shared_bytes = ATTENTION_QUERIES *
-                      (m->head_dim + WAVES * ATTENTION_BLOCK + WAVES * (m->head_dim + 2)) *
-                      (uint32_t)sizeof(float);
-    l->args.attention = (struct hip_attention_args){
+    return (struct hip_attention_args){
         .step = p->b->step,
         .groups = p->b->groups,
         .table = p->b->table,
         .q = p->b->qkv_q,
         .cache = p->cache,
         .sums = p->b->sums,
+        .arrivals = p->b->arrivals,
         .out = p->b->attn,
         .block_bytes = hip_block_bytes(m),
         .layer_offset = (uint64_t)layer * m->n_kv_heads * part_bytes(m),
@@ -430,10 +424,90 @@ static void add_attention(struct plan *p, uint32_t layer)
         .max_segments = p->b->limits.segments,
         .scale = 1.0F / sqrtf((float)m->head_dim),
     };
+}
+
+static void add_rope(struct plan *p, uint32_t layer)
+{
+    const struct hip_model *m = p->m;
+    struct hip_launch *l =
+        add(p, HIP_KERNEL_rope, p->shape->rows, div_up(m->n_heads + 2 * m->n_kv_heads, WAVES), 1);
+    l->shared_bytes = WAVES * m->head_dim * (uint32_t)sizeof(float);
+    l->args.rope = rope_args(p, layer);
+}
+
+/* Shared memory of a block of attention_row. */
+static uint32_t row_shared(const struct hip_model *m, uint32_t queries, uint32_t ring)
+{
+    uint32_t n = m->head_dim;
+    uint32_t floats = (queries + 2) * n + WAVES * queries * ATTENTION_BLOCK + queries * WAVES * 2 +
+                      WAVES * ATTENTION_BLOCK * 2 + queries * WAVES * n;
+    uint32_t slot = m->is_kv_int8 ? div_up(n, 8) * 4 * ATTENTION_BLOCK + 2 * ATTENTION_BLOCK * 4
+                                  : 16 * n; /* as in attention_row.hip */
+    return floats * (uint32_t)sizeof(float) + WAVES * ring * slot;
+}
+
+/* Groups of one row. While blocks do not fill the device a block has fewer queries and more of its tiles
+ * under way; when they are many, more of them fit a processor instead. */
+static void add_attention_row(struct plan *p, uint32_t layer)
+{
+    enum { PROCESSORS = 20, SHARED_BYTES = 64 << 10, PER_PROCESSOR = 4, WIDE = 128 };
+    const struct hip_model *m = p->m;
+    const struct hip_limits *limits = &p->b->limits;
+    uint32_t processors = limits->processors > 0 ? limits->processors : PROCESSORS;
+    uint32_t room = limits->shared_bytes > 0 ? limits->shared_bytes : SHARED_BYTES;
+    uint32_t z = larger(p->shape->segments, 1);
+    uint32_t n_shared = m->n_heads / m->n_kv_heads;
+    uint32_t n_blocks = p->shape->groups * m->n_kv_heads * z;
+    uint32_t splits = 1;
+    for (uint32_t s = 2; s <= n_shared && s * n_blocks <= processors; s++)
+        splits = n_shared % s == 0 ? s : splits;
+    bool is_single = splits == n_shared || m->head_dim > WIDE;
+    uint32_t queries = is_single ? 1 : ATTENTION_QUERIES;
+    uint32_t at_once = div_up(splits * n_blocks, processors);
+    at_once = at_once < PER_PROCESSOR ? at_once : PER_PROCESSOR;
+    uint32_t ring = m->is_kv_int8 ? 4 : 8;
+    while (ring > 1 && row_shared(m, queries, ring) * at_once > room)
+        ring /= 2;
+    static const enum hip_kernel KERNELS[2][2] = {
+        {HIP_KERNEL_attention_row_4, HIP_KERNEL_attention_row_1},
+        {HIP_KERNEL_attention8_row_4, HIP_KERNEL_attention8_row_1},
+    };
+    struct hip_launch *l = add(p, KERNELS[m->is_kv_int8][is_single], p->shape->groups,
+                               m->n_kv_heads * splits, z);
+    l->shared_bytes = row_shared(m, queries, ring);
+    struct hip_attention_row_args *a = &l->args.attention_row;
+    a->attention = attention_args(p, layer);
+    a->attention.splits = splits;
+    a->attention.ring = ring;
+    a->rope = rope_args(p, layer);
+    a->is_fused = !p->shape->has_chunks;
+}
+
+/* Groups of more rows, after rope. */
+static void add_attention_chunks(struct plan *p, uint32_t layer)
+{
+    const struct hip_model *m = p->m;
+    struct hip_launch *l = add(p, m->is_kv_int8 ? HIP_KERNEL_attention8 : HIP_KERNEL_attention,
+                               p->shape->groups, m->n_kv_heads, larger(p->shape->segments, 1));
+    l->shared_bytes = ATTENTION_QUERIES *
+                      (m->head_dim + WAVES * ATTENTION_BLOCK + WAVES * (m->head_dim + 2)) *
+                      (uint32_t)sizeof(float);
+    l->args.attention = attention_args(p, layer);
     if (p->shape->segments == 0)
         return;
     struct hip_launch *join = add(p, HIP_KERNEL_attention_join, p->shape->groups, m->n_heads, 1);
     join->args.attention = l->args.attention;
+}
+
+/* q, k and v to attn: one launch where all groups have one row. */
+static void add_attention(struct plan *p, uint32_t layer)
+{
+    if (p->shape->has_chunks)
+        add_rope(p, layer);
+    if (p->shape->has_rows)
+        add_attention_row(p, layer);
+    if (p->shape->has_chunks)
+        add_attention_chunks(p, layer);
 }
 
 static void add_layer(struct plan *p, uint32_t i)
@@ -452,7 +526,6 @@ static void add_layer(struct plan *p, uint32_t i)
                    rows);
     add_linear(p, 3, (const struct hip_matrix *const[]){&l->q, &l->k, &l->v},
                (float *const[]){b->qkv_q, b->qkv_k, b->qkv_v});
-    add_rope(p, i);
     add_attention(p, i);
     (void)add_norm(p,
                    &(struct norm){.x = b->attn,

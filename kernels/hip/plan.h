@@ -104,6 +104,8 @@ struct hip_limits {
     uint32_t table; /* KV blocks of all sequences of a step together */
     uint32_t sums_rows; /* rows of groups with sums; 64 does well */
     uint32_t segments; /* of such a group: attention_n_segments of its last position + 1 */
+    /* Of the device; 0: as a small GPU has them. Multiprocessors, and shared memory of a block. */
+    uint32_t processors, shared_bytes;
 };
 
 struct hip_buffers {
@@ -119,6 +121,8 @@ struct hip_buffers {
     float *logits; /* [limits.wanted][vocab] */
     /* Between kernels: */
     float *x, *proj, *normed, *qkv_q, *qkv_k, *qkv_v, *attn, *gate, *up, *last, *sums;
+    uint32_t *arrivals; /* the host sets arrivals_bytes of them to zero, once */
+    size_t arrivals_bytes;
     int8_t *act_q;
     float *act_scale;
     int32_t *act_sum;
@@ -146,6 +150,7 @@ void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limi
 struct hip_shape {
     uint32_t rows, groups, wanted;
     uint32_t segments; /* of groups with sums; 0: no group has any */
+    bool has_rows, has_chunks; /* groups of one row, of more */
     uint32_t top; /* of n_top; up to HIP_MAX_TOP. Also the stride of tops */
     /* All wanted rows have an n_top, and no other logits are needed: with head8 they may be -inf. */
     bool is_sparse;

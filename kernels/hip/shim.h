@@ -41,15 +41,19 @@ struct quad {
 #define DEVICE __device__ static inline __attribute__((always_inline))
 #define TABLE __device__ static const
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
 #if SHIM_AMD
-#define SHIM_BOUND(n) __attribute__((amdgpu_flat_work_group_size(n, n)))
+#define SHIM_BOUND(n, blocks) __attribute__((amdgpu_flat_work_group_size(n, n)))
 #elif defined(__CUDACC__) && !defined(__clang__)
-#define SHIM_BOUND(n) __launch_bounds__(n)
+#define SHIM_BOUND(n, blocks) __launch_bounds__(n, blocks)
 #else
-#define SHIM_BOUND(n) __attribute__((launch_bounds(n)))
+#define SHIM_BOUND(n, blocks) __attribute__((launch_bounds(n, blocks)))
 #endif
-#define KERNEL(name, member, n_threads)                                                            \
-    extern "C" __global__ SHIM_BOUND(n_threads) void halo_##name(struct hip_##member##_args a)
+/* `blocks` are to fit a processor of NVIDIA's. */
+#define KERNEL_BLOCKS(name, member, n_threads, blocks)                                             \
+    extern "C" __global__ SHIM_BOUND(n_threads, blocks) void halo_##name(                          \
+        struct hip_##member##_args a)
+#define KERNEL(name, member, n_threads) KERNEL_BLOCKS(name, member, n_threads, 1)
 /* The block's dynamic shared memory. */
 extern __shared__ uint32_t shim_shared[];
 #define SHARED_MEMORY ((void *)shim_shared)
@@ -57,6 +61,8 @@ extern __shared__ uint32_t shim_shared[];
 #define DEVICE static inline __attribute__((always_inline))
 #define TABLE static const
 #define UNROLL
+#define NO_UNROLL
+#define KERNEL_BLOCKS(name, member, n_threads, blocks) KERNEL(name, member, n_threads)
 #define KERNEL(name, member, n_threads)                                                            \
     void halo_##name(struct hip_##member##_args a);                                                \
     void halo_##name(struct hip_##member##_args a)
@@ -190,6 +196,79 @@ DEVICE void lane_sync(void)
 #define lane_sync() fiber_lane_sync(__FILE__, __LINE__)
 #define lane_xor_u32(v, mask) fiber_exchange(v, mask, __FILE__, __LINE__)
 #endif
+
+/* ---- copies to shared memory ---- */
+
+/* 16 bytes, both addresses multiples of 16. They are there, for the thread that copies them, after a
+ * copy_wait; `left` copy_commits, at most, may then still be under way. Only NVIDIA's have such copies; the
+ * others' are there at once. */
+DEVICE void copy16(void *shared, const void *global)
+{
+#if SHIM_NVIDIA && defined(__clang__)
+    uint32_t to = (uint32_t)(uintptr_t)(__attribute__((address_space(3))) void *)shared;
+    __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#elif SHIM_NVIDIA
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                     (uint32_t)__cvta_generic_to_shared(shared)),
+                 "l"(global)
+                 : "memory");
+#else
+    *(struct quad *)shared = *(const struct quad *)global;
+#endif
+}
+
+DEVICE void copy_commit(void)
+{
+#if SHIM_NVIDIA
+    __asm__ volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+/* `left` is a constant. */
+#if SHIM_NVIDIA
+#define copy_wait(left) __asm__ volatile("cp.async.wait_group %0;" ::"n"(left) : "memory")
+#else
+#define copy_wait(left) ((void)(left))
+#endif
+
+/* ---- threads of several blocks ---- */
+
+/* What this thread wrote is seen by threads that come after it by way of add_global and fence_acquire. */
+DEVICE void fence_release(void)
+{
+#if SHIM_AMD
+    __builtin_amdgcn_fence(__ATOMIC_RELEASE, "agent");
+#elif SHIM_NVIDIA && defined(__clang__)
+    __nvvm_membar_gl();
+#elif SHIM_NVIDIA
+    __threadfence();
+#endif
+}
+
+DEVICE void fence_acquire(void)
+{
+#if SHIM_AMD
+    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "agent");
+#elif SHIM_NVIDIA
+    fence_release();
+#endif
+}
+
+/* Adds to global memory; returns what was there. */
+DEVICE uint32_t add_global(uint32_t *to, uint32_t v)
+{
+#if SHIM_AMD
+    return __hip_atomic_fetch_add(to, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+#elif SHIM_NVIDIA && defined(__clang__)
+    return (uint32_t)__nvvm_atom_add_gen_i((int *)to, (int)v);
+#elif SHIM_NVIDIA
+    return atomicAdd(to, v);
+#else
+    uint32_t was = *to;
+    *to += v;
+    return was;
+#endif
+}
 
 /* ---- launches that overlap (HIP_EARLY of kernels.def) ---- */
 

@@ -206,11 +206,20 @@ static size_t set_up_step(struct hip *h, struct backend_item *items, uint32_t n_
         top = wanted_of(h)[i].n_top > top ? wanted_of(h)[i].n_top : top;
         is_sparse = is_sparse && h->rows[i].kind == ROW_TOP;
     }
+    const struct hip_group *groups = in_step(h, h->buffers.groups);
+    bool has_rows = false;
+    bool has_chunks = false;
+    for (uint32_t i = 0; i < s->n_groups; i++) {
+        has_rows = has_rows || groups[i].n_rows == 1;
+        has_chunks = has_chunks || groups[i].n_rows > 1;
+    }
     *ret_shape = (struct hip_shape){
         .rows = round_up(s->n_rows, l->rows),
         .groups = round_up(s->n_groups, l->rows),
         .wanted = round_up(s->n_wanted, l->wanted),
         .segments = round_up(split_attention(h), l->segments),
+        .has_rows = has_rows,
+        .has_chunks = has_chunks,
         .top = top <= 1 ? top : round_up(top, HIP_MAX_TOP),
         .is_sparse = is_sparse,
     };
@@ -277,7 +286,8 @@ static enum err make_graph(struct hip *h, const struct hip_shape *shape, struct 
 static bool is_same(const struct hip_shape *a, const struct hip_shape *b)
 {
     return a->rows == b->rows && a->groups == b->groups && a->wanted == b->wanted &&
-           a->segments == b->segments && a->top == b->top && a->is_sparse == b->is_sparse;
+           a->segments == b->segments && a->has_rows == b->has_rows &&
+           a->has_chunks == b->has_chunks && a->top == b->top && a->is_sparse == b->is_sparse;
 }
 
 static enum err graph_for(struct hip *h, const struct hip_shape *shape, struct graph **ret_graph)
@@ -459,6 +469,8 @@ static struct hip_limits limits_of(const struct backend_hip_config *c)
         .table = (uint32_t)table,
         .sums_rows = SUMS_ROWS,
         .segments = (uint32_t)attention_n_segments(m->n_ctx),
+        .processors = c->weights->device->n_processors,
+        .shared_bytes = c->weights->device->shared_bytes,
     };
 }
 
@@ -555,6 +567,12 @@ static enum err set_up(struct hip *h, const struct backend_hip_config *c, char *
     /* Not to be taken for a step's: the memory may have been another backend's. */
     const struct hip_result none = {0};
     e = hip_device_write(h->device, (uint64_t)(uintptr_t)h->buffers.result, &none, sizeof none);
+    struct hip_device *d = h->device;
+    if (!e)
+        e = hip_device_check(d,
+                             hip_runtime_fill(&d->runtime, (uint64_t)(uintptr_t)h->buffers.arrivals,
+                                              0, h->buffers.arrivals_bytes, d->stream),
+                             "zeroing memory");
     if (e)
         return e;
     h->got = mem_zalloc(c->max_logits, sizeof *h->got);

@@ -94,6 +94,8 @@ static enum err load_kernels(struct hip_device *d, const struct hip_object *obje
     for (size_t i = 0; i < HIP_N_KERNELS; i++) {
         const char *symbol = HIP_KERNELS[i].symbol;
         e = d->runtime.module_get_function(&d->functions[i], d->module, symbol);
+        if (e == 0)
+            e = hip_runtime_allow_shared(&d->runtime, d->functions[i], d->shared_bytes);
         if (e != 0)
             return refuse(ERR_IO, d, symbol, e, why, cap_why);
     }
@@ -114,6 +116,7 @@ static enum err set_up(struct hip_device *d, const struct hip_device_config *con
     d->object_arch = object->arch;
     d->has_early = r->cuda_launch_ex != NULL && capability(object->arch) >= EARLY_CAPABILITY;
     d->n_processors = hip_runtime_n_processors(r, index);
+    d->shared_bytes = hip_runtime_shared_bytes(r, index);
     size_t free_bytes = 0;
     size_t all_bytes = 0;
     int error = hip_runtime_use(r, index);

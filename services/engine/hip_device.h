@@ -20,6 +20,7 @@ struct hip_device {
     char arch[HIP_ARCH_MAX];
     const char *object_arch; /* of the code object: the same, or for CUDA an earlier one */
     uint32_t n_processors;
+    uint32_t shared_bytes; /* that a block may have */
     uint64_t memory_bytes;
     void *module;
     void *functions[HIP_N_KERNELS];

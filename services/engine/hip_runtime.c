@@ -12,6 +12,10 @@ enum {
     AMD_COPY_OUT = 2,
     AMD_ATTRIBUTE_PROCESSORS = 63,
     CUDA_ATTRIBUTE_PROCESSORS = 16,
+    CUDA_ATTRIBUTE_SHARED = 97, /* of a block at most, where the function asks for it */
+    CUDA_FUNCTION_SHARED = 8, /* attribute of a function: so many it may have */
+    SHARED_DEFAULT = 48 << 10,
+    AMD_SHARED = 64 << 10, /* of all targets */
     CUDA_ATTRIBUTE_MAJOR = 75,
     CUDA_ATTRIBUTE_MINOR = 76,
     CUDA_ATTRIBUTE_EARLY = 6, /* of a launch: programmatic stream serialization */
@@ -172,6 +176,22 @@ uint32_t hip_runtime_n_processors(const struct hip_runtime *r, int device)
     int n = 0;
     int which = r->kind == HIP_KIND_AMD ? AMD_ATTRIBUTE_PROCESSORS : CUDA_ATTRIBUTE_PROCESSORS;
     return r->device_get_attribute(&n, which, device) == 0 && n > 0 ? (uint32_t)n : 0;
+}
+
+uint32_t hip_runtime_shared_bytes(const struct hip_runtime *r, int device)
+{
+    int n = 0;
+    if (r->kind == HIP_KIND_AMD)
+        return AMD_SHARED;
+    bool is_known = r->device_get_attribute(&n, CUDA_ATTRIBUTE_SHARED, device) == 0 && n > 0;
+    return is_known ? (uint32_t)n : SHARED_DEFAULT;
+}
+
+int hip_runtime_allow_shared(const struct hip_runtime *r, void *function, uint32_t bytes)
+{
+    return r->kind == HIP_KIND_AMD || bytes <= SHARED_DEFAULT
+               ? 0
+               : r->cuda_func_set(function, CUDA_FUNCTION_SHARED, (int)bytes);
 }
 
 /* ---- errors ---- */

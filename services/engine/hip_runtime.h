@@ -74,6 +74,10 @@ bool hip_runtime_arch(const struct hip_runtime *r, int device, char arch[static 
 /* Multiprocessors, as the runtime counts them; 0 if it does not say. */
 uint32_t hip_runtime_n_processors(const struct hip_runtime *r, int device);
 
+/* Shared memory that a block may have after hip_runtime_allow_shared of its kernel. */
+uint32_t hip_runtime_shared_bytes(const struct hip_runtime *r, int device);
+int hip_runtime_allow_shared(const struct hip_runtime *r, void *function, uint32_t bytes);
+
 /* "hipErrorOutOfMemory" */
 const char *hip_runtime_error_name(const struct hip_runtime *r, int error);
 

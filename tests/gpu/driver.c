@@ -46,7 +46,7 @@ static int usage(void)
 {
     (void)fputs(
         "usage: driver [--library FILE] [--gpu N] [--tiny] [--no-bits] [--bits-quick] [--late]\n"
-        "              [--only decode1|decode8|decode64|prefill]\n",
+        "              [--only decode1|decode8|decode64|prefill|attention]\n",
         stderr);
     return 2;
 }

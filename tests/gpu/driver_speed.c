@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "kernels/attention/attention.h"
 #include "services/engine/backend_hip.h"
 #include "services/engine/bench_model.h"
 #include "tests/gpu/driver.h"
@@ -13,6 +14,7 @@ enum {
     MAX_SEQS = 64,
     CONTEXT = 192, /* positions before the first decoded token, as in the table of floors */
     PREFILL = 2048,
+    MODEL_CONTEXT = 8192,
     DECODE_STEPS = 64,
     TINY_STEPS = 3,
     GRAPH_RUNS = 5,
@@ -105,17 +107,34 @@ struct plan {
     size_t n;
 };
 
-/* A step of n_seqs sequences with one token each, or of one with n_tokens, in memory of its own. */
+/* A step of n_seqs sequences with n_tokens each from pos0 on, in memory of its own. Attention is split as
+ * the engine splits it. */
 static bool make_plan(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint32_t pos0,
-                      struct plan *p)
+                      bool is_int8, struct plan *p)
 {
     struct hip_model m = s->weights->model;
+    m.is_kv_int8 = is_int8;
     uint32_t n_rows = n_seqs * n_tokens;
     uint32_t n_blocks = (pos0 + n_tokens + KV_BLOCK - 1) / KV_BLOCK;
     uint32_t per_seq = (n_tokens + HIP_GROUP_ROWS - 1) / HIP_GROUP_ROWS;
-    const struct hip_limits limits = {.rows = n_rows, .wanted = n_seqs, .table = n_seqs * n_blocks};
-    const struct hip_shape shape = {
-        .rows = n_rows, .groups = n_seqs * per_seq, .wanted = n_seqs, .top = 1, .is_sparse = true};
+    uint32_t n_segments = (uint32_t)attention_n_segments(pos0 + n_tokens);
+    bool has_sums = n_segments > 1 &&
+                    n_seqs * per_seq * m.n_kv_heads < 2 * s->device->n_processors;
+    const struct hip_limits limits = {.rows = n_rows,
+                                      .wanted = n_seqs,
+                                      .table = n_seqs * n_blocks,
+                                      .sums_rows = has_sums ? n_rows : 0,
+                                      .segments = n_segments,
+                                      .processors = s->device->n_processors,
+                                      .shared_bytes = s->device->shared_bytes};
+    const struct hip_shape shape = {.rows = n_rows,
+                                    .groups = n_seqs * per_seq,
+                                    .wanted = n_seqs,
+                                    .top = 1,
+                                    .segments = has_sums ? n_segments : 0,
+                                    .has_rows = n_tokens == 1,
+                                    .has_chunks = n_tokens > 1,
+                                    .is_sparse = true};
     hip_buffers_layout(&m, &limits, 0, &p->buffers);
     if (hip_device_alloc(s->device, p->buffers.bytes, &p->memory) ||
         hip_device_alloc(s->device, n_seqs * n_blocks * hip_block_bytes(&m), &p->cache))
@@ -139,7 +158,7 @@ static bool make_plan(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint3
                 .n_rows = n_tokens - k < HIP_GROUP_ROWS ? n_tokens - k : HIP_GROUP_ROWS,
                 .pos0 = pos0 + k,
                 .first_block = i * n_blocks,
-                .sums_row = HIP_NO_SUMS,
+                .sums_row = has_sums ? (int32_t)(head->n_rows + k) : HIP_NO_SUMS,
             };
         for (uint32_t k = 0; k < n_tokens; k++)
             rows[head->n_rows++] = (struct hip_row){.token = (i * 31 + k * 7) % m.n_vocab,
@@ -147,7 +166,12 @@ static bool make_plan(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint3
                                                     .block = i * n_blocks + (pos0 + k) / KV_BLOCK};
         wanted[head->n_wanted++] = (struct hip_wanted){.row = head->n_rows - 1, .n_top = 1};
     }
-    bool ok = !hip_device_write(s->device, p->memory, step, p->buffers.step_bytes);
+    /* All of it zeroed: counters must be, and what kernels read before others write is then no NaN. */
+    bool ok = hip_runtime_fill(&s->device->runtime, p->memory, 0, p->buffers.bytes,
+                               s->device->stream) == 0 &&
+              hip_runtime_fill(&s->device->runtime, p->cache, 0,
+                               n_seqs * n_blocks * hip_block_bytes(&m), s->device->stream) == 0 &&
+              !hip_device_write(s->device, p->memory, step, p->buffers.step_bytes);
     free(step);
     p->launches = calloc(hip_plan_max(&m), sizeof *p->launches);
     if (!ok || p->launches == NULL)
@@ -221,7 +245,7 @@ static double time_launches(struct hip_device *d, const struct plan *p,
 static bool report_kernels(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint32_t pos0)
 {
     struct plan p = {0};
-    bool ok = make_plan(s, n_seqs, n_tokens, pos0, &p);
+    bool ok = make_plan(s, n_seqs, n_tokens, pos0, false, &p);
     (void)printf("\nkernels of a step: %u sequences, %u tokens each from %u on\n"
                  "| kernel | launches | all of them | each |\n|---|---|---|---|\n",
                  n_seqs, n_tokens, pos0);
@@ -251,6 +275,54 @@ static bool report_kernels(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, 
     (void)printf("logits of %u rows in question: %u\n", n_seqs, n_pairs);
     (void)fflush(stdout);
     free_plan(s, &p);
+    return ok;
+}
+
+/* ---- attention alone ---- */
+
+/* One launch (or two, where rope is another) of a layer: both caches, several depths, beside the time that
+ * reading the cache takes at 4.3 TB/s, as an H200 reads. */
+static bool report_attention(struct speed *s)
+{
+    static const struct {
+        uint32_t n_seqs, n_tokens, pos0;
+    } CASES[] = {{1, 1, 191},  {1, 1, 1023}, {1, 1, 2047}, {1, 1, 8191}, {8, 1, 1023},
+                 {64, 1, 191}, {64, 1, 2047}, {1, 16, 2032}, {1, 2048, 0}};
+    (void)printf("\nattention of one layer, us\n"
+                 "| sequences | tokens | from | cache | attention | rope | bytes at 4.3 TB/s |\n"
+                 "|---|---|---|---|---|---|---|\n");
+    bool ok = true;
+    for (size_t i = 0; i < 2 * ARRAY_LEN(CASES) && ok; i++) {
+        bool is_int8 = i % 2 != 0;
+        uint32_t n_seqs = CASES[i / 2].n_seqs;
+        uint32_t n_tokens = CASES[i / 2].n_tokens;
+        uint32_t pos0 = CASES[i / 2].pos0;
+        struct plan p = {0};
+        double us[2] = {0, 0};
+        ok = make_plan(s, n_seqs, n_tokens, pos0, is_int8, &p);
+        for (int k = 0; k < HIP_N_KERNELS && ok; k++) {
+            const char *symbol = HIP_KERNELS[k].symbol;
+            bool is_rope = k == HIP_KERNEL_rope;
+            uint32_t n = 0;
+            for (size_t l = 0; l < p.n; l++)
+                n += (int)p.launches[l].kernel == k;
+            if (n == 0)
+                continue;
+            if (!is_rope && strncmp(symbol, "halo_attention", strlen("halo_attention")) != 0)
+                continue;
+            double all = time_kernel(s->device, &p, (enum hip_kernel)k, &n);
+            ok = all >= 0;
+            us[is_rope] += all / s->weights->model.n_layers;
+        }
+        struct hip_model m = s->weights->model;
+        m.is_kv_int8 = is_int8;
+        uint32_t n_blocks = (pos0 + n_tokens + KV_BLOCK - 1) / KV_BLOCK;
+        double bytes = (double)hip_block_bytes(&m) / m.n_layers * n_blocks * n_seqs;
+        (void)printf("| %u | %u | %u | %s | %.2f | %.2f | %.2f |\n", n_seqs, n_tokens, pos0,
+                     is_int8 ? "int8" : "f16", us[0], us[1], bytes / 4.3e6);
+        (void)fflush(stdout);
+        free_plan(s, &p);
+    }
     return ok;
 }
 
@@ -329,7 +401,8 @@ static bool report(struct speed *s)
         if (is_wanted(s, DECODES[i].name) && (!s->is_tiny || !DECODES[i].is_long))
             ok = report_kernels(s, DECODES[i].n_seqs, 1, s->context);
     }
-    return ok && (!is_wanted(s, "prefill") || report_kernels(s, 1, s->prefill, 0));
+    ok = ok && (!is_wanted(s, "prefill") || report_kernels(s, 1, s->prefill, 0));
+    return ok && (s->is_tiny || !is_wanted(s, "attention") || report_attention(s));
 }
 
 bool driver_measure(struct hip_device *d, bool is_tiny, const char *only)
@@ -337,7 +410,7 @@ bool driver_measure(struct hip_device *d, bool is_tiny, const char *only)
     char why[400] = "out of memory";
     struct bench_model m = {0};
     struct speed s = {.device = d, .is_tiny = is_tiny, .only = only};
-    bool ok = !bench_model_make(&m, is_tiny ? "tiny" : "2b4t", "t2", PREFILL, why, sizeof why) &&
+    bool ok = !bench_model_make(&m, is_tiny ? "tiny" : "2b4t", "t2", MODEL_CONTEXT, why, sizeof why) &&
               !hip_weights_new(d, m.model, why, sizeof why, &s.weights);
     s.model = m.model;
     ok = ok && set_up(&s, why, sizeof why);

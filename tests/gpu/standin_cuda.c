@@ -10,6 +10,10 @@
 
 enum {
     ATTRIBUTE_PROCESSORS = 16,
+    ATTRIBUTE_SHARED = 97, /* of a block, where the function asks for it */
+    FUNCTION_SHARED = 8,
+    SHARED_DEFAULT = 48 << 10,
+    SHARED_MOST = 227 << 10,
     ATTRIBUTE_MAJOR = 75,
     ATTRIBUTE_MINOR = 76,
     VERSION = 13000,
@@ -55,6 +59,7 @@ EXPORT int cuModuleGetFunction(void **function, void *module, const char *name);
 EXPORT int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                           unsigned block_x, unsigned block_y, unsigned block_z,
                           unsigned shared_bytes, void *stream, void **args, void **extra);
+EXPORT int cuFuncSetAttribute(void *function, int attribute, int value);
 EXPORT int cuLaunchKernelEx(const struct config *config, void *function, void **args, void **extra);
 EXPORT int cuStreamCreate(void **stream, unsigned flags);
 EXPORT int cuStreamSynchronize(void *stream);
@@ -88,6 +93,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
     *value = attribute == ATTRIBUTE_MAJOR        ? capability / 10
              : attribute == ATTRIBUTE_MINOR      ? capability % 10
              : attribute == ATTRIBUTE_PROCESSORS ? 132
+             : attribute == ATTRIBUTE_SHARED     ? SHARED_MOST
                                                  : 0;
     return STANDIN_OK;
 }
@@ -188,11 +194,22 @@ int cuModuleGetFunction(void **function, void *module, const char *name)
     return standin_get_function(function, module, name);
 }
 
+/* Of all functions together. */
+static int allowed_shared = SHARED_DEFAULT;
+
+int cuFuncSetAttribute(void *function, int attribute, int value)
+{
+    if (function == NULL || attribute != FUNCTION_SHARED || value > SHARED_MOST)
+        return STANDIN_INVALID;
+    allowed_shared = value > allowed_shared ? value : allowed_shared;
+    return STANDIN_OK;
+}
+
 int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                    unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                    void *stream, void **args, void **extra)
 {
-    if (extra != NULL)
+    if (extra != NULL || shared_bytes > (unsigned)allowed_shared)
         return STANDIN_INVALID;
     return standin_launch(function, (struct standin_dim){grid_x, grid_y, grid_z},
                           (struct standin_dim){block_x, block_y, block_z}, shared_bytes, stream,

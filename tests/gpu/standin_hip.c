@@ -14,6 +14,7 @@ enum {
     PROPERTIES_OLD_ARCH = 396,
     COPY_IN = 1,
     COPY_OUT = 2,
+    SHARED_MOST = 64 << 10, /* of a block */
     ATTRIBUTE_PROCESSORS = 63,
     VERSION = 60342134,
 };
@@ -178,7 +179,7 @@ int hipModuleLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsi
                           unsigned block_x, unsigned block_y, unsigned block_z,
                           unsigned shared_bytes, void *stream, void **args, void **extra)
 {
-    if (extra != NULL)
+    if (extra != NULL || shared_bytes > SHARED_MOST)
         return STANDIN_INVALID;
     return standin_launch(function, (struct standin_dim){grid_x, grid_y, grid_z},
                           (struct standin_dim){block_x, block_y, block_z}, shared_bytes, stream,

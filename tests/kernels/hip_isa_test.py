@@ -8,7 +8,7 @@ import sys
 
 FOLDER, DEF = sys.argv[1:3]
 KERNELS = re.findall(r'^HIP_KERNEL\((\w+),', open(DEF, encoding='utf-8').read(), re.M)
-DOT = ['head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8']
+DOT = ['head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8', 'attention8_row_1', 'attention8_row_4']
 MATRIX = ['linear_split_16', 'linear_split_32', 'linear_split_64', 'linear_matrix', 'head_bounds_16', 'head_bounds_32', 'head_bounds_64']
 RDNA = ['gfx1151', 'gfx1150', 'gfx1100', 'gfx1101', 'gfx1102', 'gfx1103', 'gfx1200', 'gfx1201']
 CDNA = {'gfx90a': 'v_mfma_i32_16x16x16i8', 'gfx942': 'v_mfma_i32_16x16x32_i8'}
@@ -17,7 +17,10 @@ PTX = ['sm_80', 'sm_90']
 # shared memory lets 6 run).
 VGPRS = {'linear_1': 112, 'linear_8': 144, 'linear_split_32': 168, 'linear_split_64': 208, 'linear_matrix': 168,
          'head_bounds_32': 128, 'head_bounds_64': 192, 'attention8': 152, 'attention': 96, 'head_bounds_4': 112}
+VGPRS['attention8_row_1'], VGPRS['attention8_row_4'] = 152, 184
 VGPRS_ELSE = 112
+# Scalars in lanes of a vector register: what a block of these knows of its task is much, and all of it uniform.
+SGPR_SPILLS = {'attention_row_1': 120, 'attention_row_4': 120, 'attention8_row_1': 140, 'attention8_row_4': 140}
 
 
 def run(*command):
@@ -74,7 +77,7 @@ def nothing_spills_and_nothing_lies_in_scratch():
     wrong = []
     for a, n in NOTES.items():
         for k, f in n.items():
-            most = 0 if a in RDNA else 24
+            most = SGPR_SPILLS.get(k, 0 if a in RDNA else 24)
             if int(f['vgpr_spill_count']) or int(f['private_segment_fixed_size']) or int(f['sgpr_spill_count']) > most:
                 wrong.append(f'{a} {k}: {f["vgpr_spill_count"]} {f["sgpr_spill_count"]} {f["private_segment_fixed_size"]}')
             wrong += [f'{a} {k}: {i}' for i in CODE[a][k] if i.startswith(('scratch_', 'flat_'))]
@@ -126,7 +129,7 @@ def floats_are_rounded_as_defined():
                 mode = int.from_bytes(f.read(4), 'little') >> 12 & 255
             if mode != 0xf0:
                 wrong.append(f'{a} {k}: rounding and subnormals {mode:#x}')
-        for k in ['norm', 'attention_join']:
+        for k in ['norm', 'attention_join', 'attention_row_1']:
             if not has(CODE[a][k], 'v_div_fixup_f32'):
                 wrong.append(f'{a} {k}: division')
     for a in PTX:

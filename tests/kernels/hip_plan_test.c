@@ -136,6 +136,7 @@ static void world_init(struct world *w, struct check_rng *rng, bool is_bitnet, b
     memset(w->memory, 0x5a, bytes);
     hip_buffers_layout(&w->m, &limits, (uint64_t)(uintptr_t)w->memory, &w->b);
     assert_int_equal(w->b.bytes, bytes);
+    memset(w->b.arrivals, 0, w->b.arrivals_bytes);
     w->cache = own_aligned(w, hip_block_bytes(&w->m) * BLOCKS);
     memset(w->cache, 0xff, hip_block_bytes(&w->m) * BLOCKS);
     w->launches = own(w, check_alloc(hip_plan_max(&w->m) * sizeof *w->launches));
@@ -316,6 +317,10 @@ static void run_step(struct world *w, const struct item *items, uint32_t n_items
     }
     shape.rows = b->step->n_rows;
     shape.groups = b->step->n_groups + 1;
+    for (uint32_t i = 0; i < b->step->n_groups; i++) {
+        shape.has_rows = shape.has_rows || b->groups[i].n_rows == 1;
+        shape.has_chunks = shape.has_chunks || b->groups[i].n_rows > 1;
+    }
     size_t n = hip_plan(&w->m, b, w->cache, &shape, w->launches);
     assert_true(n <= hip_plan_max(&w->m));
     b->result->tag = 0;
@@ -375,7 +380,7 @@ static void a_step_without_wanted_rows_fills_the_cache_alone(void **state)
     static struct world w;
     struct check_rng rng = {9};
     world_init(&w, &rng, true, false);
-    struct hip_shape shape = {.rows = 4, .groups = 1};
+    struct hip_shape shape = {.rows = 4, .groups = 1, .has_chunks = true};
     size_t n = hip_plan(&w.m, &w.b, w.cache, &shape, w.launches);
     for (size_t i = 0; i < n; i++) {
         assert_int_not_equal(w.launches[i].kernel, HIP_KERNEL_head_1);
