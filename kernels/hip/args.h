@@ -169,7 +169,9 @@ struct hip_attention_args {
     uint32_t n_heads, n_kv_heads, head_dim;
     uint32_t max_segments;
     float scale; /* 1 / sqrt((float)head_dim) */
-    uint32_t splits; /* blocks that share a KV head's queries */
+    uint32_t n_shared; /* query heads of a KV head */
+    uint32_t splits; /* blocks that share them; a divisor */
+    uint32_t each; /* query heads of a block */
     uint32_t ring; /* chunks of K and V under way: a divisor of a tile's */
 };
 

@@ -85,45 +85,60 @@ DEVICE bool is_last_block(const struct hip_attention_args *a, uint32_t which, ui
     return is_last;
 }
 
-/* Merges the n segments of one query into out, by one wave; 64 floats of shared memory are its own. */
-DEVICE void join_segments(const float *sums, uint32_t n, uint32_t head_dim, float *shared,
-                          float *out)
+enum { JOIN_DIMS = 64 }; /* that a wave joins */
+
+/* Merges the n segments of a query into out, JOIN_DIMS dimensions from d0 on, by one wave; 64 floats of shared
+ * memory are its own. */
+DEVICE void join_segments(const float *sums, uint32_t n, uint32_t head_dim, uint32_t d0,
+                          float *shared, float *out)
 {
-    enum {
-        AT_ONCE = 16, /* segments */
-        OWN = 8, /* dimensions of a lane, where heads have 256 */
-    };
+    enum { AT_ONCE = 16, LOADS = 8, OWN = JOIN_DIMS / WAVE };
     uint32_t lane = thread_id() % WAVE;
+    uint32_t mine = lane % AT_ONCE;
     size_t stride = SUMS_ACC + (head_dim + 7) / 8 * 8;
     struct factors *factors = (struct factors *)(void *)shared;
     float acc[OWN] = {0};
     float l = 0.0f;
     float m = MINUS_INF;
     for (uint32_t s0 = 0; s0 < n; s0 += AT_ONCE) {
-        uint32_t count = least_u32(n - s0, AT_ONCE);
-        uint32_t mine = lane % AT_ONCE;
-        const float *from = sums + s0 * stride;
         struct factors f;
-        m = merge_factors(mine < count ? from[mine * stride] : MINUS_INF, m, AT_ONCE, &f);
+        const float *first = sums + s0 * stride;
+        bool is_mine = s0 + mine < n;
+        m = merge_factors(is_mine ? first[mine * stride] : MINUS_INF, m, AT_ONCE, &f);
         factors[lane] = f;
         lane_sync();
-        for (uint32_t i = 0; i < count; i++, from += stride) {
-            float e = factors[i].e;
-            float e2 = factors[i].e2;
-            bool is_first = s0 + i == 0;
-            l = is_first ? from[1] : fma_f32(l, e, from[1] * e2);
-            UNROLL for (uint32_t o = 0; o < OWN; o++)
+        NO_UNROLL for (uint32_t i0 = 0; i0 < AT_ONCE && s0 + i0 < n; i0 += LOADS)
+        {
+            float next[LOADS][OWN + 1];
+            UNROLL for (uint32_t i = 0; i < LOADS; i++)
             {
-                uint32_t d = lane + o * WAVE;
-                float next = d < head_dim ? from[SUMS_ACC + d] : 0.0f;
-                acc[o] = is_first ? next : fma_f32(acc[o], e, next * e2);
+                const float *from = first + least_u32(i0 + i, n - 1 - s0) * stride;
+                next[i][OWN] = from[1];
+                UNROLL for (uint32_t o = 0; o < OWN; o++)
+                {
+                    uint32_t d = d0 + lane + o * WAVE;
+                    next[i][o] = d < head_dim ? from[SUMS_ACC + d] : 0.0f;
+                }
+            }
+            UNROLL for (uint32_t i = 0; i < LOADS; i++)
+            {
+                bool is_first = s0 + i0 + i == 0;
+                bool is_there = s0 + i0 + i < n;
+                f = factors[i0 + i];
+                float sum = is_first ? next[i][OWN] : fma_f32(l, f.e, next[i][OWN] * f.e2);
+                l = is_there ? sum : l;
+                UNROLL for (uint32_t o = 0; o < OWN; o++)
+                {
+                    sum = is_first ? next[i][o] : fma_f32(acc[o], f.e, next[i][o] * f.e2);
+                    acc[o] = is_there ? sum : acc[o];
+                }
             }
         }
         lane_sync();
     }
     UNROLL for (uint32_t o = 0; o < OWN; o++)
     {
-        uint32_t d = lane + o * WAVE;
+        uint32_t d = d0 + lane + o * WAVE;
         if (d < head_dim) {
             out[d] = acc[o] / l;
         }

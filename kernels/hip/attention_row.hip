@@ -29,10 +29,11 @@ enum {
 
 struct row_task {
     const struct hip_attention_args *a;
+    uint32_t n; /* of a head; a constant in the kernels for 128 */
     const struct hip_rope_args *rope;
     struct hip_group g;
     bool is_fused;
-    uint32_t kv_head, head0; /* the first of the queries at hand */
+    uint32_t kv_head, split, head0; /* the first of the queries at hand */
     uint32_t n_queries;
     uint32_t n_pos, n_tiles;
     uint32_t first, end; /* segments */
@@ -71,22 +72,24 @@ DEVICE const uint8_t *part_of(const struct row_task *t, uint32_t tile)
 
 DEVICE void copy_chunk(const uint8_t *from, uint32_t bytes, uint8_t *to)
 {
-    NO_UNROLL for (uint32_t at = thread_id() % WAVE * 16; at < bytes; at += WAVE * 16)
-    {
-        copy16(to + at, from + at);
+    uint32_t lane_at = thread_id() % WAVE * 16;
+    for (uint32_t at = 0; at < bytes; at += WAVE * 16) {
+        if (at + lane_at < bytes) {
+            copy16(to + at + lane_at, from + at + lane_at);
+        }
     }
 }
 
 DEVICE void feed_f16(const struct row_task *t, const struct feed *f, uint8_t *to)
 {
-    uint32_t bytes = 16 * t->a->head_dim;
+    uint32_t bytes = 16 * t->n;
     copy_chunk(f->part + f->chunk * bytes, bytes, to);
 }
 
 /* The scales come with the first. */
 DEVICE void feed_int8(const struct row_task *t, const struct feed *f, uint8_t *to)
 {
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t rows = key_rows(n);
     const uint8_t *values = f->part + WAVE * n;
     if (f->chunk == 0) {
@@ -102,7 +105,7 @@ DEVICE void feed_int8(const struct row_task *t, const struct feed *f, uint8_t *t
 DEVICE void feed_one(const struct row_task *t, struct feed *f, bool is_int8)
 {
     if (f->tile < least_u32(t->n_tiles, t->end * SEGMENT_TILES)) {
-        uint8_t *to = t->ring + f->chunk % t->a->ring * slot_bytes(t->a->head_dim, is_int8);
+        uint8_t *to = t->ring + (f->chunk & (t->a->ring - 1)) * slot_bytes(t->n, is_int8);
         if (f->chunk == 0) {
             f->part = part_of(t, f->tile);
         }
@@ -137,7 +140,7 @@ DEVICE void feed_wait(const struct row_task *t)
 
 DEVICE uint8_t *slot_at(const struct row_task *t, uint32_t chunk, bool is_int8)
 {
-    return t->ring + chunk % t->a->ring * slot_bytes(t->a->head_dim, is_int8);
+    return t->ring + (chunk & (t->a->ring - 1)) * slot_bytes(t->n, is_int8);
 }
 
 /* Whether the tile has the row's own position, which is not in the cache yet. */
@@ -152,7 +155,7 @@ DEVICE void scores_f16(const struct row_task *t, const uint16_t *keys, uint32_t 
                        uint32_t nq, float *s)
 {
     enum { AT_ONCE = 16 };
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t at = 0;
     if (d0 % 4 == 0) {
         NO_UNROLL for (; at + AT_ONCE <= count; at += AT_ONCE)
@@ -242,7 +245,7 @@ DEVICE void row_tile_f16(const struct row_task *t, uint32_t tile, uint32_t prese
                          struct feed *feed)
 {
     enum { WIDE = 2 }; /* times 128 dimensions */
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t wave = thread_id() / WAVE;
     uint32_t lane = thread_id() % WAVE;
     uint32_t slot = t->g.pos0 % WAVE;
@@ -344,18 +347,33 @@ DEVICE void split_query(float *q, uint32_t n)
     }
 }
 
+/* Four dimensions of a position. */
+DEVICE void score_row(const struct row_task *t, uint32_t key, uint32_t row, uint32_t nq,
+                      int32_t *high, int32_t *low)
+{
+    UNROLL for (uint32_t k = 0; k < nq; k++)
+    {
+        const uint32_t *words = (const uint32_t *)(const void *)(t->q + k * t->n) + row;
+        high[k] = dot4(words[0], key, high[k]);
+        low[k] = dot4(words[t->n / 4], key, low[k]);
+    }
+}
+
 DEVICE void scores_int8(const struct row_task *t, const uint32_t *keys, uint32_t row0,
                         uint32_t rows, uint32_t nq, int32_t *high, int32_t *low)
 {
-    uint32_t n = t->a->head_dim;
-    for (uint32_t i = 0; i < rows; i++) {
-        uint32_t key = keys[i * WAVE];
-        UNROLL for (uint32_t k = 0; k < nq; k++)
+    enum { AT_ONCE = 4 };
+    uint32_t i = 0;
+    NO_UNROLL for (; i + AT_ONCE <= rows; i += AT_ONCE)
+    {
+        UNROLL for (uint32_t o = 0; o < AT_ONCE; o++)
         {
-            const uint32_t *words = (const uint32_t *)(const void *)(t->q + k * n) + row0;
-            high[k] = dot4(words[i], key, high[k]);
-            low[k] = dot4(words[n / 4 + i], key, low[k]);
+            score_row(t, keys[(i + o) * WAVE], row0 + i + o, nq, high, low);
         }
+    }
+    NO_UNROLL for (; i < rows; i++)
+    {
+        score_row(t, keys[i * WAVE], row0 + i, nq, high, low);
     }
 }
 
@@ -415,7 +433,7 @@ DEVICE void weigh_int8(const uint32_t *values, uint32_t n, const uint32_t *words
 DEVICE void row_tile_int8(const struct row_task *t, uint32_t tile, uint32_t present, uint32_t nq,
                           struct feed *feed)
 {
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t rows = key_rows(n);
     uint32_t wave = thread_id() / WAVE;
     uint32_t lane = thread_id() % WAVE;
@@ -497,7 +515,7 @@ struct row_sum {
 DEVICE void merge_tiles(const struct row_task *t, uint32_t n_tiles, uint32_t k, uint32_t d0,
                         uint32_t share, struct row_sum *sum)
 {
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t lane = thread_id() % WAVE;
     const float *ml = t->ml + k * (ROW_WAVES * 2);
     struct factors *factors =
@@ -514,14 +532,18 @@ DEVICE void merge_tiles(const struct row_task *t, uint32_t n_tiles, uint32_t k, 
         uint32_t d = d0 + o * share;
         sum->acc[o] = d < n ? from[d] : 0.0f;
     }
-    for (uint32_t i = 1; i < n_tiles; i++) {
+    UNROLL for (uint32_t i = 1; i < ROW_WAVES; i++)
+    {
+        bool is_there = i < n_tiles;
         f = factors[i];
-        sum->l = fma_f32(sum->l, f.e, ml[2 * i + 1] * f.e2);
+        float l = fma_f32(sum->l, f.e, ml[2 * i + 1] * f.e2);
+        sum->l = is_there ? l : sum->l;
         UNROLL for (uint32_t o = 0; o < ROW_OWN; o++)
         {
             uint32_t d = d0 + o * share;
             float next = d < n ? from[i * n + d] : 0.0f;
-            sum->acc[o] = fma_f32(sum->acc[o], f.e, next * f.e2);
+            float acc = fma_f32(sum->acc[o], f.e, next * f.e2);
+            sum->acc[o] = is_there ? acc : sum->acc[o];
         }
     }
 }
@@ -546,7 +568,7 @@ DEVICE void merge_sum(struct row_sum *into, const struct row_sum *next, bool is_
 /* The queries at hand: their segments into sums, or all of them into out. */
 DEVICE void row_segments(const struct row_task *t, struct feed *feed, uint32_t nq, bool is_int8)
 {
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t wave = thread_id() / WAVE;
     uint32_t share = ROW_THREADS / nq;
     uint32_t k = thread_id() / share;
@@ -602,14 +624,14 @@ DEVICE void row_segments(const struct row_task *t, struct feed *feed, uint32_t n
 DEVICE void take_heads(const struct row_task *t, const struct rope_head *h, uint32_t head,
                        bool stores, bool is_int8)
 {
-    uint32_t n = t->a->head_dim;
+    uint32_t n = t->n;
     uint32_t wave = thread_id() / WAVE;
     bool is_query = wave < t->n_queries;
     if (head != UINT32_MAX) {
         const float *from = rope_source(t->rope, t->g.row0, head);
         float *x = is_query ? t->q + wave * n : t->fresh + (h->is_value ? n : 0);
         if (t->is_fused) {
-            rope_end(t->rope, h, from, x);
+            rope_end(t->rope, n, h, from, x);
         } else {
             for (uint32_t i = thread_id() % WAVE; i < n; i += WAVE) {
                 x[i] = from[i];
@@ -644,7 +666,7 @@ DEVICE void attend_row(struct row_task *t, uint32_t n_heads, uint32_t nq, bool i
     uint32_t n_segments = (t->n_tiles + SEGMENT_TILES - 1) / SEGMENT_TILES;
     uint32_t head0 = t->head0;
     bool has_newest = t->is_fused && t->end == n_segments;
-    bool is_first_split = block_y() % t->a->splits == 0;
+    bool is_first_split = t->split == 0;
     bool has_waited = false;
     NO_UNROLL for (uint32_t at = 0; at < n_heads; at += nq)
     {
@@ -661,7 +683,7 @@ DEVICE void attend_row(struct row_task *t, uint32_t n_heads, uint32_t nq, bool i
             feed_one(t, &feed, is_int8);
         }
         if (t->is_fused && head != UINT32_MAX) {
-            h = rope_begin(t->rope, t->g.pos0, head);
+            h = rope_begin(t->rope, t->n, t->g.pos0, head);
         }
         if (t->is_fused && !has_waited) {
             wait_previous();
@@ -670,50 +692,47 @@ DEVICE void attend_row(struct row_task *t, uint32_t n_heads, uint32_t nq, bool i
         take_heads(t, &h, head, is_first_split && at == 0, is_int8);
         row_segments(t, &feed, nq, is_int8);
     }
-    uint32_t which = ((uint32_t)t->g.sums_row * t->a->n_kv_heads + t->kv_head) * t->a->splits +
-                     block_y() % t->a->splits;
+    uint32_t which =
+        ((uint32_t)t->g.sums_row * t->a->n_kv_heads + t->kv_head) * t->a->splits + t->split;
     if (t->g.sums_row == HIP_NO_SUMS ||
         !is_last_block(t->a, which, n_segments, (uint32_t *)(void *)t->ml)) {
         return;
     }
-    for (uint32_t i = thread_id() / WAVE; i < n_heads; i += ROW_WAVES) {
-        join_segments(sums_at(t->a, (uint32_t)t->g.sums_row, head0 + i, 0), n_segments,
-                      t->a->head_dim, t->factors + thread_id() / WAVE * (2 * WAVE),
-                      t->a->out + ((size_t)t->g.row0 * t->a->n_heads + head0 + i) * t->a->head_dim);
+    uint32_t parts = (t->n + JOIN_DIMS - 1) / JOIN_DIMS;
+    for (uint32_t i = thread_id() / WAVE; i < n_heads * parts; i += ROW_WAVES) {
+        uint32_t head = head0 + i / parts;
+        join_segments(sums_at(t->a, (uint32_t)t->g.sums_row, head, 0), n_segments, t->n,
+                      i % parts * JOIN_DIMS, t->factors + thread_id() / WAVE * (2 * WAVE),
+                      t->a->out + ((size_t)t->g.row0 * t->a->n_heads + head) * t->n);
     }
 }
 
-DEVICE void attention_row(const struct hip_attention_row_args *args, uint32_t nq, bool is_int8)
+/* n: of a head, a constant; 0: any. */
+DEVICE void attention_row(const struct hip_attention_row_args *args, uint32_t nq, uint32_t n,
+                          bool is_int8)
 {
     const struct hip_attention_args *a = &args->attention;
     struct row_task t;
     launch_next();
     t.a = a;
+    t.n = n = n == 0 ? a->head_dim : n;
     t.rope = &args->rope;
     t.is_fused = args->is_fused != 0;
-    bool is_mine = block_x() < a->step->n_groups;
-    uint32_t n_heads = 0;
-    if (is_mine) {
-        t.g = a->groups[block_x()];
-        t.kv_head = block_y() / a->splits;
-        uint32_t n_shared = a->n_heads / a->n_kv_heads;
-        uint32_t each = (n_shared + a->splits - 1) / a->splits;
-        uint32_t head = block_y() % a->splits * each;
-        n_heads = head < n_shared ? least_u32(each, n_shared - head) : 0;
-        t.head0 = t.kv_head * n_shared + head;
-        t.n_pos = t.g.pos0 + 1;
-        t.n_tiles = t.g.pos0 / WAVE + 1;
-        uint32_t n_segments = (t.n_tiles + SEGMENT_TILES - 1) / SEGMENT_TILES;
-        bool has_sums = t.g.sums_row != HIP_NO_SUMS;
-        t.first = block_z();
-        t.end = has_sums ? t.first + 1 : n_segments;
-        is_mine = t.g.n_rows == 1 && n_heads > 0 && t.first < (has_sums ? n_segments : 1);
-    }
-    if (!is_mine) {
+    t.g = a->groups[block_x()]; /* one that is not there, perhaps */
+    t.kv_head = block_y() / a->splits;
+    t.split = block_y() - t.kv_head * a->splits;
+    t.head0 = t.kv_head * a->n_shared + t.split * a->each;
+    t.n_pos = t.g.pos0 + 1;
+    t.n_tiles = t.g.pos0 / WAVE + 1;
+    uint32_t n_segments = (t.n_tiles + SEGMENT_TILES - 1) / SEGMENT_TILES;
+    bool has_sums = t.g.sums_row != HIP_NO_SUMS;
+    t.first = block_z();
+    t.end = has_sums ? t.first + 1 : n_segments;
+    if (block_x() >= a->step->n_groups || t.g.n_rows != 1 ||
+        t.first >= (has_sums ? n_segments : 1)) {
         wait_previous();
         return;
     }
-    uint32_t n = a->head_dim;
     t.q = (float *)SHARED_MEMORY;
     t.fresh = t.q + nq * n;
     t.p = t.fresh + 2 * n;
@@ -722,25 +741,45 @@ DEVICE void attention_row(const struct hip_attention_row_args *args, uint32_t nq
     t.tiles = t.factors + ROW_WAVES * WAVE * 2;
     uint8_t *rings = (uint8_t *)(void *)(t.tiles + nq * ROW_WAVES * n);
     t.ring = rings + thread_id() / WAVE * (a->ring * slot_bytes(n, is_int8));
-    attend_row(&t, n_heads, nq, is_int8);
+    attend_row(&t, a->each, nq, is_int8);
 }
 
-KERNEL_BLOCKS(attention_row_1, attention_row, ROW_THREADS, ROW_BLOCKS)
+KERNEL(attention_row_1, attention_row, ROW_THREADS)
 {
-    attention_row(&a, 1, false);
+    attention_row(&a, 1, 0, false);
+}
+
+KERNEL(attention8_row_1, attention_row, ROW_THREADS)
+{
+    attention_row(&a, 1, 0, true);
+}
+
+KERNEL(attention_row128_1, attention_row, ROW_THREADS)
+{
+    attention_row(&a, 1, 128, false);
+}
+
+KERNEL(attention8_row128_1, attention_row, ROW_THREADS)
+{
+    attention_row(&a, 1, 128, true);
 }
 
 KERNEL_BLOCKS(attention_row_4, attention_row, ROW_THREADS, ROW_BLOCKS)
 {
-    attention_row(&a, 4, false);
-}
-
-KERNEL_BLOCKS(attention8_row_1, attention_row, ROW_THREADS, ROW_BLOCKS)
-{
-    attention_row(&a, 1, true);
+    attention_row(&a, 4, 0, false);
 }
 
 KERNEL_BLOCKS(attention8_row_4, attention_row, ROW_THREADS, ROW_BLOCKS)
 {
-    attention_row(&a, 4, true);
+    attention_row(&a, 4, 0, true);
+}
+
+KERNEL_BLOCKS(attention_row128_4, attention_row, ROW_THREADS, ROW_BLOCKS)
+{
+    attention_row(&a, 4, 128, false);
+}
+
+KERNEL_BLOCKS(attention8_row128_4, attention_row, ROW_THREADS, ROW_BLOCKS)
+{
+    attention_row(&a, 4, 128, true);
 }

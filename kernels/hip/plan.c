@@ -468,16 +468,20 @@ static void add_attention_row(struct plan *p, uint32_t layer)
     uint32_t ring = m->is_kv_int8 ? 4 : 8;
     while (ring > 1 && row_shared(m, queries, ring) * at_once > room)
         ring /= 2;
-    static const enum hip_kernel KERNELS[2][2] = {
-        {HIP_KERNEL_attention_row_4, HIP_KERNEL_attention_row_1},
-        {HIP_KERNEL_attention8_row_4, HIP_KERNEL_attention8_row_1},
+    static const enum hip_kernel KERNELS[2][2][2] = {
+        {{HIP_KERNEL_attention_row_4, HIP_KERNEL_attention_row_1},
+         {HIP_KERNEL_attention_row128_4, HIP_KERNEL_attention_row128_1}},
+        {{HIP_KERNEL_attention8_row_4, HIP_KERNEL_attention8_row_1},
+         {HIP_KERNEL_attention8_row128_4, HIP_KERNEL_attention8_row128_1}},
     };
-    struct hip_launch *l = add(p, KERNELS[m->is_kv_int8][is_single], p->shape->groups,
-                               m->n_kv_heads * splits, z);
+    struct hip_launch *l = add(p, KERNELS[m->is_kv_int8][m->head_dim == WIDE][is_single],
+                               p->shape->groups, m->n_kv_heads * splits, z);
     l->shared_bytes = row_shared(m, queries, ring);
     struct hip_attention_row_args *a = &l->args.attention_row;
     a->attention = attention_args(p, layer);
+    a->attention.n_shared = n_shared;
     a->attention.splits = splits;
+    a->attention.each = n_shared / splits;
     a->attention.ring = ring;
     a->rope = rope_args(p, layer);
     a->is_fused = !p->shape->has_chunks;

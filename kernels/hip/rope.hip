@@ -19,15 +19,16 @@ struct rope_head {
     bool is_value;
 };
 
-/* `head` counts those of q, then of k, then of v. */
-DEVICE struct rope_head rope_begin(const struct hip_rope_args *a, uint32_t pos, uint32_t head)
+/* `head` counts those of q, then of k, then of v; n is head_dim. */
+DEVICE struct rope_head rope_begin(const struct hip_rope_args *a, uint32_t n, uint32_t pos,
+                                   uint32_t head)
 {
     struct rope_head h = {{0}, {0}, a->k_norm, head >= a->n_heads + a->n_kv_heads};
     if (h.is_value) {
         return h;
     }
     h.norm = head < a->n_heads ? a->q_norm : h.norm;
-    uint32_t half = a->head_dim / 2;
+    uint32_t half = n / 2;
     UNROLL for (uint32_t j = 0; j < ROPE_PAIRS; j++)
     {
         uint32_t i = thread_id() % WAVE + j * WAVE;
@@ -55,10 +56,9 @@ DEVICE void norm_head(float *x, uint32_t n, const float *w, float eps)
 }
 
 /* The head as attention sees it into x, shared memory of the wave. */
-DEVICE void rope_end(const struct hip_rope_args *a, const struct rope_head *h, const float *from,
-                     float *x)
+DEVICE void rope_end(const struct hip_rope_args *a, uint32_t n, const struct rope_head *h,
+                     const float *from, float *x)
 {
-    uint32_t n = a->head_dim;
     uint32_t lane = thread_id() % WAVE;
     for (uint32_t i = lane; i < n; i += WAVE) {
         x[i] = from[i];
@@ -158,10 +158,10 @@ KERNEL(rope, rope, ROPE_THREADS)
     const struct hip_row row = a.rows[i_row];
     uint32_t n = a.head_dim;
     float *x = (float *)SHARED_MEMORY + wave * n;
-    struct rope_head h = rope_begin(&a, row.pos, head);
+    struct rope_head h = rope_begin(&a, n, row.pos, head);
     wait_previous();
     const float *from = rope_source(&a, i_row, head);
-    rope_end(&a, &h, from, x);
+    rope_end(&a, n, &h, from, x);
     if (head < a.n_heads) {
         float *q = a.q + (from - a.q);
         for (uint32_t i = thread_id() % WAVE; i < n; i += WAVE) {

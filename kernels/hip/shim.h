@@ -238,10 +238,8 @@ DEVICE void fence_release(void)
 {
 #if SHIM_AMD
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "agent");
-#elif SHIM_NVIDIA && defined(__clang__)
-    __nvvm_membar_gl();
 #elif SHIM_NVIDIA
-    __threadfence();
+    __asm__ volatile("fence.acq_rel.gpu;" ::: "memory");
 #endif
 }
 

@@ -108,7 +108,9 @@ static struct hip_attention_args args_of(const struct scene *s, const struct way
                                        .head_dim = s->head_dim,
                                        .max_segments = s->max_segments,
                                        .scale = 1.0F / sqrtf((float)s->head_dim),
+                                       .n_shared = s->n_heads / KV_HEADS,
                                        .splits = way->splits,
+                                       .each = s->n_heads / KV_HEADS / way->splits,
                                        .ring = way->ring};
 }
 
@@ -146,11 +148,14 @@ static void launch_rows(struct scene *s, const struct way *way, bool is_fused)
 {
     struct hip_attention_row_args a = {
         .attention = args_of(s, way), .rope = rope_of(s), .is_fused = is_fused};
-    static const enum hip_kernel KERNELS[2][2] = {
-        {HIP_KERNEL_attention_row_4, HIP_KERNEL_attention_row_1},
-        {HIP_KERNEL_attention8_row_4, HIP_KERNEL_attention8_row_1},
+    static const enum hip_kernel KERNELS[2][2][2] = {
+        {{HIP_KERNEL_attention_row_4, HIP_KERNEL_attention_row_1},
+         {HIP_KERNEL_attention_row128_4, HIP_KERNEL_attention_row128_1}},
+        {{HIP_KERNEL_attention8_row_4, HIP_KERNEL_attention8_row_1},
+         {HIP_KERNEL_attention8_row128_4, HIP_KERNEL_attention8_row128_1}},
     };
-    hip_check_run(KERNELS[s->is_int8][way->queries == 1], s->step.n_groups + 1,
+    bool is_single = way->queries == 1;
+    hip_check_run(KERNELS[s->is_int8][s->head_dim == 128][is_single], s->step.n_groups + 1,
                   KV_HEADS * way->splits, s->max_segments, row_shared(s, way), &a);
 }
 
@@ -310,7 +315,9 @@ static void rows_as_the_matrices_left_them_give_the_bits_of_the_reference(void *
     try_fused(&rng, 64, 4, false, (struct way){1, 4, 2}, true);
     try_fused(&rng, 36, 3, false, (struct way){1, 4, 1}, false);
     try_fused(&rng, 256, 2, false, (struct way){1, 1, 2}, true);
+    try_fused(&rng, 128, 4, false, (struct way){1, 4, 2}, true);
     try_fused(&rng, 128, 4, true, (struct way){4, 1, 4}, false);
+    try_fused(&rng, 128, 4, true, (struct way){1, 4, 1}, false);
     try_fused(&rng, 64, 4, true, (struct way){1, 4, 2}, true);
     try_fused(&rng, 36, 3, true, (struct way){1, 4, 1}, false);
     try_fused(&rng, 256, 2, true, (struct way){1, 1, 1}, true);

@@ -8,7 +8,7 @@ import sys
 
 FOLDER, DEF = sys.argv[1:3]
 KERNELS = re.findall(r'^HIP_KERNEL\((\w+),', open(DEF, encoding='utf-8').read(), re.M)
-DOT = ['head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8', 'attention8_row_1', 'attention8_row_4']
+DOT = ['head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8', 'attention8_row_1', 'attention8_row_4', 'attention8_row128_1', 'attention8_row128_4']
 MATRIX = ['linear_split_16', 'linear_split_32', 'linear_split_64', 'linear_matrix', 'head_bounds_16', 'head_bounds_32', 'head_bounds_64']
 RDNA = ['gfx1151', 'gfx1150', 'gfx1100', 'gfx1101', 'gfx1102', 'gfx1103', 'gfx1200', 'gfx1201']
 CDNA = {'gfx90a': 'v_mfma_i32_16x16x16i8', 'gfx942': 'v_mfma_i32_16x16x32_i8'}
@@ -17,10 +17,10 @@ PTX = ['sm_80', 'sm_90']
 # shared memory lets 6 run).
 VGPRS = {'linear_1': 112, 'linear_8': 144, 'linear_split_32': 168, 'linear_split_64': 208, 'linear_matrix': 168,
          'head_bounds_32': 128, 'head_bounds_64': 192, 'attention8': 152, 'attention': 96, 'head_bounds_4': 112}
-VGPRS['attention8_row_1'], VGPRS['attention8_row_4'] = 152, 184
+VGPRS.update({k: 200 for k in KERNELS if k.startswith(('attention_row', 'attention8_row'))})
 VGPRS_ELSE = 112
 # Scalars in lanes of a vector register: what a block of these knows of its task is much, and all of it uniform.
-SGPR_SPILLS = {'attention_row_1': 120, 'attention_row_4': 120, 'attention8_row_1': 140, 'attention8_row_4': 140}
+SGPR_SPILLS = {k: 140 for k in KERNELS if k.startswith(('attention_row', 'attention8_row'))}
 
 
 def run(*command):
