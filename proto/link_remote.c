@@ -239,9 +239,10 @@ void link_remote_failed(struct link *l, enum err why)
     if (why == ERR_OK || l->is_closed)
         return; /* it was refused, or nobody wants it any more */
     if (words[0] == '\0')
-        words = why == ERR_TIMEOUT ? "no answer in time"
-                : why == ERR_FULL  ? "too many callers that do not greet"
-                                   : err_text(why);
+        words = why == ERR_TIMEOUT     ? "no answer in time"
+                : why == ERR_NOT_FOUND ? "the name stands for no address"
+                : why == ERR_FULL      ? "too many callers that do not greet"
+                                       : err_text(why);
     if (l->dial == NULL) {
         tell_of_caller(l->server->remote, l, words);
     } else if (strcmp(l->dial->told, words) != 0) {

@@ -149,7 +149,7 @@ struct resolve *resolve_start(struct loop *loop, const struct resolve_target *ta
     ASSERT(pthread_mutex_init(&r->mutex, NULL) == 0);
     r->found = resolve_number(target, false);
     if (r->found != NULL || !start_thread(r))
-        post(r);
+        loop_post(loop, &r->task);
     return r;
 }
 

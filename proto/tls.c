@@ -284,7 +284,7 @@ static bool expect_host(SSL *ssl, const char *host)
         return true;
     ERR_clear_error();
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+    return SSL_set1_host(ssl, host) == 1;
 }
 
 enum err tls_new(struct tls_context *c, int fd, const char *host, struct tls **ret_tls)

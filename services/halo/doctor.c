@@ -194,12 +194,12 @@ static void check_machine(struct checks *c, const json_t *engine)
 /* Engines on other machines and the certificates for them. */
 static void check_machines(struct checks *c, const char *run)
 {
-    size_t i;
-    const json_t *e;
     json_t *all = engine_list_ask_all(run);
+    const json_t *engines = json_object_get(all, "engines");
     const json_t *remote = json_object_get(all, "remote");
     const char *url = json_string_value(json_object_get(remote, "url"));
-    json_array_foreach(json_object_get(all, "engines"), i, e) check_machine(c, e);
+    for (size_t i = 0; i < json_array_size(engines); i++)
+        check_machine(c, json_array_get(engines, i));
     if (url != NULL) {
         double days = (double)json_integer_value(json_object_get(remote, "left_s")) / DAY_S;
         checks_add(c,

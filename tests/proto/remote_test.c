@@ -375,6 +375,50 @@ static void strangers_hear_no_word(void **state)
     link_close(l);
 }
 
+/* A router of the wrong kind, in a process of its own: says whether the handshake came to an end. */
+static void be_router(int listener, const struct tls_files *f)
+{
+    char byte;
+    int fd = accept(listener, NULL, NULL);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    if (fd < 0 || SSL_CTX_use_certificate_file(ctx, f->cert, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) != 1)
+        _exit(2);
+    SSL *ssl = SSL_new(ctx);
+    (void)SSL_set_fd(ssl, fd);
+    _exit(SSL_accept(ssl) == 1 && SSL_read(ssl, &byte, 1) == 1);
+}
+
+static void a_worker_cannot_play_the_router(void **state)
+{
+    struct world *w = *state;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof a;
+    char url[64];
+    int status = 0;
+    make(w->tls, CERT_WORKER, "localhost", "", 100); /* its name is even the host's */
+    const struct tls_files f = files_of(w->tls, "localhost");
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)(void *)&a, sizeof a), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)(void *)&a, &len), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)signal(SIGPIPE, SIG_IGN);
+        be_router(fd, &f);
+    }
+    (void)close(fd);
+    (void)snprintf(url, sizeof url, "tls+tcp://localhost:%d", ntohs(a.sin_port));
+    struct link *l = dial_as(w, "engine", "b", url);
+    bool is_over = false;
+    UNTIL(w, is_over = is_over || waitpid(pid, &status, WNOHANG) == pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(w->dialed.n_up, 0);
+    link_close(l);
+}
+
 static void silent_callers_do_not_keep_others_out(void **state)
 {
     struct world *w = *state;
@@ -501,6 +545,7 @@ int main(void)
         CASE(new_files_are_taken_without_a_restart),
         CASE(a_worker_that_is_not_listed_is_refused),
         CASE(strangers_hear_no_word),
+        CASE(a_worker_cannot_play_the_router),
         CASE(silent_callers_do_not_keep_others_out),
         CASE(noise_is_hung_up_on),
         CASE(unfit_files_are_refused_in_words),

@@ -5,6 +5,7 @@ and the stack run in one namespace, the worker in another; without the right to 
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -16,9 +17,11 @@ import time
 
 from disturbed import Clients, ask, REQUESTS
 from halo_stack import BUILD, MODEL, PATIENCE, Skip, Stack, main, wait_for
+from processes import n_fds
 
 ENGINE = os.path.join(BUILD, 'services/engine/halo-engine')
 HALO = os.path.join(BUILD, 'services/halo/halo')
+CUTS = int(os.environ.get('HALO_CABLE_CUTS', '0'))  # further ones, of random lengths
 ROUTER_IP, WORKER_IP, PORT = '10.77.0.1', '10.77.0.2', 8443
 INSIDE = 'HALO_TEST_NAMESPACE'
 
@@ -175,6 +178,26 @@ def test_a_cut_cable_costs_no_stream_and_the_worker_comes_back():
               f'{back:.1f} s after the cable; {clients.n_replies} replies, none failed or different', flush=True)
 
 
+def test_cables_may_fail_again_and_again():
+    if CUTS == 0:
+        raise Skip('HALO_CABLE_CUTS=N cuts a cable N times')
+    rng = random.Random(1)
+    with a_stack() as (machines, stack, folder), Worker(machines, f'{folder}/tls', folder) as worker:
+        clients = Clients(stack, 8)
+        for _ in range(CUTS):
+            wait_for('replies there', lambda: engines(stack).get('engine.b.1', {}).get('running', 0) > 1)
+            machines.power(False)
+            time.sleep(rng.choice([0.05, 0.5, 1.5, 2.9, 3.3, 5.0]))
+            machines.power(True)
+        wait_for('replies there', lambda: engines(stack).get('engine.b.1', {}).get('running', 0) > 1)
+        clients.stop()
+        clients.check()
+        wait_for('nothing to run there', lambda: engines(stack)['engine.b.1']['running'] == 0)
+        assert worker.process.poll() is None
+        print(f'# {CUTS} cuts, {n_lines(stack, "ev=engine-down name=engine.b.1")} lost links, {clients.n_replies} replies, '
+              'none failed or different', flush=True)
+
+
 def is_let_in(cert=None, newest=None):
     """Whether a caller with these files hears a word of the router's: it greets after the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -199,6 +222,8 @@ def test_strangers_get_no_word_and_others_do_not_notice():
         halo('cert', 'new', other, ROUTER_IP)
         halo('cert', 'worker', other, 'b')
         assert is_let_in(f'{tls}/b')
+        router = stack.children()['router']['pid']
+        n_open = n_fds(router)
         assert not is_let_in()
         assert not is_let_in(f'{other}/b')
         assert not is_let_in(f'{tls}/router')
@@ -218,6 +243,7 @@ def test_strangers_get_no_word_and_others_do_not_notice():
                 assert s.recv(1) == b''
             s.close()
         wait_for('replies', lambda: clients.n_replies >= 8)
+        wait_for('the router to close what strangers opened', lambda: n_fds(router) <= n_open)
         clients.stop()
         clients.check()
         assert n_lines(stack, 'ev=engine-down name=engine.b.1') == 0
