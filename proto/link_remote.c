@@ -26,7 +26,7 @@
 enum {
     SECOND_MS = 1000,
     HANDS_MAX = 64,
-    CALLERS_A_SECOND = 200, /* each costs a signature: some 0.2 ms of the loop's time */
+    CALLERS_A_SECOND = 100, /* a handshake costs 0.4 ms of the loop's time, a hello as much again */
     BACKLOG = 128,
     INSTANCE_MAX = 24, /* of what a worker calls itself */
     EXPIRY_WARN_S = 30 * 86400,
