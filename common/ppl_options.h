@@ -52,8 +52,8 @@ enum { PPL_DEFAULT_WINDOW = 2048 };
                      "copy the weights into huge pages first, as halo-engine does"),               \
         OPT_U32_ROW(                                                                               \
             struct ppl_options, check_head, "check-head", "0", 0, 256, "K",                        \
-            "also compute each position with the fast head, and compare the largest logit "        \
-            "and the K largest with those of the full head, bit for bit; 0: do not. Exit "         \
+            "also compute each position with the fast head, and compare the K largest logits "     \
+            "with those of the full head, bit for bit, and the tokens drawn; 0: do not. Exit "     \
             "status 1 if any differ"),                                                             \
         OPT_BOOL_ROW(struct ppl_options, has_positions, "positions", "false",                      \
                      "also print the mean by position in the window, and whether it drifts up"),   \

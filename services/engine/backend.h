@@ -48,9 +48,14 @@ struct backend_want {
         WANT_NEAR, /* those that are at least the largest minus `reach` */
         WANT_DRAW, /* the largest of x + gumbel_at(noise, id); in the next row of the same item
                       noise.index is one more, and so on */
+        WANT_PICK, /* likewise, of those that top_p and min_p keep (step 6 of sampler.h) at the
+                      temperature noise.scale: that one alone, or, where `reach` is finite, as
+                      with WANT_NEAR; without CHANGE_ANY */
     } kind;
     uint32_t n_top;
-    float reach; /* at least 0 */
+    float reach; /* at least 0; of WANT_PICK infinite with top_p */
+    float top_p; /* above 0 and below 1, or infinite: keeps all */
+    float min_p;
     struct gumbel noise;
     const struct backend_change *changes; /* any order of ids */
     uint32_t n_changes;
@@ -59,8 +64,9 @@ struct backend_want {
 /* Logits of one token, as the head gives them: changes and noise are left to the caller. */
 struct backend_logits {
     float *values; /* [n], lent until the next step; the caller may change them */
-    const uint32_t *ids; /* [n] rising; NULL: 0, 1, 2, ..., all of the vocabulary, and then the rows
-                            of an item stand one after the other */
+    const uint32_t
+        *ids; /* [n] rising; NULL: 0, 1, 2, ..., all of the vocabulary; if so in all rows of
+                            an item, they stand one after the other */
     uint32_t n;
 };
 

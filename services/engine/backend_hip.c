@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/engine/backend_hip.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,13 +82,23 @@ static struct hip_wanted *wanted_of(const struct hip *h)
 
 /* ---- the rows of a step ---- */
 
+/* Whether what is near the largest logit is enough. */
+static bool is_near(const struct backend_want *want)
+{
+    return want->kind == WANT_NEAR || (want->kind == WANT_PICK && isfinite(want->reach));
+}
+
 /* How many largest logits are to be sorted out on the device; 0: the whole row is wanted. What is near
  * the largest is mostly among the HIP_MAX_TOP first. */
 static uint32_t top_of(const struct hip *h, const struct backend_want *want)
 {
-    static const uint32_t TOPS[] = {
-        [WANT_ALL] = 0, [WANT_TOP] = 0, [WANT_NEAR] = HIP_MAX_TOP, [WANT_DRAW] = 1};
-    uint32_t n = want->kind == WANT_TOP ? want->n_top : TOPS[want->kind];
+    uint32_t n = 0;
+    if (want->kind == WANT_TOP)
+        n = want->n_top;
+    else if (want->kind == WANT_DRAW)
+        n = 1;
+    else if (is_near(want))
+        n = HIP_MAX_TOP;
     return want->n_changes == 0 && n <= HIP_MAX_TOP && n < h->n_vocab ? n : 0;
 }
 
@@ -106,7 +117,7 @@ static void add_wanted(struct hip *h, const struct backend_item *item, uint32_t 
         .noise_scale = want->noise.scale,
     };
     h->rows[at].reach = want->reach;
-    h->rows[at].kind = n_top == 0 ? ROW_WHOLE : want->kind == WANT_NEAR ? ROW_NEAR : ROW_TOP;
+    h->rows[at].kind = n_top == 0 ? ROW_WHOLE : is_near(want) ? ROW_NEAR : ROW_TOP;
 }
 
 static void add_groups(const struct hip *h, const struct backend_item *item, uint32_t row0,

@@ -2,6 +2,7 @@
 #include "services/engine/cpu_graph.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/notify.h"
 #include "services/engine/kv.h"
@@ -363,6 +364,8 @@ static void run_layer(struct cpu *c)
 
 struct head_job {
     struct cpu *c;
+    uint32_t n_tokens; /* first ones of c->last */
+    float *logits; /* [n_tokens][vocab] */
     uint32_t per_task;
 };
 
@@ -373,13 +376,13 @@ static void head_task(void *ctx, uint32_t i)
     const struct model_config *cfg = &c->model->config;
     size_t row0 = (size_t)i * job->per_task;
     size_t row1 = row0 + job->per_task < cfg->n_vocab ? row0 + job->per_task : cfg->n_vocab;
-    struct head_input in = {.h = c->last, .stride = cfg->n_hidden, .n_tokens = c->n_wanted};
+    struct head_input in = {.h = c->last, .stride = cfg->n_hidden, .n_tokens = job->n_tokens};
     size_t at_once = c->does_release ? STREAM_ROWS : row1 - row0;
     for (size_t r = row0, end; r < row1; r = end) {
         end = row1 - r < at_once ? row1 : r + at_once;
         if (c->does_release)
             model_fetch_head(c->model, (uint32_t)r, (uint32_t)end);
-        c->k->head_logits(c->model->head, cfg->n_hidden, &in, r, end, c->logits, cfg->n_vocab);
+        c->k->head_logits(c->model->head, cfg->n_hidden, &in, r, end, job->logits, cfg->n_vocab);
         if (c->does_release)
             model_release_head(c->model, (uint32_t)r, (uint32_t)end);
     }
@@ -394,6 +397,36 @@ static bool can_run_fast_head(const struct cpu *c)
     return can;
 }
 
+static void run_full_head(struct cpu *c, uint32_t n_tokens, float *logits)
+{
+    const struct model_config *cfg = &c->model->config;
+    c->head_bytes += model_head_bytes(c->model);
+    struct head_job job = {.c = c,
+                           .n_tokens = n_tokens,
+                           .logits = logits,
+                           .per_task = rows_per_task(c, cfg->n_vocab, 2ULL * cfg->n_hidden)};
+    pool_run(c->pool, (cfg->n_vocab + job.per_task - 1) / job.per_task, head_task, &job);
+}
+
+/* What the fast head could not give. */
+static void complete_head(struct cpu *c)
+{
+    const struct model_config *cfg = &c->model->config;
+    float *logits = fast_head_spare(c->fast_head);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_wanted; i++) {
+        if (c->got[i].values != NULL)
+            continue;
+        memmove(c->last + (size_t)n * cfg->n_hidden, c->last + (size_t)i * cfg->n_hidden,
+                cfg->n_hidden * sizeof *c->last);
+        c->got[i] =
+            (struct backend_logits){.values = logits + (size_t)n * cfg->n_vocab, .n = cfg->n_vocab};
+        n++;
+    }
+    if (n > 0)
+        run_full_head(c, n, logits);
+}
+
 static void run_head(struct cpu *c)
 {
     if (c->n_wanted == 0)
@@ -401,15 +434,14 @@ static void run_head(struct cpu *c)
     const struct model_config *cfg = &c->model->config;
     each_row(c, c->n_wanted, head_input_row);
     if (can_run_fast_head(c) &&
-        fast_head_run(c->fast_head, c->last, c->wants, c->n_wanted, c->logits, c->got))
+        fast_head_run(c->fast_head, c->last, c->wants, c->n_wanted, c->logits, c->got)) {
+        complete_head(c);
         return;
+    }
     for (uint32_t i = 0; i < c->n_wanted; i++)
         c->got[i] = (struct backend_logits){.values = c->logits + (size_t)i * cfg->n_vocab,
                                             .n = cfg->n_vocab};
-    c->head_bytes += model_head_bytes(c->model);
-    struct head_job job = {.c = c,
-                           .per_task = rows_per_task(c, cfg->n_vocab, 2ULL * cfg->n_hidden)};
-    pool_run(c->pool, (cfg->n_vocab + job.per_task - 1) / job.per_task, head_task, &job);
+    run_full_head(c, c->n_wanted, c->logits);
 }
 
 struct embed_job {

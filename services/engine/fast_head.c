@@ -9,6 +9,7 @@
 
 #include "common/check.h"
 #include "common/mem.h"
+#include "services/engine/pick.h"
 
 enum {
     TASKS_PER_THREAD = 4,
@@ -16,6 +17,9 @@ enum {
     TOKENS_FOR_TWO = 4, /* of so many the first two planes may be read at once */
     RUNS_OF_TWO = 15, /* before what the first one alone leaves is looked at again */
     FEW_ROWS = 8, /* of one range: computed from the full head at once */
+    MOST_ROWS = 2048, /* that are computed from the full head to pick a token */
+    LOSSES = 3, /* picks one after the other that took all logits in the end: */
+    RUNS_WITHOUT = 32, /* so many are then not tried, for the distribution is too flat for bounds */
     RELEASE_ROWS = 512, /* of one range, computed from the full head, whose pages are then let go */
 };
 
@@ -32,6 +36,16 @@ struct fast_head {
     int32_t *sums; /* [max_tokens][vocab]; in the end the ids of what is given */
     float *lower; /* [max_tokens][vocab] */
     float *noise; /* [max_tokens][vocab], of draws */
+    float *upper; /* [max_tokens][vocab], of picks */
+    float *masses; /* [max_tokens][vocab], of picks */
+    struct pick *picks; /* [max_tokens] */
+    struct pick_part *parts; /* [max_tokens][n_ranges] */
+    uint8_t *last_plane; /* [vocab] of the row that was added to the sums */
+    uint32_t *asked; /* [2][vocab] each range's rows that picks ask for, and those of one plane */
+    bool *is_new; /* [vocab] whether a pick's bounds have no changes yet */
+    uint32_t *n_asked; /* [n_ranges] */
+    _Atomic uint32_t n_refined; /* rows that got one plane more in this turn */
+    uint32_t n_known; /* rows that the picks of this run took from the full head */
     float *least; /* [max_tokens] a logit below this is not wanted */
     uint32_t *
         rows; /* [vocab] each range's rows that are still in question, from its first row's place on */
@@ -42,6 +56,8 @@ struct fast_head {
     float *logits; /* upper bounds first */
     struct backend_logits *got;
     unsigned plane; /* being read */
+    unsigned n_losses; /* of picks, one after the other */
+    unsigned n_without; /* runs whose picks shall not be tried */
     unsigned n_two; /* runs for many tokens that shall begin with two planes */
     _Atomic uint64_t n_rescored;
     _Atomic uint64_t n_read[PLANES]; /* rows of each plane */
@@ -74,6 +90,12 @@ static void change_bounds(const struct backend_want *want, uint32_t first, uint3
     }
 }
 
+/* What is picked is what is drawn, as a rule. */
+static bool is_drawn(const struct backend_want *want)
+{
+    return want->kind == WANT_DRAW || want->kind == WANT_PICK;
+}
+
 static void add_noise(const float *noise, const struct planes_rows *rows, float *lower,
                       float *upper)
 {
@@ -100,7 +122,7 @@ static void bound_rows(struct fast_head *f, const struct planes_rows *rows, uint
         float *lower = f->lower + t * n_vocab;
         float *upper = f->logits + t * n_vocab;
         change_bounds(&f->wants[t], range_start(f, range), range_end(f, range), lower, upper);
-        if (f->wants[t].kind == WANT_DRAW)
+        if (is_drawn(&f->wants[t]))
             add_noise(f->noise + t * n_vocab, rows, lower, upper);
     }
     atomic_fetch_add_explicit(&f->n_read[f->plane], rows->n, memory_order_relaxed);
@@ -114,7 +136,7 @@ static void first_task(void *ctx, uint32_t range)
     uint32_t n = range_end(f, range) - first;
     const struct planes_rows all = {.first = first, .n = n};
     for (size_t t = 0; t < f->x.n_tokens; t++) {
-        if (f->wants[t].kind == WANT_DRAW)
+        if (is_drawn(&f->wants[t]))
             f->k->gumbel_noise(&f->wants[t].noise, first, n, f->noise + t * n_vocab + first);
     }
     if (f->plane == 0) {
@@ -124,6 +146,7 @@ static void first_task(void *ctx, uint32_t range)
         atomic_fetch_add_explicit(&f->n_read[0], n, memory_order_relaxed);
     }
     bound_rows(f, &all, range);
+    memset(f->last_plane + first, (int)f->plane, n);
     for (uint32_t i = 0; i < n; i++)
         f->rows[first + i] = first + i;
     f->n_rows[range] = n;
@@ -160,6 +183,8 @@ static void next_task(void *ctx, uint32_t range)
     const struct planes_rows rows = {
         .list = are_all ? NULL : f->rows + first, .first = first, .n = f->n_rows[range]};
     f->k->planes_sum(&f->packed, f->plane, &f->x, &rows, f->sums, f->model->config.n_vocab);
+    for (uint32_t i = 0; i < f->n_rows[range]; i++)
+        f->last_plane[f->rows[first + i]] = (uint8_t)f->plane;
     bound_rows(f, &rows, range);
 }
 
@@ -230,6 +255,264 @@ static void finish_task(void *ctx, uint32_t range)
     atomic_fetch_add_explicit(&f->n_rescored, n_rescored, memory_order_relaxed);
 }
 
+/* ---- picks ----
+ *
+ * At first they are draws like others. Then all rows get bounds of their logits again, without noise and as
+ * close as the planes that were read allow, and pick.h says which of them must be closer. */
+
+static bool is_pick(const struct fast_head *f, uint32_t token)
+{
+    return f->wants[token].kind == WANT_PICK;
+}
+
+/* Changes to the bounds that are new. */
+static void change_new(struct fast_head *f, uint32_t token, uint32_t range)
+{
+    const struct backend_want *want = &f->wants[token];
+    float *lower = f->lower + (size_t)token * f->model->config.n_vocab;
+    float *upper = f->upper + (size_t)token * f->model->config.n_vocab;
+    for (uint32_t i = 0; i < want->n_changes; i++) {
+        const struct backend_change *c = &want->changes[i];
+        if (c->id < range_start(f, range) || c->id >= range_end(f, range) || !f->is_new[c->id])
+            continue;
+        lower[c->id] = backend_changed(lower[c->id], c);
+        upper[c->id] = backend_changed(upper[c->id], c);
+    }
+}
+
+static void mark_new(struct fast_head *f, const uint32_t *rows, uint32_t n, bool is_new)
+{
+    for (uint32_t i = 0; i < n; i++)
+        f->is_new[rows[i]] = is_new;
+}
+
+/* Bounds of rows of which the same planes were read. */
+static void bound_picks(struct fast_head *f, uint32_t range, unsigned plane, const uint32_t *list,
+                        uint32_t n)
+{
+    const struct planes_rows rows = {.list = list, .n = n};
+    f->k->planes_bound(&f->packed, plane, &f->x, &rows, f->sums, f->lower, f->upper,
+                       f->model->config.n_vocab);
+    mark_new(f, list, n, true);
+    for (uint32_t t = 0; t < f->x.n_tokens; t++) {
+        if (is_pick(f, t))
+            change_new(f, t, range);
+    }
+    mark_new(f, list, n, false);
+}
+
+/* Logits of the full head are bounds of themselves; not a number is as low as can be (sampler.h). */
+static void know_rows(struct fast_head *f, uint32_t token, uint32_t range, const float *logits,
+                      const uint32_t *list, uint32_t n)
+{
+    size_t at = (size_t)token * f->model->config.n_vocab;
+    for (uint32_t i = 0; i < n; i++) {
+        float x = isnan(logits[list[i]]) ? -INFINITY : logits[list[i]];
+        f->lower[at + list[i]] = x;
+        f->upper[at + list[i]] = x;
+    }
+    mark_new(f, list, n, true);
+    change_new(f, token, range);
+    mark_new(f, list, n, false);
+}
+
+/* The rows of a range that are in `from`, or all if that is NULL, and have been read up to `plane`. */
+static uint32_t list_rows(struct fast_head *f, uint32_t range, unsigned plane, const uint32_t *from,
+                          uint32_t n_from)
+{
+    uint32_t *list = f->asked + f->model->config.n_vocab + range_start(f, range);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_from; i++) {
+        uint32_t r = from != NULL ? from[i] : range_start(f, range) + i;
+        list[n] = r;
+        n += f->last_plane[r] == plane;
+    }
+    return n;
+}
+
+static void begin_picks_task(void *ctx, uint32_t range)
+{
+    struct fast_head *f = ctx;
+    uint32_t n_vocab = f->model->config.n_vocab;
+    uint32_t first = range_start(f, range);
+    uint32_t *list = f->asked + n_vocab + first;
+    for (unsigned plane = 0; plane < PLANES; plane++) {
+        uint32_t n = list_rows(f, range, plane, NULL, range_end(f, range) - first);
+        bound_picks(f, range, plane, list, n);
+    }
+    for (uint32_t t = 0; t < f->x.n_tokens; t++) {
+        const float *logits = f->logits + (size_t)t * n_vocab;
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < f->n_rows[range] && is_pick(f, t); i++) {
+            list[n] = f->rows[first + i];
+            n += logits[list[n]] != -INFINITY;
+        }
+        know_rows(f, t, range, logits, list, n);
+    }
+}
+
+static void look_task(void *ctx, uint32_t i)
+{
+    struct fast_head *f = ctx;
+    uint32_t token = i / f->n_ranges;
+    uint32_t range = i % f->n_ranges;
+    uint32_t first = range_start(f, range);
+    const struct pick *p = &f->picks[token];
+    if (!pick_is_over(p))
+        pick_look(p, first, range_end(f, range),
+                  f->masses + (size_t)token * f->model->config.n_vocab + first, &f->parts[i]);
+}
+
+/* Computes from the full head what one pick asks for. */
+static void know_asked(struct fast_head *f, uint32_t range, uint32_t token, uint32_t n_asked)
+{
+    const struct model_config *c = &f->model->config;
+    uint32_t first = range_start(f, range);
+    uint32_t *list = f->asked + c->n_vocab + first;
+    float *logits = f->masses + (size_t)token * c->n_vocab; /* as good a place as any */
+    struct head_input in = {
+        .h = f->h + (size_t)token * c->n_hidden, .stride = c->n_hidden, .n_tokens = 1};
+    uint32_t n_wanted = 0;
+    for (uint32_t i = 0; i < n_asked; i++) {
+        list[n_wanted] = f->asked[first + i];
+        n_wanted += pick_wants(&f->picks[token], list[n_wanted]);
+    }
+    for (uint32_t i = 0; i < n_wanted; i++) {
+        f->k->head_logits(f->model->head, c->n_hidden, &in, list[i], list[i] + 1, logits,
+                          c->n_vocab);
+        if ((i + 1) % RELEASE_ROWS == 0)
+            model_release_head(f->model, first, range_end(f, range));
+    }
+    know_rows(f, token, range, logits, list, n_wanted);
+    atomic_fetch_add_explicit(&f->n_rescored, n_wanted, memory_order_relaxed);
+}
+
+/* Brings rows that picks ask for one plane further, where there is one. */
+static void refine_task(void *ctx, uint32_t range)
+{
+    struct fast_head *f = ctx;
+    uint32_t n_vocab = f->model->config.n_vocab;
+    uint32_t first = range_start(f, range);
+    uint32_t *list = f->asked + n_vocab + first;
+    uint32_t n_asked = 0;
+    for (uint32_t r = first; r < range_end(f, range); r++) {
+        bool is_asked = false;
+        for (uint32_t t = 0; t < f->x.n_tokens && !is_asked; t++)
+            is_asked = is_pick(f, t) && pick_is_asking(&f->picks[t]) && pick_wants(&f->picks[t], r);
+        f->asked[first + n_asked] = r;
+        n_asked += is_asked;
+    }
+    for (unsigned plane = PLANES - 1; plane > 0; plane--) {
+        uint32_t n = list_rows(f, range, plane - 1, f->asked + first, n_asked);
+        bool are_all = n == range_end(f, range) - first; /* read in one stream, then */
+        const struct planes_rows rows = {.list = are_all ? NULL : list, .first = first, .n = n};
+        if (n == 0)
+            continue;
+        f->k->planes_sum(&f->packed, plane, &f->x, &rows, f->sums, n_vocab);
+        atomic_fetch_add_explicit(&f->n_read[plane], n, memory_order_relaxed);
+        for (uint32_t i = 0; i < n; i++)
+            f->last_plane[list[i]] = (uint8_t)plane;
+        bound_picks(f, range, plane, list, n);
+        atomic_fetch_add(&f->n_refined, n);
+    }
+    f->n_asked[range] = n_asked;
+}
+
+static void know_task(void *ctx, uint32_t range)
+{
+    struct fast_head *f = ctx;
+    for (uint32_t t = 0; t < f->x.n_tokens; t++) {
+        if (is_pick(f, t) && pick_is_asking(&f->picks[t]))
+            know_asked(f, range, t, f->n_asked[range]);
+    }
+}
+
+/* Closer bounds for rows that picks ask for; if too many would have to be known, those give up. */
+static void refine(struct fast_head *f)
+{
+    f->n_refined = 0;
+    pool_run(f->pool, f->n_ranges, refine_task, f);
+    if (f->n_refined > 0)
+        return;
+    for (uint32_t i = 0; i < f->n_ranges; i++)
+        f->n_known += f->n_asked[i];
+    if (f->n_known <= (uint64_t)MOST_ROWS * f->x.n_tokens) {
+        pool_run(f->pool, f->n_ranges, know_task, f);
+        return;
+    }
+    for (uint32_t t = 0; t < f->x.n_tokens; t++) {
+        if (pick_is_asking(&f->picks[t]))
+            pick_give_up(&f->picks[t]);
+    }
+}
+
+static void begin_picks(struct fast_head *f)
+{
+    uint32_t n_vocab = f->model->config.n_vocab;
+    f->n_known = 0;
+    for (uint32_t t = 0; t < f->x.n_tokens; t++) {
+        const struct backend_want *want = &f->wants[t];
+        f->picks[t] = (struct pick){.k = f->k,
+                                    .lower = f->lower + (size_t)t * n_vocab,
+                                    .upper = f->upper + (size_t)t * n_vocab,
+                                    .noise = f->noise + (size_t)t * n_vocab,
+                                    .n = n_vocab,
+                                    .top_p = want->top_p,
+                                    .min_p = want->min_p,
+                                    .scale = 1.0F / want->noise.scale};
+        pick_begin(&f->picks[t]);
+        if (!is_pick(f, t))
+            f->picks[t].state = PICK_DONE;
+    }
+    pool_run(f->pool, f->n_ranges, begin_picks_task, f);
+}
+
+static void run_picks(struct fast_head *f)
+{
+    uint32_t n_tokens = f->x.n_tokens;
+    begin_picks(f);
+    for (bool is_any_left = true; is_any_left;) {
+        bool is_asking = false;
+        is_any_left = false;
+        pool_run(f->pool, n_tokens * f->n_ranges, look_task, f);
+        for (uint32_t t = 0; t < n_tokens; t++) {
+            struct pick *p = &f->picks[t];
+            if (!pick_is_over(p))
+                pick_decide(p, f->parts + (size_t)t * f->n_ranges, f->n_ranges);
+            is_any_left = is_any_left || !pick_is_over(p);
+            is_asking = is_asking || pick_is_asking(p);
+        }
+        if (is_asking)
+            refine(f);
+    }
+}
+
+/* Where bounds decide nothing for some runs, the next ones do not try. */
+static void count_losses(struct fast_head *f)
+{
+    bool is_any_found = false;
+    for (uint32_t t = 0; t < f->x.n_tokens; t++)
+        is_any_found = is_any_found || (is_pick(f, t) && f->picks[t].state == PICK_DONE);
+    f->n_losses = is_any_found ? 0 : f->n_losses + 1;
+    if (f->n_losses < LOSSES)
+        return;
+    f->n_losses = 0;
+    f->n_without = RUNS_WITHOUT;
+}
+
+/* ---- all together ---- */
+
+/* One logit of the full head. */
+static float head_logit(struct fast_head *f, uint32_t token, uint32_t row)
+{
+    const struct model_config *c = &f->model->config;
+    float *logits = f->logits + (size_t)token * c->n_vocab;
+    struct head_input in = {
+        .h = f->h + (size_t)token * c->n_hidden, .stride = c->n_hidden, .n_tokens = 1};
+    f->k->head_logits(f->model->head, c->n_hidden, &in, row, row + 1, logits, c->n_vocab);
+    return logits[row];
+}
+
 /* Puts what is left of a token's logits together. */
 static void collect_task(void *ctx, uint32_t token)
 {
@@ -237,6 +520,14 @@ static void collect_task(void *ctx, uint32_t token)
     float *logits = f->logits + (size_t)token * f->model->config.n_vocab;
     uint32_t *ids = (uint32_t *)f->sums + (size_t)token * f->model->config.n_vocab;
     uint32_t n = 0;
+    if (is_pick(f, token) && f->picks[token].state == PICK_LOST)
+        return;
+    if (is_pick(f, token)) {
+        ids[0] = f->picks[token].id;
+        logits[0] = head_logit(f, token, ids[0]);
+        f->got[token] = (struct backend_logits){.values = logits, .ids = ids, .n = 1};
+        return;
+    }
     for (uint32_t range = 0; range < f->n_ranges; range++) {
         const uint32_t *rows = f->rows + range_start(f, range);
         for (uint32_t i = 0; i < f->n_rows[range]; i++) {
@@ -278,11 +569,20 @@ bool fast_head_run(struct fast_head *f, const float *h, const struct backend_wan
 {
     size_t n_hidden = f->model->config.n_hidden;
     uint32_t n_vocab = f->model->config.n_vocab;
+    uint32_t n_picks = 0;
     for (uint32_t t = 0; t < n_tokens; t++) {
         ASSERT(fast_head_can(&wants[t]));
         if (!planes_quantize(h + t * n_hidden, n_hidden, &f->x, t))
             return false;
+        n_picks += wants[t].kind == WANT_PICK;
+        pick_give_up(&f->picks[t]);
+        ret_got[t] = (struct backend_logits){0};
     }
+    bool does_try = n_picks > 0 && f->n_without == 0;
+    if (n_picks > 0 && !does_try)
+        f->n_without--;
+    if (n_picks == n_tokens && !does_try)
+        return true;
     f->h = h;
     f->wants = wants;
     f->logits = logits;
@@ -300,6 +600,10 @@ bool fast_head_run(struct fast_head *f, const float *h, const struct backend_wan
     if (n_tokens >= TOKENS_FOR_TWO && !is_two && f->n_read[1] - n_second > n_vocab / 2)
         f->n_two = RUNS_OF_TWO;
     pool_run(f->pool, f->n_ranges, finish_task, f);
+    if (does_try) {
+        run_picks(f);
+        count_losses(f);
+    }
     pool_run(f->pool, n_tokens, collect_task, f);
     return true;
 }
@@ -325,6 +629,7 @@ static bool is_wanted(const float *full, uint32_t n_vocab, const struct backend_
     case WANT_DRAW:
         return full[id] + gumbel_at(&want->noise, id) == best;
     case WANT_TOP:
+    case WANT_PICK:
         break;
     }
     uint32_t n_better = 0;
@@ -347,7 +652,7 @@ static float best_of(const float *full, uint32_t n_vocab, const struct backend_w
 bool fast_head_agrees(const float *full, const struct backend_logits *got, uint32_t n_vocab,
                       const struct backend_want *want)
 {
-    ASSERT(want->n_changes == 0);
+    ASSERT(want->n_changes == 0 && want->kind != WANT_PICK);
     float best = best_of(full, n_vocab, want);
     uint32_t left_out = UINT32_MAX;
     for (uint32_t i = 0, at = 0; i < n_vocab; i++) {
@@ -363,6 +668,11 @@ bool fast_head_agrees(const float *full, const struct backend_logits *got, uint3
     }
     return left_out == UINT32_MAX || want->kind == WANT_DRAW ||
            !is_wanted(full, n_vocab, want, left_out, best);
+}
+
+float *fast_head_spare(struct fast_head *f)
+{
+    return f->upper;
 }
 
 uint64_t fast_head_n_rescored(const struct fast_head *f)
@@ -443,8 +753,16 @@ static bool take_memory(struct fast_head *f, uint32_t max_tokens)
     f->least = mem_zalloc(max_tokens, sizeof *f->least);
     f->rows = mem_zalloc(n_vocab, sizeof *f->rows);
     f->n_rows = mem_zalloc(f->n_ranges, sizeof *f->n_rows);
-    return map_copy(f) && f->sums != NULL && f->lower != NULL && f->noise != NULL &&
-           f->x.hi != NULL && f->x.lo != NULL;
+    f->upper = malloc(max_tokens * (size_t)n_vocab * sizeof *f->upper);
+    f->masses = malloc(max_tokens * (size_t)n_vocab * sizeof *f->masses);
+    f->picks = mem_zalloc(max_tokens, sizeof *f->picks);
+    f->parts = mem_zalloc((size_t)max_tokens * f->n_ranges, sizeof *f->parts);
+    f->last_plane = mem_zalloc(n_vocab, sizeof *f->last_plane);
+    f->n_asked = mem_zalloc(f->n_ranges, sizeof *f->n_asked);
+    f->asked = mem_zalloc((size_t)2 * n_vocab, sizeof *f->asked);
+    f->is_new = mem_zalloc(n_vocab, sizeof *f->is_new);
+    return map_copy(f) && f->upper != NULL && f->masses != NULL && f->sums != NULL &&
+           f->lower != NULL && f->noise != NULL && f->x.hi != NULL && f->x.lo != NULL;
 }
 
 enum err fast_head_new(const struct model *m, const struct kernels *k, struct pool *pool,
@@ -479,6 +797,14 @@ void fast_head_free(struct fast_head *f)
     free(f->sums);
     free(f->lower);
     free(f->noise);
+    free(f->upper);
+    free(f->masses);
+    free(f->picks);
+    free(f->parts);
+    free(f->last_plane);
+    free(f->asked);
+    free(f->n_asked);
+    free(f->is_new);
     free(f->rows);
     free(f->n_rows);
     free(f->x.hi);

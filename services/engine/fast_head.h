@@ -12,6 +12,10 @@
  * bounds they give bounds of what is compared, and so a draw at temperature 1 costs as much as the
  * largest logit.
  *
+ * With top_p there is more to know than which is largest: how much of the mass lies above it (pick.h). First
+ * comes a draw like others; then rows above what was drawn get closer bounds, until it is certain that
+ * it is kept, or not.
+ *
  * So of the f16 head few rows are needed in memory: if it lies in the model file's mapping, its pages are
  * let go after packing, and by cpu_graph after some rows more.
  *
@@ -49,12 +53,17 @@ void fast_head_free(struct fast_head *f);
 bool fast_head_can(const struct backend_want *want);
 
 /* For n_tokens hidden vectors h[n_tokens][hidden]: ret_got[i] are logits of the full head, those that
- * wants[i] asks for among them, in memory of logits[i][vocab] and of f's own. False, and nothing is
- * given, if no bounds hold for one of the vectors. */
+ * wants[i] asks for among them, in memory of logits[i][vocab] and of f's own. Of WANT_PICK it may be
+ * none, with values NULL: then bounds do not decide it. False, and nothing is given, if no bounds hold
+ * for one of the vectors. */
 bool fast_head_run(struct fast_head *f, const float *h, const struct backend_want *wants,
                    uint32_t n_tokens, float *logits, struct backend_logits *ret_got);
 
-/* Whether `got` is what may be given for a full head's logits; `want` has no changes. */
+/* Memory for logits[max_tokens][vocab], until the next run. */
+float *fast_head_spare(struct fast_head *f);
+
+/* Whether `got` is what may be given for a full head's logits; `want` has no changes and is not
+ * WANT_PICK. */
 bool fast_head_agrees(const float *full, const struct backend_logits *got, uint32_t n_vocab,
                       const struct backend_want *want);
 

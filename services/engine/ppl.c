@@ -11,6 +11,7 @@
 #include "services/engine/backend_cpu.h"
 #include "services/engine/fast_head.h"
 #include "services/engine/pool.h"
+#include "services/engine/sampler.h"
 
 enum {
     STEP_ROWS = 256,
@@ -31,6 +32,8 @@ struct ppl {
 
     const struct backend_item *item; /* of the step in progress */
     uint8_t *is_same; /* [n_rows] */
+    float *row; /* [vocab] of `full`, for the sampler to change */
+    struct sampler_bench *bench;
 };
 
 /* ---- means ---- */
@@ -95,6 +98,39 @@ static void compare_task(void *ctx, uint32_t i)
         p->is_same[i] = 0;
 }
 
+/* With top_p or min_p not the logits are compared but what the sampler chooses from them. */
+static enum err check_picks(struct ppl *p, struct backend_item *item)
+{
+    const struct rec_sampling ways[] = {
+        {.max_tokens = 1, .temperature = 1.0F, .top_p = 0.9F, .seed = item->pos0},
+        {.max_tokens = 1, .temperature = 0.7F, .top_p = 0.95F, .seed = item->pos0},
+        {.max_tokens = 1, .temperature = 1.5F, .top_p = 0.7F, .min_p = 0.01F},
+        {.max_tokens = 1, .temperature = 2.0F, .min_p = 0.05F, .seed = item->pos0},
+    };
+    const struct model_config *config = &p->config->model->config;
+    enum err e = ERR_OK;
+    for (size_t k = 0; k < ARRAY_LEN(ways) && !e; k++) {
+        struct sampler *s = sampler_new(&ways[k], config);
+        item->want = sampler_want(s, 0, NULL, 0);
+        e = backend_step(p->backend, item, 1);
+        for (uint32_t i = 0; i < item->n_logits && !e; i++) {
+            const struct backend_logits all = {.values = p->row, .n = config->n_vocab};
+            struct sampler_choice from_all = {0};
+            struct sampler_choice picked = {0};
+            memcpy(p->row, p->full + (size_t)i * config->n_vocab, all.n * sizeof *p->row);
+            p->results->n_picks++;
+            p->results->n_picked += item->got[i].ids != NULL;
+            e = sampler_choose(p->bench, s, &all, i, &from_all);
+            if (!e)
+                e = sampler_choose(p->bench, s, &item->got[i], i, &picked);
+            if (from_all.id != picked.id)
+                p->is_same[i] = 0;
+        }
+        sampler_free(s);
+    }
+    return e;
+}
+
 /* Computes the step again as decoding would, with the fast head. */
 static enum err check_step(struct ppl *p, struct backend_item *item)
 {
@@ -114,6 +150,9 @@ static enum err check_step(struct ppl *p, struct backend_item *item)
             return e;
         pool_run(p->pool, item->n_logits, compare_task, p);
     }
+    enum err e = check_picks(p, item);
+    if (e)
+        return e;
     for (uint32_t i = 0; i < item->n_logits; i++)
         p->results->n_differing += p->is_same[i] == 0;
     p->results->n_checked += item->n_logits;
@@ -237,8 +276,11 @@ static enum err set_up(struct ppl *p)
     p->blocks = mem_zalloc(n_blocks, sizeof *p->blocks);
     for (uint32_t i = 0; i < n_blocks; i++)
         p->blocks[i] = i;
-    if (c->check_top > 0)
+    if (c->check_top > 0) {
         p->full = mem_zalloc(p->n_rows, row_bytes);
+        p->row = mem_zalloc(1, row_bytes);
+        p->bench = sampler_bench_new(c->kernels, c->model->config.n_vocab);
+    }
     set_buckets(p);
     enum err e = pool_new(c->n_threads, &p->pool);
     const struct backend_cpu_config config = {
@@ -271,5 +313,7 @@ enum err ppl_run(const struct ppl_config *config, const uint32_t *ids, size_t n_
     free(p.is_same);
     free(p.blocks);
     free(p.full);
+    free(p.row);
+    sampler_bench_free(p.bench);
     return e;
 }

@@ -59,6 +59,8 @@ struct ppl_results {
     struct ppl_mean drift;
     uint64_t n_checked; /* positions whose fast head was compared */
     uint64_t n_differing;
+    uint64_t n_picks; /* tokens chosen with top_p or min_p to compare */
+    uint64_t n_picked; /* of them without all logits */
 };
 
 double ppl_mean_of(const struct ppl_mean *m);

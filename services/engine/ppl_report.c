@@ -63,9 +63,13 @@ void ppl_report_text(FILE *to, const struct ppl_config *c, const struct ppl_resu
                   (double)r->nll.n / r->seconds, c->n_threads, c->kernels->isa_name,
                   kv_type_name(c->kv_type));
     if (c->check_top > 0)
-        (void)fprintf(
-            to, "fast head: of %llu positions %llu differ in the largest or the %u largest\n",
-            (unsigned long long)r->n_checked, (unsigned long long)r->n_differing, c->check_top);
+        (void)fprintf(to,
+                      "fast head: of %llu positions %llu differ in the %u largest or in what is "
+                      "drawn; of %llu "
+                      "tokens with top_p or min_p %llu were picked without all logits\n",
+                      (unsigned long long)r->n_checked, (unsigned long long)r->n_differing,
+                      c->check_top, (unsigned long long)r->n_picks,
+                      (unsigned long long)r->n_picked);
     if (has_positions)
         print_positions(to, r);
 }
@@ -102,10 +106,11 @@ bool ppl_report_json(FILE *to, const struct ppl_config *c, const struct ppl_resu
         "kv_type", kv_type_name(c->kv_type), "positions", json_positions(r), "drift_verdict",
         verdict(r), "drift", json_mean(&r->drift));
     if (all != NULL && c->check_top > 0)
-        (void)json_object_set_new(all, "fast_head",
-                                  json_pack("{s:i, s:I, s:I}", "top", (int)c->check_top, "checked",
-                                            (json_int_t)r->n_checked, "differing",
-                                            (json_int_t)r->n_differing));
+        (void)json_object_set_new(
+            all, "fast_head",
+            json_pack("{s:i, s:I, s:I, s:I, s:I}", "top", (int)c->check_top, "checked",
+                      (json_int_t)r->n_checked, "differing", (json_int_t)r->n_differing, "picks",
+                      (json_int_t)r->n_picks, "picked", (json_int_t)r->n_picked));
     bool is_done =
         all != NULL && json_dumpf(all, to, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) == 0;
     json_decref(all);

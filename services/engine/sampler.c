@@ -541,15 +541,22 @@ struct backend_want sampler_want(struct sampler *s, uint32_t index, const uint32
                                  uint32_t n_drafts)
 {
     struct backend_want w = {.kind = WANT_ALL, .noise = noise_of(s, index)};
-    bool has_all = s->p.top_k == 0 && has_top_p(&s->p);
-    if (s->p.logprobs || (s->p.temperature >= GREEDY_BELOW && has_all))
+    bool has_any = (s->n_ends > 0 && index < s->p.min_tokens) || (n_drafts > 0 && s->seen != NULL);
+    if (s->p.logprobs)
         return w;
     if (s->p.temperature < GREEDY_BELOW || s->p.top_k > 0) {
         w.kind = WANT_TOP;
         w.n_top = s->p.temperature < GREEDY_BELOW ? 1 : s->p.top_k;
-    } else if (s->p.min_p > 0.0F) {
+    } else if (has_top_p(&s->p) && has_any) {
+        return w;
+    } else if (s->p.min_p > 0.0F && has_any) {
         w.kind = WANT_NEAR;
         w.reach = reach_of(&s->p);
+    } else if (has_top_p(&s->p) || s->p.min_p > 0.0F) {
+        w.kind = WANT_PICK;
+        w.top_p = has_top_p(&s->p) ? s->p.top_p : INFINITY;
+        w.min_p = s->p.min_p;
+        w.reach = has_top_p(&s->p) ? INFINITY : reach_of(&s->p);
     } else {
         w.kind = WANT_DRAW;
     }

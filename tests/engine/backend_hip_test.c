@@ -389,22 +389,25 @@ static void the_largest_logits_are_sorted_out_on_the_device(void **state)
 static void logits_near_the_largest_come_all(void **state)
 {
     (void)state;
-    static const float REACHES[] = {0, 1, 3, 1000};
+    static const float REACHES[] = {0, 1, 3, 1000, INFINITY};
     struct bench t;
     bench_init(&t, &TESTMODEL_TINY, KV_F16, 1);
     struct gpu g = open_gpu("", t.model, KV_F16);
     uint32_t n_vocab = t.model->config.n_vocab;
     for (size_t k = 0; k < sizeof REACHES / sizeof REACHES[0]; k++) {
         struct backend_item item = item_of(&t, 0, 0, 9, 3);
-        item.want = (struct backend_want){.kind = WANT_NEAR, .reach = REACHES[k]};
+        const struct backend_want near = {.kind = WANT_NEAR, .reach = REACHES[k]};
+        item.want = near;
+        if (k % 2 == 0) /* what min_p asks for, and in the end top_p */
+            item.want.kind = WANT_PICK;
         assert_int_equal(backend_step(g.b, &item, 1), ERR_OK);
         for (uint32_t i = 0; i < 3; i++) {
             const float *full = t.expected[0] + (size_t)(6 + i) * n_vocab;
-            assert_true(fast_head_agrees(full, &item.got[i], n_vocab, &item.want));
+            assert_true(fast_head_agrees(full, &item.got[i], n_vocab, &near));
             if (k == 0)
                 assert_int_equal(item.got[i].n, HIP_MAX_TOP);
         }
-        if (k == 3)
+        if (k >= 3)
             expect_logits(&t, "near", 0, &item);
     }
     close_gpu(&g);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "kernels/f16/f16.h"
+#include "services/engine/sampler.h"
 #include "tests/engine/testmodel.h"
 
 enum { VOCAB = 1777, HIDDEN = 200, N_TOKENS = 5 };
@@ -187,6 +188,77 @@ static void changes_count_as_if_the_full_head_had_been_changed(void **state)
     }
 }
 
+/* Tokens picked side by side with another kind, as the sampler chooses from all logits. Returns how
+ * many were found. */
+static uint32_t expect_picked(struct rig *r, struct fast_head *f, const struct rec_sampling *p,
+                              uint32_t n_seen)
+{
+    struct sampler_bench *bench = sampler_bench_new(r->k, VOCAB);
+    struct sampler *s = sampler_new(p, &r->model.config);
+    uint32_t seen[20];
+    for (uint32_t i = 0; i < n_seen; i++)
+        seen[i] = (uint32_t)(testmodel_random(&r->rng) % VOCAB);
+    sampler_saw(s, seen, n_seen, true);
+    struct backend_want wants[N_TOKENS];
+    for (uint32_t t = 0; t < N_TOKENS; t++) {
+        wants[t] = sampler_want(s, 0, NULL, 0);
+        assert_int_equal(wants[t].kind, WANT_PICK);
+        wants[t].noise.index = t;
+    }
+    wants[2] = (struct backend_want){.kind = WANT_TOP, .n_top = 3};
+    struct backend_logits got[N_TOKENS];
+    assert_true(fast_head_run(f, r->h, wants, N_TOKENS, r->got, got));
+    assert_true(fast_head_agrees(r->want + (size_t)2 * VOCAB, &got[2], VOCAB, &wants[2]));
+    uint32_t n_found = 0;
+    for (uint32_t t = 0; t < N_TOKENS; t++) {
+        float *full = r->want + (size_t)t * VOCAB;
+        float copy[VOCAB];
+        memcpy(copy, full, sizeof copy);
+        if (t == 2 || got[t].values == NULL)
+            continue;
+        assert_memory_equal(&got[t].values[0], &full[got[t].ids[0]], sizeof(float));
+        struct sampler_choice few;
+        struct sampler_choice all;
+        const struct backend_logits whole = {.values = copy, .n = VOCAB};
+        assert_int_equal(sampler_choose(bench, s, &got[t], t, &few), ERR_OK);
+        assert_int_equal(sampler_choose(bench, s, &whole, t, &all), ERR_OK);
+        assert_int_equal(few.id, all.id);
+        n_found++;
+    }
+    sampler_free(s);
+    sampler_bench_free(bench);
+    return n_found;
+}
+
+static void picks_come_out_as_the_sampler_chooses_from_the_full_head(void **state)
+{
+    (void)state;
+    uint32_t n_found = 0;
+    for (uint64_t seed = 1; seed < 16; seed++) {
+        struct rig *r = rig_new(seed);
+        for (size_t i = 0; i < N_TOKENS * HIDDEN; i++)
+            r->h[i] *= 0.5F;
+        struct head_input in = {.h = r->h, .stride = HIDDEN, .n_tokens = N_TOKENS};
+        r->k->head_logits(r->head, HIDDEN, &in, 0, VOCAB, r->want, VOCAB);
+        struct fast_head *f = NULL;
+        assert_int_equal(fast_head_new(&r->model, r->k, r->pool, N_TOKENS, &f), ERR_OK);
+        for (uint32_t turn = 0; turn < 20; turn++) {
+            const struct rec_sampling p = {
+                .max_tokens = 1,
+                .temperature = 0.5F + 0.3F * (float)(turn % 4),
+                .top_p = turn % 10 == 5 ? 0.0F : 0.5F + 0.09F * (float)(turn % 6),
+                .min_p = turn % 5 == 0 ? 0.02F : 0.0F,
+                .frequency_penalty = turn % 3 == 0 ? 0.7F : 0.0F,
+                .repetition_penalty = turn % 6 == 0 ? 1.3F : 0.0F,
+                .seed = seed * 100 + turn};
+            n_found += expect_picked(r, f, &p, turn % 2 == 0 ? 20 : 0);
+        }
+        fast_head_free(f);
+        rig_free(r);
+    }
+    assert_true(n_found > 15 * 20 * (N_TOKENS - 1) * 3 / 4);
+}
+
 static void near_ties_come_out_as_in_the_full_head(void **state)
 {
     (void)state;
@@ -269,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_rows_of_an_ordinary_head_are_read_in_full),
         cmocka_unit_test(draws_and_what_is_near_the_largest_come_out_as_in_the_full_head),
+        cmocka_unit_test(picks_come_out_as_the_sampler_chooses_from_the_full_head),
         cmocka_unit_test(changes_count_as_if_the_full_head_had_been_changed),
         cmocka_unit_test(near_ties_come_out_as_in_the_full_head),
         cmocka_unit_test(the_worst_vector_comes_out_as_in_the_full_head),

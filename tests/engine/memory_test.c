@@ -196,9 +196,12 @@ static void sampled_replies_take_no_more(void **state)
                                                       .changes = changes,
                                                       .n_changes = ARRAY_LEN(changes)});
     expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_NEAR, .reach = 3.0F});
+    expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_PICK,
+                                                      .top_p = 0.9F,
+                                                      .noise = {.seed = 1, .scale = 1.0F}});
 }
 
-/* With top_p, or log probabilities. */
+/* Log probabilities, or top_p of a flat distribution. */
 static void replies_that_need_all_logits_take_no_more(void **state)
 {
     expect_a_tenth_more(state, &(struct backend_want){.kind = WANT_ALL});

@@ -432,6 +432,16 @@ static bool is_wanted(const float *scores, const struct backend_want *w, uint32_
     return n_better < (w->kind == WANT_DRAW ? 1 : w->n_top);
 }
 
+/* What a backend gives that has picked a token; pick_test shows which. */
+static struct backend_logits only(const float *full, uint32_t id)
+{
+    static float value;
+    static uint32_t ids[1];
+    value = full[id];
+    ids[0] = id;
+    return (struct backend_logits){.values = &value, .ids = ids, .n = 1};
+}
+
 /* The least that a backend may give. */
 static struct backend_logits reduce(const float *full, const struct backend_want *w)
 {
@@ -480,7 +490,7 @@ static void what_is_not_wanted_does_not_show(void **state)
     (void)state;
     struct sampler_bench *b = sampler_bench_new(kernels_get(kernels_best()), BIG);
     uint64_t rng = 8;
-    uint32_t n_reduced[WANT_DRAW + 1] = {0};
+    uint32_t n_reduced[WANT_PICK + 1] = {0};
     for (uint32_t turn = 0; turn < 3000; turn++) {
         struct rec_sampling p;
         struct sampler *s = random_sampler(&rng, turn, &p);
@@ -499,11 +509,13 @@ static void what_is_not_wanted_does_not_show(void **state)
         struct sampler_choice from_all;
         struct sampler_choice from_few;
         assert_int_equal(choose_among(b, s, full, BIG, 0, &from_all), ERR_OK);
+        if (want.kind == WANT_PICK)
+            few = only(full, from_all.id);
         assert_int_equal(sampler_choose(b, s, &few, 0, &from_few), ERR_OK);
         assert_int_equal(from_few.id, from_all.id);
         sampler_free(s);
     }
-    for (int kind = 0; kind <= WANT_DRAW; kind++)
+    for (int kind = 0; kind <= WANT_PICK; kind++)
         assert_true(n_reduced[kind] > 100);
     sampler_bench_free(b);
 }
@@ -529,6 +541,8 @@ static void a_choice_after_drafts_needs_no_more_than_was_wanted_with_them(void *
         struct sampler_choice from_few;
         if (want.kind != WANT_ALL) {
             assert_int_equal(choose_among(b, s, full, BIG, 2, &from_all), ERR_OK);
+            if (want.kind == WANT_PICK)
+                few = only(full, from_all.id);
             assert_int_equal(sampler_choose(b, s, &few, 2, &from_few), ERR_OK);
             assert_int_equal(from_few.id, from_all.id);
         }
@@ -540,14 +554,20 @@ static void a_choice_after_drafts_needs_no_more_than_was_wanted_with_them(void *
 static void what_needs_all_logits_says_so(void **state)
 {
     (void)state;
-    struct rec_sampling p[] = {params(0.0F), params(1.0F), params(1.0F)};
+    struct rec_sampling p[] = {params(0.0F), params(1.0F), params(1.0F), params(1.0F)};
     p[0].logprobs = true;
     p[1].top_p = 0.9F;
+    p[1].min_tokens = 1;
     p[2].top_p = 0.9F;
-    p[2].min_p = 0.1F;
+    p[2].frequency_penalty = 0.1F;
+    p[3].top_p = 0.9F;
+    p[3].logprobs = true;
+    const uint32_t draft = 3;
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) {
         struct sampler *s = sampler_new(&p[i], &CONFIG);
-        assert_int_equal(sampler_want(s, 0, NULL, 0).kind, WANT_ALL);
+        assert_int_equal(sampler_want(s, 0, &draft, 1).kind, WANT_ALL);
+        bool has_more = sampler_want(s, 1, NULL, 0).kind == WANT_PICK;
+        assert_true(has_more == (i == 1 || i == 2));
         sampler_free(s);
     }
 }
