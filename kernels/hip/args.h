@@ -11,6 +11,7 @@
  *   embed      x = embedding[token]
  *   norm       [x += add | x = act(x) * up]; y = rmsnorm; rotation; int8 (q, scale, sum), or y itself
  *   linear     up to three matrices times the same q
+ *   few        both for few rows, from x itself, and what follows: y, y += the product, or act(gate) * up
  *   rope       norm of heads, rotation, q in place, k and v into the KV cache
  *   attention  of groups of more rows, after rope: segments into sums, or all of a row into out;  join: sums into out
  *   attention_row  of groups of one row: what rope does, where it was not there; segments, and their sums into out
@@ -138,6 +139,22 @@ struct hip_linear_args {
     struct hip_linear_part parts[3];
 };
 
+/* norm and linear in one. Rows of weights are counted through all parts, or where act is given, pairs of them. */
+struct hip_few_args {
+    const struct hip_step *step;
+    const float *x; /* [rows][n] */
+    const float *weight; /* [n] or NULL: no RMSNorm */
+    float eps;
+    uint32_t n;
+    uint32_t q_stride; /* n rounded up to 128 */
+    uint32_t n_rows; /* of all parts, or pairs */
+    uint32_t block_rows; /* rows of a block, or pairs; times the kernel's tokens 512 at most */
+    uint32_t row_waves; /* waves that share a row */
+    uint32_t is_added; /* y += instead of y =; one part */
+    uint32_t act; /* with it parts[0].y = act(gate) * up */
+    struct hip_linear_part parts[3]; /* first_tile: the first row, or UINT32_MAX where there is no part */
+};
+
 struct hip_rope_args {
     const struct hip_step *step;
     const struct hip_row *rows;
@@ -241,6 +258,7 @@ union hip_args {
     struct hip_embed_args embed;
     struct hip_norm_args norm;
     struct hip_linear_args linear;
+    struct hip_few_args few;
     struct hip_rope_args rope;
     struct hip_attention_args attention;
     struct hip_attention_row_args attention_row;

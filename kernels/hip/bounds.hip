@@ -51,8 +51,8 @@ DEVICE double wave_add_f64(double v)
  * gives no bounds gets infinite ones. */
 KERNEL(head_split, bounds, BOUNDS_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t i_row = block_x();
     uint32_t lane = thread_id();
     if (i_row == 0 && lane == 0) {
@@ -146,8 +146,8 @@ DEVICE void store_bounds(const struct hip_bounds_args *a, const struct hip_head_
 
 DEVICE void head_bounds(const struct hip_bounds_args *a, int n_tokens)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t first = block_y() * (uint32_t)n_tokens;
     uint32_t n_wanted = a->step->n_wanted;
     if (first >= n_wanted) {

@@ -47,6 +47,29 @@ DEVICE float wave_max_f32(float a)
     return a;
 }
 
+/* As wave_add_i32, and the largest of values that are not below 0: one instruction where the hardware has it. */
+DEVICE int32_t wave_sum_i32(int32_t p)
+{
+#if SHIM_NVIDIA
+    int32_t sum;
+    __asm__ volatile("redux.sync.add.s32 %0, %1, 0xffffffff;" : "=r"(sum) : "r"(p));
+    return sum;
+#else
+    return wave_add_i32(p);
+#endif
+}
+
+DEVICE float wave_most_f32(float a)
+{
+#if SHIM_NVIDIA
+    uint32_t most;
+    __asm__ volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(most) : "r"(bits_of_f32(a)));
+    return f32_of_bits(most);
+#else
+    return wave_max_f32(a);
+#endif
+}
+
 /* math_exp of kernels/math. */
 DEVICE float exp_f32(float x)
 {
@@ -98,6 +121,15 @@ DEVICE int32_t int8_of_f32(float x, float inv)
     v = v > -128.0f ? v : -128.0f;
     v = v < 127.0f ? v : 127.0f;
     return (int32_t)((v + 0x1.8p+23f) - 0x1.8p+23f);
+}
+
+/* The same as a float whose lowest byte it is. */
+DEVICE float int8_as_f32(float x, float inv)
+{
+    float v = x * inv;
+    v = v > -128.0f ? v : -128.0f;
+    v = v < 127.0f ? v : 127.0f;
+    return v + 0x1.8p+23f;
 }
 
 #define QUANTIZE_LEAST 1e-5f

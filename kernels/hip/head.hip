@@ -49,8 +49,8 @@ DEVICE bool is_in_question(const struct hip_head_args *a, uint32_t token, uint32
 
 DEVICE void head_rows(const struct hip_head_args *a, int n_tokens)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t first = block_y() * (uint32_t)n_tokens;
     uint32_t n_wanted = a->step->n_wanted;
     if (first >= n_wanted) {
@@ -126,8 +126,8 @@ enum { ASK_ROWS = HEAD_THREADS, ASK_TOKENS = 32 };
  * and up to 32 tokens, so that the tokens of a row follow each other in the list. */
 KERNEL(head_ask, head, HEAD_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t first = block_y() * ASK_TOKENS;
     uint32_t n_wanted = a.step->n_wanted;
     if (first >= n_wanted) {
@@ -186,8 +186,8 @@ struct four_floats {
 /* The listed logits: eight lanes each, of which each has four chains. */
 KERNEL(head_pairs, head, HEAD_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t n_pairs = *a.n_pairs;
     uint32_t lane = thread_id() % PAIR_LANES;
     uint32_t n_each = HEAD_THREADS / PAIR_LANES;

@@ -4,6 +4,8 @@
 
 #include "kernels/hip/rows.hip"
 
+#include "kernels/hip/few.hip"
+
 #include "kernels/hip/linear.hip"
 
 #include "kernels/hip/matrix.hip"

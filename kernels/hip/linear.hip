@@ -99,8 +99,8 @@ DEVICE void add_chunk(const struct quad *w, const int8_t *q, uint32_t c, uint32_
 
 DEVICE void linear_few(const struct hip_linear_args *a, int n_tokens)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t first = block_y() * (uint32_t)n_tokens;
     uint32_t n_rows = a->step->n_rows;
     if (first >= n_rows) {
@@ -184,8 +184,8 @@ DEVICE void dot_half(uint32_t w, uint32_t h, const int8_t *q, int32_t *even, int
 
 DEVICE void linear_group(const struct hip_linear_args *a, int n_tokens)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t first = block_y() * (uint32_t)n_tokens;
     uint32_t n_rows = a->step->n_rows;
     if (first >= n_rows) {

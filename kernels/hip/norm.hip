@@ -29,8 +29,8 @@ KERNEL(embed, embed, 256)
 
 KERNEL(finish, finish, 32)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     if (thread_id() == 0) {
         a.result->tag = a.step->tag;
         a.result->n_wanted = a.step->n_wanted;
@@ -204,8 +204,8 @@ DEVICE void quantize_groups(const struct hip_norm_args *a, uint32_t row, const f
 
 KERNEL(norm, norm, NORM_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t i_row = block_x();
     if (i_row >= (a.wanted != NULL ? a.step->n_wanted : a.step->n_rows)) {
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A layer is nine launches: norm, q k v, attention (with rope where all groups have one row), norm, o, norm,
- * gate up, norm, down; three more where there are groups of more rows. A node of a graph costs 0.5 to 0.7 us on an H200 by itself. */
+ * gate up, norm, down; three more where there are groups of more rows. A node of a graph costs 0.5 to 0.7 us on an H200 by itself.
+ * For few rows norm and linear are one launch, and so is what follows: five a layer, few.hip. */
 #include "kernels/hip/plan.h"
 
 #include <math.h>
@@ -29,6 +30,16 @@ enum {
     NORM_WAVES = 16,
     WAVES = 8, /* of the other kernels' blocks */
     ATTENTION_QUERIES = 4, /* as in attention.hip */
+    FEW_MAX_ROWS = 8, /* of a step, for few.hip; what follows is as there */
+    FEW_MAX_COLS = 8192, /* with one token */
+    FEW_WAVES = 16,
+    FEW_THREADS = FEW_WAVES * 32,
+    FEW_SLICE = 512, /* columns */
+    FEW_ROWS_AT_ONCE = 4, /* of a wave */
+    FEW_FIXED = 28, /* words of shared memory */
+    FEW_COPIED_MAX = 112 << 10, /* bytes of a block with copied codes: another fits beside it */
+    SMALL_PROCESSORS = 20,
+    SMALL_SHARED = 64 << 10,
     LAUNCHES_PER_LAYER = 12,
     LAUNCHES_AROUND = 11,
 };
@@ -241,6 +252,7 @@ struct plan {
     uint8_t *cache;
     struct hip_launch *launches;
     size_t n;
+    bool is_few; /* layers are few.hip's */
 };
 
 static struct hip_launch *add(struct plan *p, enum hip_kernel kernel, uint32_t x, uint32_t y,
@@ -514,8 +526,183 @@ static void add_attention(struct plan *p, uint32_t layer)
         add_attention_chunks(p, layer);
 }
 
+/* ---- few rows ---- */
+
+struct few {
+    const float *x, *weight;
+    const struct hip_matrix *w[3];
+    float *y[3];
+    uint32_t n_parts;
+    enum hip_act act;
+    bool is_added;
+};
+
+/* Words of shared memory of a block besides the codes. */
+static uint32_t few_words(uint32_t tokens, uint32_t n_cols, uint32_t row_waves, uint32_t n_rows)
+{
+    uint32_t q = tokens * div_up(n_cols, FEW_SLICE) * FEW_SLICE / (uint32_t)sizeof(uint32_t);
+    return FEW_FIXED + q + (tokens == 1 ? div_up(n_cols, FEW_SLICE) * FEW_SLICE : 0) +
+           row_waves * tokens * n_rows;
+}
+
+/* How many waves share a row, so that the slowest has least to do. */
+static uint32_t few_row_waves(uint32_t n_cols, uint32_t n_rows)
+{
+    uint32_t slices = div_up(n_cols, FEW_SLICE);
+    uint32_t best = 1;
+    uint32_t least = UINT32_MAX;
+    for (uint32_t waves = 1; waves <= FEW_WAVES && waves <= slices; waves++) {
+        uint32_t at_once = FEW_WAVES / waves * FEW_ROWS_AT_ONCE;
+        uint32_t steps = div_up(n_rows, at_once) * (2 + div_up(slices, waves)); /* 2: the sums */
+        if (steps < least)
+            best = waves;
+        least = steps < least ? steps : least;
+    }
+    return best;
+}
+
+/* How a launch is cut. */
+struct few_cut {
+    uint32_t tokens; /* of a block */
+    uint32_t block_rows; /* or pairs of a gated unit */
+    uint32_t row_waves;
+    uint32_t shared_bytes;
+    bool is_copied; /* codes to shared memory */
+};
+
+/* n_rows: or pairs. */
+static struct few_cut few_cut(const struct plan *p, uint32_t n_rows, uint32_t n_cols, bool is_gated)
+{
+    const struct hip_limits *l = &p->b->limits;
+    uint32_t processors = l->processors > 0 ? l->processors : SMALL_PROCESSORS;
+    uint32_t room = l->shared_bytes > 0 ? l->shared_bytes : SMALL_SHARED;
+    bool is_small = room <= SMALL_SHARED;
+    uint32_t n = p->shape->rows;
+    struct few_cut c = {.tokens = n <= (is_small ? 1U : 2U) ? n : 4};
+    /* One block for each processor, or two small ones, if there is work for all waves. */
+    uint32_t least = is_gated ? FEW_WAVES / 2 : FEW_WAVES;
+    c.block_rows = larger(div_up(n_rows, is_small ? 2 * processors : processors), least);
+    if (c.block_rows * c.tokens > FEW_THREADS)
+        c.block_rows = FEW_THREADS / c.tokens;
+    uint32_t in_shared = is_gated ? 2 * c.block_rows : c.block_rows;
+    c.row_waves = few_row_waves(n_cols, in_shared);
+    uint32_t codes = in_shared * stride_of(n_cols) / 4;
+    uint32_t others =
+        few_words(c.tokens, n_cols, c.row_waves, in_shared) * (uint32_t)sizeof(uint32_t);
+    c.is_copied = !is_small && others + codes <= (room < FEW_COPIED_MAX ? room : FEW_COPIED_MAX);
+    c.shared_bytes = others + (c.is_copied ? codes : 0);
+    return c;
+}
+
+static bool is_few_matrix(const struct plan *p, const struct hip_matrix *w, uint32_t n_rows,
+                          bool is_gated)
+{
+    uint32_t room = p->b->limits.shared_bytes > 0 ? p->b->limits.shared_bytes : SMALL_SHARED;
+    return w->group == 0 && w->n_cols % 4 == 0 &&
+           (p->shape->rows > 1 || w->n_cols <= FEW_MAX_COLS) &&
+           few_cut(p, n_rows, w->n_cols, is_gated).shared_bytes <= room;
+}
+
+/* Whether few.hip does all layers of the plan. */
+static bool is_few(const struct plan *p)
+{
+    const struct hip_model *m = p->m;
+    bool is = p->shape->rows <= FEW_MAX_ROWS && m->hadamard == 0;
+    for (uint32_t i = 0; i < m->n_layers && is; i++) {
+        const struct hip_layer *l = &m->layers[i];
+        is = is_few_matrix(p, &l->q, l->q.n_rows + l->k.n_rows + l->v.n_rows, false) &&
+             is_few_matrix(p, &l->o, l->o.n_rows, false) &&
+             is_few_matrix(p, &l->gate, l->gate.n_rows, true) &&
+             is_few_matrix(p, &l->down, l->down.n_rows, false);
+    }
+    return is;
+}
+
+static enum hip_kernel few_kernel(const struct few_cut *c)
+{
+    if (!c->is_copied)
+        return c->tokens == 1 ? HIP_KERNEL_few_direct_1 : HIP_KERNEL_few_direct_4;
+    return c->tokens == 1 ? HIP_KERNEL_few_1 : c->tokens == 2 ? HIP_KERNEL_few_2 : HIP_KERNEL_few_4;
+}
+
+static void add_few(struct plan *p, const struct few *few)
+{
+    uint32_t n_cols = few->w[0]->n_cols;
+    bool is_gated = few->act != HIP_ACT_NONE;
+    struct hip_launch *l = add(p, HIP_KERNEL_few_1, 0, 0, 1);
+    struct hip_few_args *a = &l->args.few;
+    *a = (struct hip_few_args){
+        .step = p->b->step,
+        .x = few->x,
+        .weight = few->weight,
+        .eps = p->m->rms_eps,
+        .n = n_cols,
+        .q_stride = stride_of(n_cols),
+        .is_added = few->is_added,
+        .act = few->act,
+    };
+    for (uint32_t i = 0; i < 3; i++) {
+        a->parts[i].first_tile = UINT32_MAX;
+        if (i >= few->n_parts)
+            continue;
+        a->parts[i] = (struct hip_linear_part){
+            .codes = few->w[i]->codes,
+            .scales = few->w[i]->scales,
+            .y = few->y[i],
+            .n_rows = few->w[i]->n_rows,
+            .rows_per_scale = few->w[i]->rows_per_scale,
+            .first_tile = a->n_rows,
+        };
+        a->n_rows += is_gated && i > 0 ? 0 : few->w[i]->n_rows;
+    }
+    struct few_cut c = few_cut(p, a->n_rows, n_cols, is_gated);
+    a->block_rows = c.block_rows;
+    a->row_waves = c.row_waves;
+    l->kernel = few_kernel(&c);
+    l->grid[0] = div_up(a->n_rows, c.block_rows);
+    l->grid[1] = div_up(p->shape->rows, c.tokens);
+    l->shared_bytes = c.shared_bytes;
+}
+
+/* As add_layer; x has all that was added. */
+static void add_few_layer(struct plan *p, uint32_t i)
+{
+    const struct hip_layer *l = &p->m->layers[i];
+    const struct hip_buffers *b = p->b;
+    add_few(p, &(struct few){.x = b->x,
+                             .weight = l->input_norm,
+                             .w = {&l->q, &l->k, &l->v},
+                             .y = {b->qkv_q, b->qkv_k, b->qkv_v},
+                             .n_parts = 3});
+    add_attention(p, i);
+    add_few(p, &(struct few){.x = b->attn,
+                             .weight = l->attn_sub_norm,
+                             .w = {&l->o},
+                             .y = {b->x},
+                             .n_parts = 1,
+                             .is_added = true});
+    add_few(p, &(struct few){.x = b->x,
+                             .weight = l->post_attn_norm,
+                             .w = {&l->gate, &l->up},
+                             .y = {b->gate},
+                             .n_parts = 2,
+                             .act = p->m->act});
+    add_few(p, &(struct few){.x = b->gate,
+                             .weight = l->ffn_sub_norm,
+                             .w = {&l->down},
+                             .y = {b->x},
+                             .n_parts = 1,
+                             .is_added = true});
+}
+
+/* ---- a layer ---- */
+
 static void add_layer(struct plan *p, uint32_t i)
 {
+    if (p->is_few) {
+        add_few_layer(p, i);
+        return;
+    }
     const struct hip_model *m = p->m;
     const struct hip_layer *l = &m->layers[i];
     const struct hip_buffers *b = p->b;
@@ -637,7 +824,7 @@ static void add_head(struct plan *p)
     bool has_bounds = p->shape->is_sparse && p->shape->top > 0 && m->head8 != NULL;
     struct hip_norm_args *norm = add_norm(p,
                                           &(struct norm){.x = p->b->x,
-                                                         .add = p->b->proj,
+                                                         .add = p->is_few ? NULL : p->b->proj,
                                                          .weight = m->final_norm,
                                                          .n = m->n_hidden,
                                                          .is_plain = true},
@@ -680,6 +867,7 @@ size_t hip_plan(const struct hip_model *m, const struct hip_buffers *b, uint8_t 
                 const struct hip_shape *shape, struct hip_launch *launches)
 {
     struct plan p = {.m = m, .b = b, .shape = shape, .cache = cache, .launches = launches};
+    p.is_few = is_few(&p);
     struct hip_launch *l = add(&p, HIP_KERNEL_embed, shape->rows, 1, 1);
     l->args.embed = (struct hip_embed_args){
         .step = b->step, .rows = b->rows, .embedding = m->embedding, .x = b->x, .n = m->n_hidden};

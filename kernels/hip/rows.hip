@@ -62,8 +62,8 @@ DEVICE float rows_root(const struct hip_norm_args *a, const float *stage)
 
 KERNEL(norm_rows, norm, ROWS_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t row = block_x();
     if (row >= a.step->n_rows) {
         return;

@@ -278,6 +278,16 @@ DEVICE void launch_next(void)
 #endif
 }
 
+/* Brings the line of constant memory nearer, where the hardware does that without a register. */
+DEVICE void prefetch(const void *p)
+{
+#if SHIM_NVIDIA
+    __asm__ volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#else
+    (void)p;
+#endif
+}
+
 /* Until the launch ahead has ended and what it wrote is seen. */
 #if SHIM_GPU
 DEVICE void wait_previous(void)
@@ -402,6 +412,22 @@ DEVICE void copies_close(void)
 #else
 #define copies_wait(n) ((void)(n))
 #endif
+
+/* Adds to shared memory, whichever threads do so at once. */
+DEVICE void add_shared(int32_t *to, int32_t v)
+{
+#if SHIM_AMD
+    __attribute__((address_space(3))) int32_t *shared =
+        (__attribute__((address_space(3))) int32_t *)to;
+    __hip_atomic_fetch_add(shared, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+#elif SHIM_NVIDIA && defined(__clang__)
+    __nvvm_atom_add_gen_i(to, v);
+#elif SHIM_NVIDIA
+    atomicAdd(to, v);
+#else
+    *to += v;
+#endif
+}
 
 /* Exact; a signalling NaN becomes quiet. */
 DEVICE float f32_of_f16(uint16_t h)

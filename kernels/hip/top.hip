@@ -74,8 +74,8 @@ DEVICE void largest_key(uint64_t key, uint64_t *keys)
 
 KERNEL(top_chunk, top, TOP_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t i = block_y();
     if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
         return;
@@ -106,8 +106,8 @@ KERNEL(top_chunk, top, TOP_THREADS)
 /* The largest of HIP_TOP_ONE logits of rows of which one is wanted. */
 KERNEL(top_one, top, TOP_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t i = block_y();
     if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
         return;
@@ -139,8 +139,8 @@ KERNEL(top_one, top, TOP_THREADS)
 
 KERNEL(top_merge, top, TOP_THREADS)
 {
-    launch_next();
     wait_previous();
+    launch_next();
     uint32_t i = block_x();
     if (i >= a.step->n_wanted || a.wanted[i].n_top == 0) {
         return;

@@ -14,6 +14,10 @@ enum {
     CUDA_ATTRIBUTE_PROCESSORS = 16,
     CUDA_ATTRIBUTE_SHARED = 97, /* of a block at most, where the function asks for it */
     CUDA_FUNCTION_SHARED = 8, /* attribute of a function: so many it may have */
+    /* What part of a multiprocessor's cache is shared memory, in percent. All of it, for all: a change between
+     * two launches lets none of them overlap (8 % of a decode step on an H200). */
+    CUDA_FUNCTION_CARVEOUT = 9,
+    CARVEOUT_ALL = 100,
     SHARED_DEFAULT = 48 << 10,
     AMD_SHARED = 64 << 10, /* of all targets */
     CUDA_ATTRIBUTE_MAJOR = 75,
@@ -189,9 +193,11 @@ uint32_t hip_runtime_shared_bytes(const struct hip_runtime *r, int device)
 
 int hip_runtime_allow_shared(const struct hip_runtime *r, void *function, uint32_t bytes)
 {
-    return r->kind == HIP_KIND_AMD || bytes <= SHARED_DEFAULT
-               ? 0
-               : r->cuda_func_set(function, CUDA_FUNCTION_SHARED, (int)bytes);
+    if (r->kind == HIP_KIND_AMD)
+        return 0;
+    int e =
+        bytes <= SHARED_DEFAULT ? 0 : r->cuda_func_set(function, CUDA_FUNCTION_SHARED, (int)bytes);
+    return e != 0 ? e : r->cuda_func_set(function, CUDA_FUNCTION_CARVEOUT, CARVEOUT_ALL);
 }
 
 /* ---- errors ---- */

@@ -42,11 +42,31 @@ static bool check_all(struct hip_device *d, const struct choice *choices)
     return is_good;
 }
 
+/* Takes the kernels from a file in place of those built in: to compare versions without building anew. */
+static bool load_kernels(struct hip_device *d, const char *path)
+{
+    enum { MAX_BYTES = 16 << 20 };
+    FILE *file = fopen(path, "rb");
+    char *image = calloc(1, MAX_BYTES);
+    bool ok = file != NULL && image != NULL && fread(image, 1, MAX_BYTES - 1, file) > 0 &&
+              d->runtime.module_unload(d->module) == 0 &&
+              d->runtime.module_load(&d->module, image) == 0;
+    for (size_t i = 0; i < HIP_N_KERNELS && ok; i++)
+        ok = d->runtime.module_get_function(&d->functions[i], d->module, HIP_KERNELS[i].symbol) ==
+                 0 &&
+             hip_runtime_allow_shared(&d->runtime, d->functions[i], d->shared_bytes) == 0;
+    if (file != NULL)
+        (void)fclose(file);
+    free(image);
+    (void)printf("kernels of %s: %s\n", path, ok ? "loaded" : "FAILED");
+    return ok;
+}
+
 static int usage(void)
 {
     (void)fputs(
         "usage: driver [--library FILE] [--gpu N] [--tiny] [--no-bits] [--bits-quick] [--late]\n"
-        "              [--only decode1|decode8|decode64|prefill|attention]\n",
+        "              [--only decode1|decode8|decode64|prefill|attention] [--kernels FILE]\n",
         stderr);
     return 2;
 }
@@ -59,6 +79,7 @@ int main(int argc, char **argv)
     bool is_quick = false;
     bool is_late = false;
     const char *only = NULL;
+    const char *kernels = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--library") == 0 && i + 1 < argc)
             config.library = argv[++i];
@@ -72,6 +93,8 @@ int main(int argc, char **argv)
             is_quick = true;
         else if (strcmp(argv[i], "--late") == 0)
             is_late = true;
+        else if (strcmp(argv[i], "--kernels") == 0 && i + 1 < argc)
+            kernels = argv[++i];
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             only = argv[++i];
         else
@@ -90,6 +113,8 @@ int main(int argc, char **argv)
     (void)fflush(stdout);
     d->has_early = d->has_early && !is_late;
     (void)printf("launches %s\n", d->has_early ? "overlap" : "one after the other");
+    if (kernels != NULL && !load_kernels(d, kernels))
+        return EXIT_FAILURE;
     bool is_good = !has_bits || check_all(d, is_tiny ? TINY : is_quick ? QUICK : ALL);
     is_good = driver_measure(d, is_tiny, only) && is_good;
     hip_device_free(d);

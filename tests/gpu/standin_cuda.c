@@ -12,6 +12,7 @@ enum {
     ATTRIBUTE_PROCESSORS = 16,
     ATTRIBUTE_SHARED = 97, /* of a block, where the function asks for it */
     FUNCTION_SHARED = 8,
+    FUNCTION_CARVEOUT = 9,
     SHARED_DEFAULT = 48 << 10,
     SHARED_MOST = 227 << 10,
     ATTRIBUTE_MAJOR = 75,
@@ -199,6 +200,8 @@ static int allowed_shared = SHARED_DEFAULT;
 
 int cuFuncSetAttribute(void *function, int attribute, int value)
 {
+    if (function != NULL && attribute == FUNCTION_CARVEOUT && value >= 0 && value <= 100)
+        return STANDIN_OK;
     if (function == NULL || attribute != FUNCTION_SHARED || value > SHARED_MOST)
         return STANDIN_INVALID;
     allowed_shared = value > allowed_shared ? value : allowed_shared;

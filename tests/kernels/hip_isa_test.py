@@ -8,7 +8,7 @@ import sys
 
 FOLDER, DEF = sys.argv[1:3]
 KERNELS = re.findall(r'^HIP_KERNEL\((\w+),', open(DEF, encoding='utf-8').read(), re.M)
-DOT = ['head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8', 'attention8_row_1', 'attention8_row_4', 'attention8_row128_1', 'attention8_row128_4']
+DOT = ['few_1', 'few_2', 'few_4', 'few_direct_1', 'few_direct_4', 'head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8', 'attention8_row_1', 'attention8_row_4', 'attention8_row128_1', 'attention8_row128_4']
 MATRIX = ['linear_split_16', 'linear_split_32', 'linear_split_64', 'linear_matrix', 'head_bounds_16', 'head_bounds_32', 'head_bounds_64']
 RDNA = ['gfx1151', 'gfx1150', 'gfx1100', 'gfx1101', 'gfx1102', 'gfx1103', 'gfx1200', 'gfx1201']
 CDNA = {'gfx90a': 'v_mfma_i32_16x16x16i8', 'gfx942': 'v_mfma_i32_16x16x32_i8'}
@@ -129,7 +129,7 @@ def floats_are_rounded_as_defined():
                 mode = int.from_bytes(f.read(4), 'little') >> 12 & 255
             if mode != 0xf0:
                 wrong.append(f'{a} {k}: rounding and subnormals {mode:#x}')
-        for k in ['norm', 'attention_join', 'attention_row_1']:
+        for k in ['norm', 'few_1', 'attention_join', 'attention_row_1']:
             if not has(CODE[a][k], 'v_div_fixup_f32'):
                 wrong.append(f'{a} {k}: division')
     for a in PTX:

@@ -128,8 +128,13 @@ static void world_init(struct world *w, struct check_rng *rng, bool is_bitnet, b
         l->down = matrix(w, rng, HIDDEN, FFN, group);
     }
     assert_null(hip_refuses(&w->m));
-    struct hip_limits limits = {
-        .rows = 200, .wanted = 6, .table = 64, .sums_rows = 8, .segments = 2};
+    struct hip_limits limits = {.rows = 200,
+                                .wanted = 6,
+                                .table = 64,
+                                .sums_rows = 8,
+                                .segments = 2,
+                                .processors = 3,
+                                .shared_bytes = is_int8 ? 0 : 227 << 10 /* little, and much */};
     hip_buffers_layout(&w->m, &limits, 0, &w->b);
     size_t bytes = w->b.bytes;
     w->memory = own_aligned(w, bytes);
