@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/engine/service.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/notify.h"
 #include "proto/link.h"
 #include "services/engine/kv.h"
 #include "services/engine/worker.h"
@@ -86,6 +88,21 @@ static void refuse(struct service *s, uint64_t req, enum err code, const char *w
     send_frame(s, FRAME_tokens, &(struct frame_tokens){.items = &t, .n_items = 1});
 }
 
+/* For whoever looks at this machine, where no router tells. */
+static void say_status(const struct service *s)
+{
+    const struct service_config *c = &s->config;
+    char words[256];
+    if (c->router.url == NULL)
+        return;
+    if (link_is_up(s->link))
+        (void)snprintf(words, sizeof words, "serving %.60s on %.30s at %.120s",
+                       c->limits.config->name, c->backend, c->router.url);
+    else
+        (void)snprintf(words, sizeof words, "calling %.120s", c->router.url);
+    notify_status(words);
+}
+
 /* ---- from the router ---- */
 
 static void on_up(void *ctx, struct link *l)
@@ -110,6 +127,7 @@ static void on_up(void *ctx, struct link *l)
     };
     send_frame(s, FRAME_engine, &f);
     send_load(s);
+    say_status(s);
 }
 
 static void on_submit(struct service *s, const struct frame_submit *f)
@@ -196,6 +214,7 @@ static void on_down(void *ctx, struct link *l, enum err why)
         log_info("router-down");
     else
         log_warn("router-down", S("err", err_name(why)));
+    say_status(s);
     loop_timer_cancel(s->config.loop, &s->load_timer);
     worker_cancel_all(s->worker, ++s->epoch);
     if (s->is_leaving)
