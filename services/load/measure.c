@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "services/load/measure.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -57,9 +58,10 @@ void measure_gather(struct measure *m, uint32_t gather_us)
 static void look(const struct measure *m)
 {
     const struct timespec pause = {.tv_nsec = (long)m->gather_us * 1000};
-    loop_turn(m->loop, -1);
-    if (m->gather_us > 0 && !run_is_over(m->run))
+    struct pollfd first = {.fd = loop_fd(m->loop), .events = POLLIN};
+    if (m->gather_us > 0 && poll(&first, 1, -1) > 0)
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    loop_turn(m->loop, m->gather_us > 0 ? 0 : -1);
 }
 
 static bool go(struct measure *m, const struct run_config *config, bool shows_progress)

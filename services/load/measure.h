@@ -31,8 +31,8 @@ bool measure_closed(struct measure *m, const struct options *o, uint32_t vocab, 
                     uint32_t concurrency, uint64_t n_requests, uint32_t max_tokens,
                     struct target *target, struct stats *stats);
 
-/* From now on closed loops take what has come and then let so many microseconds pass before they look
- * again, 0 for none: the tokens of one step reach as many sockets one by one, and a tester that is woken
+/* From now on closed loops, when something has come, let so many microseconds pass before they take it
+ * and what came with it, 0 for none: the tokens of one step reach as many sockets one by one, and a tester that is woken
  * for each of them takes from a busy machine what the stack would be blamed for. Times of tokens are
  * late by as much. */
 void measure_gather(struct measure *m, uint32_t gather_us);
