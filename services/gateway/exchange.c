@@ -33,6 +33,8 @@ struct exchange {
     h2o_generator_t generator; /* first: h2o gives it back to us */
     h2o_req_t *req;
     struct exchange_host *host;
+    TAILQ_ENTRY(exchange) held; /* in host->held */
+    bool is_held;
     enum state state;
     bool is_started; /* h2o has our generator */
     bool is_flying; /* h2o holds flying.ptr until it calls proceed */
@@ -61,6 +63,13 @@ struct exchange {
 };
 
 static void pump(struct exchange *x);
+
+static void unhold(struct exchange *x)
+{
+    if (x->is_held)
+        TAILQ_REMOVE(&x->host->held, x, held);
+    x->is_held = false;
+}
 
 #define EXCHANGE_OF(t, member)                                                                     \
     ((struct exchange *)(void *)((char *)(t)-offsetof(struct exchange, member)))
@@ -127,6 +136,7 @@ static void on_dispose(void *p)
     quiet(x);
     x->state = DEAD;
     x->host->n_live--;
+    unhold(x);
     tell_closed(x, EXCHANGE_LEFT);
     tell_written(x);
     buf_fini(&x->pending);
@@ -260,6 +270,7 @@ static bool take_pending(struct exchange *x)
 
 static void pump(struct exchange *x)
 {
+    unhold(x);
     if (x->is_flying)
         return;
     if (!take_pending(x)) {
@@ -296,16 +307,32 @@ static void on_proceed(h2o_generator_t *g, h2o_req_t *req)
         x->more(x->ctx);
 }
 
+static void write_now(struct exchange *x)
+{
+    pump(x);
+    /* From the loop: `closed` frees the caller. */
+    if (x->pending.len > x->host->max_pending)
+        loop_timer_set(x->host->loop, &x->stall, 0);
+}
+
 void exchange_write(struct exchange *x, struct str bytes)
 {
     if (x->state != OPEN || bytes.len == 0)
         return;
     x->written_ms = clock_now_ms();
     buf_add_str(&x->pending, bytes);
-    pump(x);
-    /* From the loop: `closed` frees the caller. */
-    if (x->pending.len > x->host->max_pending)
-        loop_timer_set(x->host->loop, &x->stall, 0);
+    if (!x->host->holds) {
+        write_now(x);
+    } else if (!x->is_held) {
+        x->is_held = true;
+        TAILQ_INSERT_TAIL(&x->host->held, x, held);
+    }
+}
+
+void exchange_write_held(struct exchange_host *host)
+{
+    for (struct exchange *x; (x = TAILQ_FIRST(&host->held)) != NULL;)
+        write_now(x);
 }
 
 void exchange_feed(struct exchange *x, void (*more)(void *ctx))

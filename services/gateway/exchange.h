@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "common/loop.h"
 #include "common/str.h"
@@ -36,12 +37,17 @@ struct exchange_host {
     uint32_t stall_ms;
     uint32_t ping_ms;
     size_t n_live; /* exchanges that h2o still holds */
+    bool holds; /* exchange_write collects */
+    TAILQ_HEAD(, exchange) held; /* exchanges with something to write when that ends */
     void (*answered)(void *ctx, const char *route, int status);
     void (*ended)(void *ctx);
     /* The last byte of an exchange with a trace is with the client, or it is cut off. */
     void (*written)(void *ctx, uint64_t trace, const struct rec_span *s);
     void *ctx;
 };
+
+/* Writes what was collected while host->holds. */
+void exchange_write_held(struct exchange_host *host);
 
 /* host is borrowed for the life of the exchange. */
 struct exchange *exchange_new(struct st_h2o_req_t *req, struct exchange_host *host);

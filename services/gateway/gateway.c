@@ -211,9 +211,16 @@ void gateway_reply_ended(struct gateway *g)
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
+static void on_hold(void *ctx, bool holds)
+{
+    struct gateway *g = ctx;
+    if (g->server != NULL)
+        server_hold_writes(g->server, holds);
+}
+
 bool gateway_init(struct gateway *g, const struct options *o, struct loop *loop, char *const *argv)
 {
-    struct upstream_handler handler = {.changed = on_upstream_changed, .ctx = g};
+    struct upstream_handler handler = {.changed = on_upstream_changed, .hold = on_hold, .ctx = g};
     struct server_events events = {.dispatch = dispatch,
                                    .answered = on_answered,
                                    .ended = on_live_changed,

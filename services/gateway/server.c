@@ -193,6 +193,7 @@ struct server *server_new(struct loop *loop, const struct options *o,
     s->loop = loop;
     s->events = *events;
     s->host = (struct exchange_host){
+        .held = TAILQ_HEAD_INITIALIZER(s->host.held),
         .loop = loop,
         .cors_origin = o->cors_origin,
         .max_pending = o->max_pending,
@@ -246,6 +247,13 @@ void server_hold(struct server *s)
 void server_accept(struct server *s)
 {
     listen_again(s);
+}
+
+void server_hold_writes(struct server *s, bool holds)
+{
+    s->host.holds = holds;
+    if (!holds)
+        exchange_write_held(&s->host);
 }
 
 static void close_listeners(struct server *s)

@@ -41,6 +41,9 @@ void server_stop(struct server *s);
 void server_hold(struct server *s);
 void server_accept(struct server *s);
 
+/* What exchanges are given to write is collected from true to false. */
+void server_hold_writes(struct server *s, bool holds);
+
 /* Accepts no more connections and lets the open ones end after their current request. */
 void server_drain(struct server *s);
 

@@ -256,8 +256,10 @@ static void on_frame(void *ctx, struct link *l, const struct frame *f)
     const struct frame_pieces *pieces;
     if (f->type == FRAME_pieces) {
         pieces = f->body;
+        u->handler.hold(u->handler.ctx, true);
         for (size_t i = 0; i < pieces->n_items; i++)
             on_piece(u, &pieces->items[i]);
+        u->handler.hold(u->handler.ctx, false);
     } else if (f->type == FRAME_accepted) {
         on_accepted(u, f->body);
     } else if (f->type == FRAME_status) {

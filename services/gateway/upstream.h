@@ -51,6 +51,8 @@ struct job {
 struct upstream_handler {
     /* The link came or went, or the models changed. */
     void (*changed)(void *ctx);
+    /* Before and after the events of one frame, which may bring several for a job. */
+    void (*hold)(void *ctx, bool holds);
     void *ctx;
 };
 
