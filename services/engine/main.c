@@ -65,6 +65,7 @@ static bool start(struct engine *e)
         .name = e->options.name,
         .limits = {&m->config, h1b_hash(m->file), e->core.sizes.n_ctx, core_numbers(&e->core)},
         .max_seqs = e->options.max_seqs,
+        .frame_ms = e->options.frame_ms,
         .n_blocks = e->core.sizes.n_blocks,
         .backend = e->core.backend->name,
         .numerics = e->numerics,

@@ -69,6 +69,10 @@ static const struct opt TABLE[] = {
     OPT_U32_ROW(struct options, stretch, "stretch", "50", 0, 10000, "PERCENT",
                 "by which prompts may lengthen the steps of running replies: more make prompts "
                 "faster and replies less even; 0: no bound but step-tokens"),
+    OPT_U32_ROW(
+        struct options, frame_ms, "frame-ms", "8", 0, 1000, "MS",
+        "least time between two frames of tokens: where steps are shorter, those of several "
+        "go out together. First tokens and ends never wait. 0: each step by itself"),
     OPT_U32_ROW(struct options, spec_tokens, "spec-tokens", "8", 0, DRAFT_MAX_TOKENS, "N",
                 "tokens of a reply that one step may guess from its own text and check; 0: none. "
                 "The replies are the same, those that repeat themselves or the prompt come faster"),

@@ -28,6 +28,7 @@ struct options {
     uint32_t threads; /* 0: as many as processors, at most 4 */
     uint32_t kv_tokens;
     uint32_t max_seqs;
+    uint32_t frame_ms;
     uint32_t max_waiting;
     uint32_t step_tokens;
     uint32_t spec_tokens;

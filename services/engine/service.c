@@ -13,7 +13,7 @@
 #include "services/engine/kv.h"
 #include "services/engine/worker.h"
 
-enum { LOAD_MS = 1000, SECTIONS_MAX = 16 };
+enum { LOAD_MS = 1000, SECTIONS_MAX = 16, NS_PER_MS = 1000000, KEPT_MAX = 2048 };
 
 struct service {
     struct service_config config;
@@ -21,6 +21,11 @@ struct service {
     struct worker *worker;
     struct loop_timer load_timer;
     struct frame_engine_load load; /* the latest */
+    struct rec_token *kept; /* tokens that wait for the next frame */
+    size_t n_kept;
+    size_t cap_kept;
+    struct loop_timer kept_timer; /* set while there are any */
+    uint64_t sent_ns; /* the last frame of tokens */
     uint64_t epoch; /* counts connections, see worker.h */
     bool is_standby; /* out of service: the router says, and we say it to the next one */
     bool is_replaced; /* another engine has our KV blocks */
@@ -57,6 +62,69 @@ static void on_load_timer(struct loop_timer *t)
     send_load(service_of_timer(t));
 }
 
+static void send_tokens(struct service *s, const struct rec_token *items, size_t n)
+{
+    send_frame(s, FRAME_tokens, &(struct frame_tokens){.items = items, .n_items = n});
+    s->sent_ns = clock_now_ns();
+}
+
+static void forget_kept(struct service *s)
+{
+    s->n_kept = 0;
+    loop_timer_cancel(s->config.loop, &s->kept_timer);
+}
+
+static void send_kept(struct service *s)
+{
+    if (s->n_kept > 0)
+        send_tokens(s, s->kept, s->n_kept);
+    forget_kept(s);
+}
+
+static void on_kept_timer(struct loop_timer *t)
+{
+    send_kept((struct service *)((char *)t - offsetof(struct service, kept_timer)));
+}
+
+/* Whether all of a step's tokens may wait. What they point to does not live so long. */
+static bool may_wait(const struct service *s, const struct worker_result *r)
+{
+    uint64_t frame_ns = (uint64_t)s->config.frame_ms * NS_PER_MS;
+    if (frame_ns == 0 || s->n_kept + r->n_items > KEPT_MAX ||
+        clock_now_ns() - s->sent_ns >= frame_ns)
+        return false;
+    for (size_t i = 0; i < r->n_items; i++) {
+        const struct rec_token *t = &r->items[i];
+        if (t->finish != FINISH_NONE || t->n_spans > 0 || t->n_top > 0)
+            return false;
+    }
+    return true;
+}
+
+static void keep_tokens(struct service *s, const struct worker_result *r)
+{
+    if (s->n_kept + r->n_items > s->cap_kept) {
+        s->cap_kept = 2 * (s->n_kept + r->n_items);
+        s->kept = mem_resize(s->kept, s->cap_kept, sizeof *s->kept);
+    }
+    memcpy(s->kept + s->n_kept, r->items, r->n_items * sizeof *s->kept);
+    s->n_kept += r->n_items;
+}
+
+static void take_tokens(struct service *s, const struct worker_result *r)
+{
+    bool waits = may_wait(s, r);
+    if (!waits && s->n_kept == 0) {
+        send_tokens(s, r->items, r->n_items);
+        return;
+    }
+    keep_tokens(s, r);
+    if (!waits)
+        send_kept(s);
+    else if (s->kept_timer.slot == 0)
+        loop_timer_set(s->config.loop, &s->kept_timer, s->config.frame_ms);
+}
+
 static void on_result(void *ctx, const struct worker_result *r)
 {
     struct service *s = ctx;
@@ -71,12 +139,12 @@ static void on_result(void *ctx, const struct worker_result *r)
     if (r->epoch != s->epoch || !link_is_up(s->link) || s->is_leaving)
         return;
     if (r->job != NULL) {
+        send_kept(s); /* they came before it */
         const struct frame_kv_done done = carry_done(r->job);
         send_frame(s, FRAME_kv_done, &done);
     }
     if (r->n_items > 0)
-        send_frame(s, FRAME_tokens,
-                   &(struct frame_tokens){.items = r->items, .n_items = r->n_items});
+        take_tokens(s, r);
     if (is_news)
         send_load(s);
 }
@@ -216,6 +284,7 @@ static void on_down(void *ctx, struct link *l, enum err why)
         log_warn("router-down", S("err", err_name(why)));
     say_status(s);
     loop_timer_cancel(s->config.loop, &s->load_timer);
+    forget_kept(s);
     worker_cancel_all(s->worker, ++s->epoch);
     if (s->is_leaving)
         loop_stop(s->config.loop);
@@ -242,6 +311,7 @@ enum err service_start(const struct service_config *config, struct service **ret
     s->config = *config;
     s->is_standby = config->is_standby;
     s->load_timer.fire = on_load_timer;
+    s->kept_timer.fire = on_kept_timer;
     enum err e =
         worker_start(config->scheduler, config->carry, config->loop, on_result, s, &s->worker);
     if (!e) {
@@ -263,6 +333,7 @@ enum err service_start(const struct service_config *config, struct service **ret
 void service_leave(struct service *s)
 {
     s->is_leaving = true;
+    send_kept(s);
     if (link_is_up(s->link))
         link_bye(s->link);
     else
@@ -274,8 +345,10 @@ void service_stop(struct service *s)
     if (s == NULL)
         return;
     loop_timer_cancel(s->config.loop, &s->load_timer);
+    loop_timer_cancel(s->config.loop, &s->kept_timer);
     link_close(s->link);
     worker_stop(s->worker);
+    free(s->kept);
     free(s);
 }
 

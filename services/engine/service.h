@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* service: halo-engine on the wire. It dials the router, says what it serves, hands requests to the
- * worker and sends one tokens frame per step.
+ * worker and sends one tokens frame per step. Steps of a small model take a millisecond or two, and a frame
+ * costs all processes up to the client more than the tokens in it do: what comes within frame_ms of the
+ * last frame waits for the next step, and for frame_ms at most. First tokens, ends and log
+ * probabilities never wait.
  *
  * When the link breaks, all replies are dropped: the router sends them again, to this engine or to
  * another one, with the tokens it has. The prefix cache stays, so little is computed twice. */
@@ -26,6 +29,7 @@ struct service_config {
     const char *name;
     struct seq_limits limits;
     uint32_t max_seqs;
+    uint32_t frame_ms; /* 0: each step has its frame */
     uint32_t n_blocks;
     const char *backend; /* "cpu/avx2" */
     const char *numerics; /* "kv-f16" */

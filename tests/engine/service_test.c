@@ -51,6 +51,8 @@ struct world {
     struct frame_engine_load load;
     uint32_t n_loads;
     struct reply replies[N_REQS];
+    uint32_t n_token_frames;
+    uint32_t frame_ms;
     struct core core;
     struct service *service;
 };
@@ -76,6 +78,7 @@ static void on_down(void *ctx, struct link *l, enum err why)
 
 static void on_tokens(struct world *w, const struct frame_tokens *f)
 {
+    w->n_token_frames++;
     for (size_t i = 0; i < f->n_items; i++) {
         const struct rec_token *t = &f->items[i];
         assert_true(t->req < N_REQS);
@@ -182,6 +185,7 @@ static void start_service(struct world *w)
         .name = "1",
         .limits = {&w->core.model->config, w->hash, w->core.sizes.n_ctx, 0},
         .max_seqs = 4,
+        .frame_ms = w->frame_ms,
         .n_blocks = w->core.sizes.n_blocks,
         .backend = w->core.backend->name,
         .served_name = "test",
@@ -221,6 +225,39 @@ static void requests_are_answered_one_token_a_step(void **state)
     }
     UNTIL(w, w->load.running == 0 && w->load.kv_blocks_used == 0);
     assert_true(w->load.prefix_queries >= 6 * 10);
+}
+
+/* The first token and the end go out at once; between them there is a frame each 5 ms. */
+static void steps_that_follow_closely_share_a_frame(void **state)
+{
+    struct world *w = *state;
+    w->frame_ms = 5;
+    start_service(w);
+    uint64_t start_ms = clock_now_ms();
+    submit(w, 0, 10, 3000);
+    UNTIL(w, w->replies[0].finish == FINISH_LENGTH);
+    assert_int_equal(w->replies[0].n, 3000);
+    assert_in_range(w->n_token_frames, 2, (clock_now_ms() - start_ms) / 5 + 3);
+}
+
+/* A reply that is cancelled right after its first token has made some more, which no further step takes
+ * along. A machine that is very busy may not have got so far: then the next reply will. */
+static void tokens_that_wait_are_sent_without_a_further_step(void **state)
+{
+    struct world *w = *state;
+    w->frame_ms = 100;
+    start_service(w);
+    bool has_come = false;
+    for (uint32_t i = 0; i < N_REQS && !has_come; i++) {
+        submit(w, i, 10, 4000);
+        UNTIL(w, w->replies[i].n > 0);
+        cancel(w, i);
+        uint64_t end_ms = clock_now_ms() + 300;
+        while (w->replies[i].n == 1 && clock_now_ms() < end_ms)
+            loop_turn(w->loop, 20);
+        has_come = w->replies[i].n > 1;
+    }
+    assert_true(has_come);
 }
 
 static void a_bad_request_is_refused_and_harms_nobody(void **state)
@@ -413,6 +450,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(requests_are_answered_one_token_a_step),
+        CASE(steps_that_follow_closely_share_a_frame),
+        CASE(tokens_that_wait_are_sent_without_a_further_step),
         CASE(a_bad_request_is_refused_and_harms_nobody),
         CASE(a_cancelled_request_ends_without_a_word),
         CASE(a_frame_that_makes_no_sense_breaks_the_link),
