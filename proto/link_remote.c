@@ -25,10 +25,11 @@
 
 enum {
     SECOND_MS = 1000,
+    PATIENCE_MS = 5000, /* between two reasons; the addresses of a name may fail in turn */
     HANDS_MAX = 64,
     CALLERS_A_SECOND = 100, /* a handshake costs 0.4 ms of the loop's time, a hello as much again */
     BACKLOG = 128,
-    INSTANCE_MAX = 24, /* of what a worker calls itself */
+    INSTANCE_MAX = 23, /* of what a worker calls itself */
     EXPIRY_WARN_S = 30 * 86400,
     DAY_S = 86400,
 };
@@ -41,7 +42,9 @@ struct dial {
     struct resolve *resolve; /* under way; NULL: none */
     unsigned n_tries; /* takes the addresses of a name in turn */
     uint64_t warned_ms; /* of expiry */
-    char told[TLS_WHY_CAP]; /* why it failed, as logged: the same is not told again */
+    const char *why; /* why there is no pipe, in the system's words; NULL: it is not known */
+    uint64_t told_ms; /* when a failure was logged; 0: none since it was up */
+    char told[TLS_WHY_CAP]; /* and its reason: the same is not told again */
 };
 
 struct remote_door {
@@ -198,6 +201,7 @@ static void take_welcome(struct link *l, const struct frame_welcome *w)
     link_set_peer(l, w->service, w->instance, w->build, w->epoch, w->pid);
     l->peer_protocol = w->protocol;
     l->dial->told[0] = '\0';
+    l->dial->told_ms = 0;
     link_go_up(l);
 }
 
@@ -233,9 +237,23 @@ static void tell_of_caller(struct remote_door *d, const struct link *l, const ch
     d->n_untold = 0;
 }
 
+/* Of a call of ours: each reason once. */
+static void tell_of_failure(const struct link *l, const char *why)
+{
+    struct dial *d = l->dial;
+    uint64_t now = clock_now_ms();
+    if (strcmp(d->told, why) == 0 || (d->told_ms != 0 && now - d->told_ms < PATIENCE_MS))
+        return;
+    (void)snprintf(d->told, sizeof d->told, "%s", why);
+    d->told_ms = now;
+    log_warn("not-connected", S("to", l->target), S("at", link_peer_address(l)), S("why", why));
+}
+
 void link_remote_failed(struct link *l, enum err why)
 {
-    const char *words = l->pipe != NULL ? pipe_why(l->pipe) : "";
+    const char *words = l->pipe != NULL                           ? pipe_why(l->pipe)
+                        : l->dial != NULL && l->dial->why != NULL ? l->dial->why
+                                                                  : "";
     if (why == ERR_OK || l->is_closed)
         return; /* it was refused, or nobody wants it any more */
     if (words[0] == '\0')
@@ -243,12 +261,10 @@ void link_remote_failed(struct link *l, enum err why)
                 : why == ERR_NOT_FOUND ? "the name stands for no address"
                 : why == ERR_FULL      ? "too many callers that do not greet"
                                        : err_text(why);
-    if (l->dial == NULL) {
+    if (l->dial == NULL)
         tell_of_caller(l->server->remote, l, words);
-    } else if (strcmp(l->dial->told, words) != 0) {
-        (void)snprintf(l->dial->told, sizeof l->dial->told, "%s", words);
-        log_warn("not-connected", S("to", l->target), S("why", words));
-    }
+    else
+        tell_of_failure(l, words);
 }
 
 /* ---- calling ----------------------------------------------------------------------------------- */
@@ -267,8 +283,11 @@ static void connect_to(struct link *l, const struct addrinfo *a)
     resolve_text(a->ai_addr, a->ai_addrlen, text);
     free(l->address);
     l->address = mem_strndup(text, strlen(text));
-    enum err e =
-        connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS ? ERR_OK : ERR_IO;
+    enum err e = ERR_OK;
+    if (connect(fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS) {
+        d->why = strerrordesc_np(errno);
+        e = ERR_IO;
+    }
     if (e == ERR_OK)
         e = tls_new(d->tls, fd, d->target.host, &tls);
     if (e != ERR_OK) {
@@ -303,6 +322,7 @@ void link_remote_start(struct link *l)
 {
     struct dial *d = l->dial;
     refresh(d->tls, &d->warned_ms);
+    d->why = NULL;
     l->state = LINK_CONNECTING;
     loop_timer_set(l->config.loop, &l->retry_timer, LINK_REMOTE_MS);
     d->resolve = resolve_start(l->config.loop, &d->target, on_resolved, l);
