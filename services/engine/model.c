@@ -366,9 +366,16 @@ static void advise_rows(const struct model *m, const uint16_t *matrix, uint32_t 
         advise(matrix + row0 * row, (row1 - row0) * row * sizeof *matrix, advice);
 }
 
+/* One byte of each piece that Linux maps at once where the file is in its cache. MADV_POPULATE_READ looks
+ * at page by page: of a file that was written in small pieces 13 GB/s a thread, and so 20; of one whose
+ * pages lie together the same or a little more. */
 void model_fetch_head(const struct model *m, uint32_t row0, uint32_t row1)
 {
-    advise_rows(m, m->head, row0, row1, MADV_POPULATE_READ);
+    enum { FAULT_AROUND_BYTES = 65536 };
+    size_t row = m->config.n_hidden * sizeof *m->head;
+    const volatile char *head = (const volatile char *)m->head;
+    for (size_t at = row0 * row; at < row1 * row; at += FAULT_AROUND_BYTES)
+        (void)head[at];
 }
 
 void model_release_head(const struct model *m, uint32_t row0, uint32_t row1)

@@ -54,8 +54,8 @@ uint64_t model_head_bytes(const struct model *m);
 /* Whether the head is read from the file's pages. */
 bool model_has_head_in_file(const struct model *m);
 
-/* Brings the file's pages of rows [row0, row1) of the head to where they are read, at once rather than
- * one by one when they are (since Linux 5.14). Nothing if the head was copied with the weights. */
+/* Brings the file's pages of rows [row0, row1) of the head to where they are read, many at once rather
+ * than one by one when they are. */
 void model_fetch_head(const struct model *m, uint32_t row0, uint32_t row1);
 
 /* Lets go of the file's pages of rows [row0, row1) of the head; they come back when read. Nothing if the
