@@ -93,7 +93,9 @@ struct hip_embed_args {
     const struct hip_row *rows;
     const uint16_t *embedding; /* f16 [vocab][n] */
     float *x; /* out: [rows][n] */
+    uint32_t *counts; /* set to zero: what blocks of later launches count */
     uint32_t n;
+    uint32_t n_counts;
 };
 
 enum hip_act { HIP_ACT_NONE, HIP_ACT_RELU2, HIP_ACT_SILU };
@@ -152,6 +154,9 @@ struct hip_few_args {
     uint32_t row_waves; /* waves that share a row */
     uint32_t is_added; /* y += instead of y =; one part */
     uint32_t act; /* with it parts[0].y = act(gate) * up */
+    uint32_t n_awaited;
+    const uint32_t *awaited; /* or NULL: starts when n_awaited blocks of the launch ahead have counted themselves here */
+    uint32_t *arrived; /* or NULL: where this launch's do */
     struct hip_linear_part parts[3]; /* first_tile: the first row, or UINT32_MAX where there is no part */
 };
 

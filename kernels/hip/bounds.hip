@@ -10,6 +10,7 @@
 
 enum {
     BOUNDS_THREADS = 256,
+    BOUNDS_WAVES = BOUNDS_THREADS / WAVE,
     BOUNDS_LANES = 8,
     BOUNDS_ROWS = BOUNDS_THREADS / BOUNDS_LANES,
     BOUNDS_AHEAD = 4
@@ -47,27 +48,37 @@ DEVICE double wave_add_f64(double v)
     return v;
 }
 
-/* planes_quantize by one wave; the sums may be in another order, which their slack covers. A vector that
+/* planes_quantize by one block; the sums may be in another order, which their slack covers. A vector that
  * gives no bounds gets infinite ones. */
 KERNEL(head_split, bounds, BOUNDS_THREADS)
 {
     wait_previous();
     launch_next();
     uint32_t i_row = block_x();
-    uint32_t lane = thread_id();
-    if (i_row == 0 && lane == 0) {
+    uint32_t wave = thread_id() / WAVE;
+    if (i_row == 0 && thread_id() == 0) {
         *a.n_pairs = 0;
     }
-    if (i_row >= a.step->n_wanted || lane >= WAVE) {
-        return; /* whole waves */
+    if (i_row >= a.step->n_wanted) {
+        return;
     }
+    double *of_waves = (double *)SHARED_MEMORY; /* squares and lost */
+    float *largest = (float *)(void *)(of_waves + 2 * BOUNDS_WAVES);
     const float *h = a.h + (size_t)i_row * a.n;
     float m = 0.0f;
-    for (uint32_t c = lane; c < a.n; c += WAVE) {
+    NO_UNROLL for (uint32_t c = thread_id(); c < a.n; c += BOUNDS_THREADS)
+    {
         float x = magnitude_f32(h[c]);
         m = larger_f32(m, x <= 1e20f ? x : 0x1p+100f);
     }
-    m = wave_max_f32(m);
+    m = wave_most_f32(m);
+    if (thread_id() % WAVE == 0) {
+        largest[wave] = m;
+    }
+    barrier();
+    for (uint32_t i = 0; i < BOUNDS_WAVES; i++) {
+        m = larger_f32(m, largest[i]);
+    }
     bool is_bad = m < 1e-20f || m > 1e20f;
     uint32_t most = 0x7fffffffU / (512 * a.n);
     float top = (float)(most < 16256 ? most : 16256);
@@ -77,7 +88,8 @@ KERNEL(head_split, bounds, BOUNDS_THREADS)
     double lost = 0;
     int8_t *high = a.high + (size_t)i_row * a.stride;
     int8_t *low = a.low + (size_t)i_row * a.stride;
-    for (uint32_t c = lane; c < a.stride; c += WAVE) {
+    NO_UNROLL for (uint32_t c = thread_id(); c < a.stride; c += BOUNDS_THREADS)
+    {
         float x = c < a.n && !is_bad ? h[c] : 0.0f;
         float q = (x * inv + 0x1.8p+23f) - 0x1.8p+23f;
         q = q > top ? top : q < -top ? -top : q;
@@ -91,7 +103,16 @@ KERNEL(head_split, bounds, BOUNDS_THREADS)
     }
     squares = wave_add_f64(squares);
     lost = wave_add_f64(lost);
-    if (lane == 0) {
+    if (thread_id() % WAVE == 0) {
+        of_waves[2 * wave] = squares;
+        of_waves[2 * wave + 1] = lost;
+    }
+    barrier();
+    if (thread_id() == 0) {
+        for (uint32_t i = 1; i < BOUNDS_WAVES; i++) {
+            squares += of_waves[2 * i];
+            lost += of_waves[2 * i + 1];
+        }
         /* f32 roots, rounded up by more than they may lack. */
         float gamma = ((float)a.n / 32 + 32) * 0x1p-23f;
         float h_len = sqrt_f32((float)squares) * (1 + 0x1p-20f);

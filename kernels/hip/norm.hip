@@ -17,6 +17,9 @@ enum {
 KERNEL(embed, embed, 256)
 {
     uint32_t row = block_x();
+    for (uint32_t i = thread_id(); row == 0 && i < a.n_counts; i += 256) {
+        a.counts[i] = 0;
+    }
     if (row >= a.step->n_rows) {
         return;
     }

@@ -30,6 +30,7 @@ enum {
     NORM_WAVES = 16,
     WAVES = 8, /* of the other kernels' blocks */
     ATTENTION_QUERIES = 4, /* as in attention.hip */
+    FEW_COUNTS = 3, /* launches of a layer that count their blocks: o, gate up, down */
     FEW_MAX_ROWS = 8, /* of a step, for few.hip; what follows is as there */
     FEW_MAX_COLS = 8192, /* with one token */
     FEW_WAVES = 16,
@@ -222,6 +223,7 @@ void hip_buffers_layout(const struct hip_model *m, const struct hip_limits *limi
     b.last = address(take(&at, wanted, (uint64_t)m->n_hidden * sizeof(float)));
     b.sums = address(take(&at, (uint64_t)limits->sums_rows * m->n_heads * limits->segments,
                           attention_sums_stride(m->head_dim) * sizeof(float)));
+    b.counts = address(take(&at, m->n_layers, FEW_COUNTS * sizeof *b.counts));
     b.arrivals_bytes = (size_t)limits->sums_rows * m->n_heads * sizeof *b.arrivals;
     b.arrivals = address(take(&at, 1, b.arrivals_bytes));
     b.act_q = address(take(&at, rows, stride_of(widest)));
@@ -253,6 +255,8 @@ struct plan {
     struct hip_launch *launches;
     size_t n;
     bool is_few; /* layers are few.hip's */
+    const uint32_t *awaited; /* where the blocks of the latest launch count themselves, or NULL */
+    uint32_t n_awaited; /* how many they are */
 };
 
 static struct hip_launch *add(struct plan *p, enum hip_kernel kernel, uint32_t x, uint32_t y,
@@ -535,6 +539,7 @@ struct few {
     uint32_t n_parts;
     enum hip_act act;
     bool is_added;
+    uint32_t *arrived; /* NULL: blocks are not counted */
 };
 
 /* Words of shared memory of a block besides the codes. */
@@ -640,6 +645,9 @@ static void add_few(struct plan *p, const struct few *few)
         .q_stride = stride_of(n_cols),
         .is_added = few->is_added,
         .act = few->act,
+        .awaited = p->awaited,
+        .n_awaited = p->n_awaited,
+        .arrived = few->arrived,
     };
     for (uint32_t i = 0; i < 3; i++) {
         a->parts[i].first_tile = UINT32_MAX;
@@ -662,6 +670,8 @@ static void add_few(struct plan *p, const struct few *few)
     l->grid[0] = div_up(a->n_rows, c.block_rows);
     l->grid[1] = div_up(p->shape->rows, c.tokens);
     l->shared_bytes = c.shared_bytes;
+    p->awaited = few->arrived;
+    p->n_awaited = l->grid[0] * l->grid[1];
 }
 
 /* As add_layer; x has all that was added. */
@@ -675,24 +685,28 @@ static void add_few_layer(struct plan *p, uint32_t i)
                              .y = {b->qkv_q, b->qkv_k, b->qkv_v},
                              .n_parts = 3});
     add_attention(p, i);
+    uint32_t *counts = b->counts + (size_t)i * FEW_COUNTS;
     add_few(p, &(struct few){.x = b->attn,
                              .weight = l->attn_sub_norm,
                              .w = {&l->o},
                              .y = {b->x},
                              .n_parts = 1,
-                             .is_added = true});
+                             .is_added = true,
+                             .arrived = counts});
     add_few(p, &(struct few){.x = b->x,
                              .weight = l->post_attn_norm,
                              .w = {&l->gate, &l->up},
                              .y = {b->gate},
                              .n_parts = 2,
-                             .act = p->m->act});
+                             .act = p->m->act,
+                             .arrived = counts + 1});
     add_few(p, &(struct few){.x = b->gate,
                              .weight = l->ffn_sub_norm,
                              .w = {&l->down},
                              .y = {b->x},
                              .n_parts = 1,
-                             .is_added = true});
+                             .is_added = true,
+                             .arrived = counts + 2});
 }
 
 /* ---- a layer ---- */
@@ -778,6 +792,7 @@ static void add_bounds(struct plan *p)
     const struct hip_model *m = p->m;
     uint32_t n = p->shape->wanted;
     struct hip_launch *split = add(p, HIP_KERNEL_head_split, n, 1, 1);
+    split->shared_bytes = WAVES * (uint32_t)(2 * sizeof(double) + sizeof(float));
     split->args.bounds = (struct hip_bounds_args){
         .step = p->b->step,
         .h = p->b->last,
@@ -870,7 +885,14 @@ size_t hip_plan(const struct hip_model *m, const struct hip_buffers *b, uint8_t 
     p.is_few = is_few(&p);
     struct hip_launch *l = add(&p, HIP_KERNEL_embed, shape->rows, 1, 1);
     l->args.embed = (struct hip_embed_args){
-        .step = b->step, .rows = b->rows, .embedding = m->embedding, .x = b->x, .n = m->n_hidden};
+        .step = b->step,
+        .rows = b->rows,
+        .embedding = m->embedding,
+        .x = b->x,
+        .counts = b->counts,
+        .n = m->n_hidden,
+        .n_counts = p.is_few ? m->n_layers * FEW_COUNTS : 0,
+    };
     for (uint32_t i = 0; i < m->n_layers; i++)
         add_layer(&p, i);
     if (shape->wanted > 0)

@@ -121,6 +121,7 @@ struct hip_buffers {
     float *logits; /* [limits.wanted][vocab] */
     /* Between kernels: */
     float *x, *proj, *normed, *qkv_q, *qkv_k, *qkv_v, *attn, *gate, *up, *last, *sums;
+    uint32_t *counts; /* of few.hip's blocks, [layers][FEW_COUNTS] */
     uint32_t *arrivals; /* the host sets arrivals_bytes of them to zero, once */
     size_t arrivals_bytes;
     int8_t *act_q;

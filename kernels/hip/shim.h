@@ -268,6 +268,21 @@ DEVICE uint32_t add_global(uint32_t *to, uint32_t v)
 #endif
 }
 
+/* Until so many were added to *p; what their threads wrote before is seen after a barrier. Only where those that add run
+ * already: on the CPU and on GPUs without overlap they have ended. */
+DEVICE void await_count(const uint32_t *p, uint32_t n)
+{
+#if SHIM_NVIDIA
+    uint32_t v;
+    do {
+        __asm__ volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    } while (v < n);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
+
 /* ---- launches that overlap (HIP_EARLY of kernels.def) ---- */
 
 /* Lets the next launch's blocks start once all of this one's are here. */

@@ -137,12 +137,14 @@ static void embed_decodes_rows_of_the_table(void **state)
     struct hip_row rows[ROWS] = {{.token = 6}, {.token = 0}, {.token = 3}};
     float *got = check_floats(&rng, N * ROWS, CHECK_ZEROS);
     float *want = check_alloc(N * sizeof *want);
-    struct hip_embed_args a = {&step, rows, table, got, N};
+    uint32_t counts[2] = {5, 7};
+    struct hip_embed_args a = {&step, rows, table, got, counts, N, 2};
     hip_check_run(HIP_KERNEL_embed, ROWS + 2, 1, 1, 0, &a);
     for (size_t r = 0; r < ROWS; r++) {
         f16_decode_ref(table + rows[r].token * N, N, want);
         check_same_floats(got + r * N, want, N, "embed");
     }
+    assert_int_equal(counts[0] + counts[1], 0);
     free(table);
     free(got);
     free(want);
@@ -304,7 +306,7 @@ static void compare_bounds(struct check_rng *rng, uint32_t wanted, enum check_ki
                                 .stride = STRIDE,
                                 .n_vocab = VOCAB};
     assert_int_equal(hip_head8_stride(N), STRIDE);
-    hip_check_run(HIP_KERNEL_head_split, wanted + 1, 1, 1, 0, &a);
+    hip_check_run(HIP_KERNEL_head_split, wanted + 1, 1, 1, 160, &a);
     assert_int_equal(n_pairs, 0);
     hip_check_run(wanted == 1 ? HIP_KERNEL_head_bounds_1 : HIP_KERNEL_head_bounds_4,
                   (VOCAB + 31) / 32, wanted == 1 ? 1 : (wanted + 3) / 4, 1, 0, &a);
