@@ -305,9 +305,11 @@ static enum err take_sized(struct cursor *c, unsigned b, struct value *v)
     }
     int n_bytes = 1 << (b & 3);
     enum err e = take_be(c, n_bytes, &v->n);
+    if (e != ERR_OK)
+        return e;
     bool is_negative = b >= 0xd0 && (v->n >> (8 * n_bytes - 1) & 1) != 0;
     v->kind = is_negative ? KIND_OTHER : KIND_UINT;
-    return e;
+    return ERR_OK;
 }
 
 /* What a value is; the bytes, elements or pairs that it consists of are left to the caller. */
