@@ -316,16 +316,15 @@ static void know_rows(struct fast_head *f, uint32_t token, uint32_t range, const
     mark_new(f, list, n, false);
 }
 
-/* The rows of a range that are in `from`, or all if that is NULL, and have been read up to `plane`. */
-static uint32_t list_rows(struct fast_head *f, uint32_t range, unsigned plane, const uint32_t *from,
-                          uint32_t n_from)
+/* Those of the first n_asked rows of a range's list that have been read up to `plane`. */
+static uint32_t list_rows(struct fast_head *f, uint32_t range, unsigned plane, uint32_t n_asked)
 {
+    const uint32_t *asked = f->asked + range_start(f, range);
     uint32_t *list = f->asked + f->model->config.n_vocab + range_start(f, range);
     uint32_t n = 0;
-    for (uint32_t i = 0; i < n_from; i++) {
-        uint32_t r = from != NULL ? from[i] : range_start(f, range) + i;
-        list[n] = r;
-        n += f->last_plane[r] == plane;
+    for (uint32_t i = 0; i < n_asked; i++) {
+        list[n] = asked[i];
+        n += f->last_plane[asked[i]] == plane;
     }
     return n;
 }
@@ -335,9 +334,12 @@ static void begin_picks_task(void *ctx, uint32_t range)
     struct fast_head *f = ctx;
     uint32_t n_vocab = f->model->config.n_vocab;
     uint32_t first = range_start(f, range);
+    uint32_t n_all = range_end(f, range) - first;
     uint32_t *list = f->asked + n_vocab + first;
+    for (uint32_t i = 0; i < n_all; i++)
+        f->asked[first + i] = first + i;
     for (unsigned plane = 0; plane < PLANES; plane++) {
-        uint32_t n = list_rows(f, range, plane, NULL, range_end(f, range) - first);
+        uint32_t n = list_rows(f, range, plane, n_all);
         bound_picks(f, range, plane, list, n);
     }
     for (uint32_t t = 0; t < f->x.n_tokens; t++) {
@@ -403,7 +405,7 @@ static void refine_task(void *ctx, uint32_t range)
         n_asked += is_asked;
     }
     for (unsigned plane = PLANES - 1; plane > 0; plane--) {
-        uint32_t n = list_rows(f, range, plane - 1, f->asked + first, n_asked);
+        uint32_t n = list_rows(f, range, plane - 1, n_asked);
         bool are_all = n == range_end(f, range) - first; /* read in one stream, then */
         const struct planes_rows rows = {.list = are_all ? NULL : list, .first = first, .n = n};
         if (n == 0)
