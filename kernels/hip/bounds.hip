@@ -2,10 +2,11 @@
 /* head_split, head_bounds_N: bounds of all logits by kernels/planes' formula with all 8 bits, so that the f16
  * head is read in few rows: those whose upper bound reaches the n-th largest lower bound.
  *
- * The copy has a byte a weight, row by row; eight lanes share a row as in linear.hip, and each dword meets the
- * high and the low part of four activations: two dot4 for four bytes. Bytes (2B-4T): 328 MB instead of 657:
- * 76 us instead of 153 at an H200's 4.3 TB/s (a prototype took 80), 1.3 ms instead of 2.6 at 256 GB/s. The
- * rows in question were a few dozen with the CPU's copy of the same precision. Never run. */
+ * The copy has a byte a weight, row by row. For up to four tokens eight lanes share a row as in linear.hip, and
+ * each dword meets the high and the low part of four activations: two dot4 for four bytes. For more, both parts are
+ * tokens of a matrix product. Bytes (2B-4T): 328 MB instead of 657, once.
+ * H200, 2026-11, tests/gpu/run: one token 82 us (bytes: 76). 64 tokens: 2,860 us by fours, 256 with mma.sync,
+ * 119 with wgmma, 65 MB of bounds written included. Of 64 rows of random weights 160 to 1,476 logits were in question. */
 #include "kernels/hip/matmul.h"
 
 enum {
@@ -227,11 +228,30 @@ KERNEL(head_bounds_4, bounds, BOUNDS_THREADS)
 
 /* ---- with matrix instructions ---- */
 
+/* Twice 128 times the sums of high parts plus those of low ones, which lie in the second half of the waves. */
+DEVICE void join_parts(struct matmul_shape s, struct matrix_outputs (*c)[MATMUL_ROW_TILES])
+{
+    uint32_t is_low = matmul_token_group(s);
+    UNROLL for (uint32_t t = 0; t < s.tiles; t++)
+    {
+        UNROLL for (uint32_t j = 0; j < MATMUL_ROW_TILES; j++)
+        {
+            UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
+            {
+                c[t][j].c[i] = (int32_t)((uint32_t)c[t][j].c[i] << (is_low ? 1 : 8));
+            }
+        }
+    }
+    matmul_join(2, is_low, matmul_row_group(s), matmul_row_groups(s), s.tiles,
+                (int32_t *)SHARED_MEMORY, c);
+}
+
 /* 128 rows of the head by 16 * tiles tokens, whose high parts go to half of the waves and low parts to the others. */
-DEVICE void head_bounds_tiles(const struct hip_bounds_args *a, struct matmul_shape s)
+DEVICE void head_bounds_tiles(const struct hip_bounds_args *a, uint32_t tiles,
+                              struct matmul_shape s)
 {
     launch_next();
-    uint32_t first = block_y() * 16 * s.tiles;
+    uint32_t first = block_y() * 16 * tiles;
     if (first >= a->step->n_wanted) {
         wait_previous();
         return;
@@ -247,21 +267,21 @@ DEVICE void head_bounds_tiles(const struct hip_bounds_args *a, struct matmul_sha
     };
     struct matrix_outputs c[MATMUL_MAX_TILES][MATMUL_ROW_TILES];
     matmul_run(&m, s, (int8_t *)SHARED_MEMORY, c);
-    uint32_t is_low = matmul_token_group(s);
-    UNROLL for (uint32_t t = 0; t < s.tiles; t++)
-    {
-        UNROLL for (uint32_t j = 0; j < MATMUL_ROW_TILES; j++)
+    if (MATRIX_LAYOUT == MATRIX_WGMMA) { /* a wave has both parts */
+        UNROLL for (uint32_t t = 0; t < tiles; t++)
         {
             UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
             {
-                c[t][j].c[i] = (int32_t)((uint32_t)c[t][j].c[i] << (is_low ? 1 : 8));
+                c[t][0].c[i] =
+                    (int32_t)(((uint32_t)c[t][0].c[i] << 8) +
+                              ((uint32_t)c[(tiles + t) % MATMUL_MAX_TILES][0].c[i] << 1));
             }
         }
-    }
-    matmul_join(2, is_low, matmul_row_group(s), matmul_row_groups(s), s.tiles,
-                (int32_t *)SHARED_MEMORY, c);
-    if (is_low) {
-        return;
+    } else {
+        join_parts(s, c);
+        if (matmul_token_group(s) != 0) {
+            return;
+        }
     }
     uint32_t row0 = m.row0 + matmul_row_group(s) * MATMUL_ROW_TILES * 16;
     struct head_row rows[MATMUL_ROW_TILES][MATRIX_OUTPUTS];
@@ -276,7 +296,7 @@ DEVICE void head_bounds_tiles(const struct hip_bounds_args *a, struct matmul_sha
         }
     }
     uint32_t n_wanted = a->step->n_wanted;
-    UNROLL for (uint32_t t = 0; t < s.tiles; t++)
+    UNROLL for (uint32_t t = 0; t < tiles; t++)
     {
         struct hip_head_input in[MATRIX_OUTPUTS];
         UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++)
@@ -298,23 +318,34 @@ DEVICE void head_bounds_tiles(const struct hip_bounds_args *a, struct matmul_sha
     }
 }
 
-KERNEL(head_bounds_16, bounds, MATMUL_THREADS)
+#if MATRIX_LAYOUT == MATRIX_WGMMA
+#define BOUNDS_SHAPE(n_tiles, n_stages, wg_stages)                                                 \
+    {                                                                                              \
+        .threads = BOUNDS_THREADS, .tiles = 2 * (n_tiles), .token_groups = 1, .k_groups = 1,       \
+        .stages = wg_stages, .units = 1, .cols = 128, .is_int8 = true                              \
+    }
+#else
+#define BOUNDS_SHAPE(n_tiles, n_stages, wg_stages)                                                 \
+    {                                                                                              \
+        .threads = BOUNDS_THREADS, .tiles = n_tiles, .token_groups = 2, .k_groups = 1,             \
+        .stages = n_stages, .units = 1, .cols = 64, .is_int8 = true                                \
+    }
+#endif
+
+KERNEL(head_bounds_16, bounds, BOUNDS_THREADS)
 {
-    const struct matmul_shape s = {
-        .tiles = 1, .token_groups = 2, .k_groups = 1, .stages = 3, .cols = 64, .is_int8 = true};
-    head_bounds_tiles(&a, s);
+    const struct matmul_shape s = BOUNDS_SHAPE(1, 3, 4);
+    head_bounds_tiles(&a, 1, s);
 }
 
-KERNEL(head_bounds_32, bounds, MATMUL_THREADS)
+KERNEL(head_bounds_32, bounds, BOUNDS_THREADS)
 {
-    const struct matmul_shape s = {
-        .tiles = 2, .token_groups = 2, .k_groups = 1, .stages = 2, .cols = 64, .is_int8 = true};
-    head_bounds_tiles(&a, s);
+    const struct matmul_shape s = BOUNDS_SHAPE(2, 2, 4);
+    head_bounds_tiles(&a, 2, s);
 }
 
-KERNEL(head_bounds_64, bounds, MATMUL_THREADS)
+KERNEL(head_bounds_64, bounds, BOUNDS_THREADS)
 {
-    const struct matmul_shape s = {
-        .tiles = 4, .token_groups = 2, .k_groups = 1, .stages = 2, .cols = 64, .is_int8 = true};
-    head_bounds_tiles(&a, s);
+    const struct matmul_shape s = BOUNDS_SHAPE(4, 2, 3);
+    head_bounds_tiles(&a, 4, s);
 }

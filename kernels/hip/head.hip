@@ -5,7 +5,8 @@
  * 16 bytes a load, 64 of the four. The partial sums are added by two exchanges and within the lane.
  * Given bounds (bounds.hip), rows that cannot be among the largest are left out. Else the bytes (2B-4T) are
  * 657 MB a token: 153 us at an H200's 4.3 TB/s, 2.6 ms at 256 GB/s, which binds there (8 conversions and 8 fma
- * for 16 bytes: 1.5 instructions a byte, of 7.4 T/s). Never run. */
+ * for 16 bytes: 1.5 instructions a byte, of 7.4 T/s).
+ * For several tokens head_ask lists what the bounds leave, and head_pairs computes just that. */
 #include "kernels/hip/noise.h"
 
 enum {
@@ -162,7 +163,7 @@ KERNEL(head_ask, head, HEAD_THREADS)
     uint32_t place = n_asked > 0 ? take_shared(count, n_asked) : 0;
     barrier();
     if (thread_id() == 0 && *count > 0) {
-        *count = take_global(a.n_pairs, *count);
+        *count = add_global(a.n_pairs, *count);
     }
     barrier();
     uint32_t *to = a.pairs + *count + place;

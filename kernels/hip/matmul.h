@@ -2,7 +2,7 @@
 /* matmul: the loop of all kernels that use matrix instructions: int8 rows of tokens by rows of weights, which are
  * T2 codes or int8, into int32 sums in registers.
  *
- * A wave has 16 * tiles tokens by 32 rows of weights (64 where it has 64 lanes). The waves of a block lie in
+ * A wave has 16 * tiles tokens by 32 rows of weights (64 where it has 64 lanes; 16 with wgmma). The waves of a block lie in
  * token_groups x k_groups x as many row groups as are left; k groups take the units of columns in turns, and
  * matmul_join adds theirs up. The tokens of a unit (and its weights, where they are int8) go through shared memory for
  * all waves, `stages` units deep: on NVIDIA by copies that need no registers; on AMD, whose loop has two stages,
@@ -17,10 +17,8 @@
 #include "kernels/hip/matrix.h"
 
 enum {
-    MATMUL_THREADS = 256,
-    MATMUL_WAVES = MATMUL_THREADS / MATRIX_LANES,
-    MATMUL_ROW_TILES = MATRIX_LANES / 16, /* of a wave */
-    MATMUL_MAX_TILES = 4,
+    MATMUL_ROW_TILES = MATRIX_LAYOUT == MATRIX_WGMMA ? 1 : MATRIX_LANES / 16, /* of a wave */
+    MATMUL_MAX_TILES = MATRIX_LAYOUT == MATRIX_WGMMA ? 8 : 4,
     MATMUL_PAD = MATRIX_PARTS == 4 ? 32 : 16,
     MATMUL_UNIT_BYTES = 32, /* of codes: 128 columns */
     MATMUL_CODE_WORDS = MATRIX_WORDS,
@@ -28,7 +26,9 @@ enum {
 
 /* Constants of a kernel. */
 struct matmul_shape {
+    uint32_t threads;
     uint32_t tiles, token_groups, k_groups, stages;
+    uint32_t units; /* of a step and k group, in wgmma.h; a power of two */
     uint32_t cols; /* of a unit: 128, or 64 of int8 weights */
     bool is_int8;
 };
@@ -51,7 +51,7 @@ DEVICE uint32_t matmul_tokens(struct matmul_shape s)
 
 DEVICE uint32_t matmul_row_groups(struct matmul_shape s)
 {
-    return MATMUL_WAVES / s.token_groups / s.k_groups;
+    return s.threads / MATRIX_LANES / s.token_groups / s.k_groups;
 }
 
 DEVICE uint32_t matmul_rows(struct matmul_shape s)
@@ -59,22 +59,25 @@ DEVICE uint32_t matmul_rows(struct matmul_shape s)
     return matmul_row_groups(s) * MATMUL_ROW_TILES * 16;
 }
 
-/* Where a wave stands. */
+/* Where a wave stands; row groups follow each other. */
+DEVICE uint32_t matmul_row_group(struct matmul_shape s)
+{
+    return thread_id() / MATRIX_LANES % matmul_row_groups(s);
+}
+
 DEVICE uint32_t matmul_k_group(struct matmul_shape s)
 {
-    return thread_id() / MATRIX_LANES % s.k_groups;
+    return thread_id() / MATRIX_LANES / matmul_row_groups(s) % s.k_groups;
 }
 
 DEVICE uint32_t matmul_token_group(struct matmul_shape s)
 {
-    return thread_id() / MATRIX_LANES / s.k_groups % s.token_groups;
+    return thread_id() / MATRIX_LANES / matmul_row_groups(s) / s.k_groups;
 }
 
-DEVICE uint32_t matmul_row_group(struct matmul_shape s)
-{
-    return thread_id() / MATRIX_LANES / s.k_groups / s.token_groups;
-}
-
+#if MATRIX_LAYOUT == MATRIX_WGMMA
+#include "kernels/hip/wgmma.h"
+#else
 DEVICE uint32_t matmul_stage_rows(struct matmul_shape s)
 {
     return s.k_groups * matmul_tokens(s) + (s.is_int8 ? matmul_rows(s) : 0);
@@ -88,7 +91,7 @@ DEVICE uint32_t matmul_stage_bytes(struct matmul_shape s)
 /* Of the 16 bytes that a thread carries of a stage. */
 DEVICE uint32_t matmul_n_shares(struct matmul_shape s)
 {
-    return (matmul_stage_rows(s) * (s.cols / 16) + MATMUL_THREADS - 1) / MATMUL_THREADS;
+    return (matmul_stage_rows(s) * (s.cols / 16) + s.threads - 1) / s.threads;
 }
 
 /* The thread's i-th 16 bytes of step `step`, where they come from and where they go. Past the end, of the stage
@@ -97,7 +100,7 @@ DEVICE void matmul_share(const struct matmul *m, struct matmul_shape s, uint32_t
                          const int8_t **ret_from, uint32_t *ret_to)
 {
     uint32_t per_row = s.cols / 16;
-    uint32_t id = i * MATMUL_THREADS + thread_id();
+    uint32_t id = i * s.threads + thread_id();
     uint32_t row = least_u32(id / per_row, matmul_stage_rows(s) - 1);
     uint32_t tokens = matmul_tokens(s);
     uint32_t at = id % per_row * 16;
@@ -128,10 +131,10 @@ DEVICE void matmul_copy(const struct matmul *m, struct matmul_shape s, uint32_t 
             const int8_t *from;
             uint32_t to;
             matmul_share(m, s, step, i, &from, &to);
-            copy_quad(stage + to, from);
+            copy16(stage + to, from);
         }
     }
-    copies_close();
+    copy_commit();
 }
 
 /* A thread's shares of a stage, in registers: no array, which LLVM 19 would leave in memory. */
@@ -292,7 +295,7 @@ DEVICE void matmul_run(const struct matmul *m, struct matmul_shape s, int8_t *sh
     for (uint32_t step = 0; step < n_steps; step++) {
         int8_t *now = shared + stage * stage_bytes;
         if (SHIM_HAS_COPIES) {
-            copies_wait(s.stages - 2);
+            copy_wait(s.stages - 2);
         } else {
             matmul_store(m, s, shares, now);
         }
@@ -318,6 +321,8 @@ DEVICE void matmul_run(const struct matmul *m, struct matmul_shape s, int8_t *sh
         }
     }
 }
+
+#endif
 
 /* The sums of k groups into those of the first, or what `groups` of waves have into the first of each; the order is
  * free. Waves number: first groups, then the rest. */

@@ -13,6 +13,8 @@
  *   MFMA16   2 mfma 16x16x16 i8            64     4      2                 l % 16            4 (l / 16) + i, l % 16
  *   MMA      2 mma m16n8k32 s8             32     4      2 of two rows     l / 4, l / 4 + 8  l / 4 + 8 (i / 2 % 2),
  *                                                                                8 (i / 4) + 2 (l % 4) + i % 2
+ *   WGMMA    wgmma.h                       32                                               8 (i / 4) + 2 (l % 4) + i % 2,
+ *                                                                                l / 4 + 8 (i / 2 % 2)
  * Outputs are (token, weights' row). On the CPU, MATRIX_LAYOUT chooses which one is played. */
 #ifndef HALO_KERNELS_HIP_MATRIX_H
 #define HALO_KERNELS_HIP_MATRIX_H
@@ -24,6 +26,7 @@
 #define MATRIX_MFMA32 2
 #define MATRIX_MFMA16 3
 #define MATRIX_MMA 4
+#define MATRIX_WGMMA 5 /* wgmma.h's, not this one's: only the outputs are described here */
 
 #if SHIM_AMD && defined(__GFX11__)
 #define MATRIX_LAYOUT MATRIX_WMMA11
@@ -33,6 +36,8 @@
 #define MATRIX_LAYOUT MATRIX_MFMA32
 #elif SHIM_AMD
 #define MATRIX_LAYOUT MATRIX_MFMA16
+#elif SHIM_NVIDIA && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define MATRIX_LAYOUT MATRIX_WGMMA
 #elif SHIM_NVIDIA
 #define MATRIX_LAYOUT MATRIX_MMA
 #elif !defined(MATRIX_LAYOUT)
@@ -97,13 +102,16 @@ DEVICE uint32_t matrix_output_token(uint32_t i)
     return MATRIX_LAYOUT == MATRIX_WMMA11   ? 2 * i + lane / 16
            : MATRIX_LAYOUT == MATRIX_WMMA12 ? 8 * (lane / 16) + i
            : MATRIX_LAYOUT == MATRIX_MMA    ? lane / 4 + 8 * (i / 2 % 2)
+           : MATRIX_LAYOUT == MATRIX_WGMMA  ? 8 * (i / 4) + 2 * (lane % 4) + i % 2
                                             : 4 * (lane / 16) + i;
 }
 
 DEVICE uint32_t matrix_output_row(uint32_t i)
 {
     uint32_t lane = matrix_lane();
-    return MATRIX_LAYOUT == MATRIX_MMA ? 8 * (i / 4) + 2 * (lane % 4) + i % 2 : lane % 16;
+    return MATRIX_LAYOUT == MATRIX_MMA     ? 8 * (i / 4) + 2 * (lane % 4) + i % 2
+           : MATRIX_LAYOUT == MATRIX_WGMMA ? lane / 4 + 8 * (i / 2 % 2)
+                                           : lane % 16;
 }
 
 #if SHIM_AMD

@@ -15,7 +15,7 @@ enum {
     TOKEN_TILE = 128, /* kernels read activations of whole tiles of tokens */
     WANTED_TILE = 64, /* and so of what head_split makes */
     FEW_ROWS = 32, /* of weights, that a block of linear_N does */
-    MANY_BLOCKS = 96, /* more than half of the processors that GPUs have */
+    MANY_BLOCKS = 60, /* about half of the processors that GPUs have */
     MATMUL_SHARED = 2 * 128 * (128 + 32), /* bytes of two stages, as in matmul.h */
     HEAD_ROWS = 64,
     BOUND_ROWS = 32,
@@ -324,6 +324,7 @@ static struct hip_norm_args *add_norm(struct plan *p, const struct norm *norm, u
 struct linear_choice {
     enum hip_kernel kernel;
     uint32_t rows, tokens, shared_bytes;
+    uint32_t n_stages, stage_bytes; /* of sm_90a's, as in matrix.hip */
 };
 
 /* For that many tokens, a power of two rows of a model's matrix at once. Among the kernels for batches, the one with
@@ -332,22 +333,22 @@ struct linear_choice {
 static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint32_t n_rows)
 {
     static const struct linear_choice DOTS[] = {
-        {HIP_KERNEL_linear_1, FEW_ROWS, 1, 0},
-        {HIP_KERNEL_linear_2, FEW_ROWS, 2, 0},
-        {HIP_KERNEL_linear_4, FEW_ROWS, 4, 0},
-        {HIP_KERNEL_linear_8, FEW_ROWS, 8, 0},
+        {HIP_KERNEL_linear_1, FEW_ROWS, 1, 0, 0, 0},
+        {HIP_KERNEL_linear_2, FEW_ROWS, 2, 0, 0, 0},
+        {HIP_KERNEL_linear_4, FEW_ROWS, 4, 0, 0, 0},
+        {HIP_KERNEL_linear_8, FEW_ROWS, 8, 0, 0, 0},
     };
     static const struct linear_choice MATRICES[] = {
-        {HIP_KERNEL_linear_matrix, 128, 128, MATMUL_SHARED},
-        {HIP_KERNEL_linear_split_64, 128, 64, MATMUL_SHARED},
-        {HIP_KERNEL_linear_split_32, 64, 32, MATMUL_SHARED},
-        {HIP_KERNEL_linear_split_16, 64, 16, MATMUL_SHARED},
+        {HIP_KERNEL_linear_matrix, 128, 128, MATMUL_SHARED, 4, 128 * 128 + 128 * 32},
+        {HIP_KERNEL_linear_split_64, 128, 64, MATMUL_SHARED, 2, 4 * (64 * 128 + 128 * 32)},
+        {HIP_KERNEL_linear_split_32, 64, 32, MATMUL_SHARED, 2, 8 * (32 * 128 + 64 * 32)},
+        {HIP_KERNEL_linear_split_16, 64, 16, MATMUL_SHARED, 2, 8 * (16 * 128 + 64 * 32)},
     };
     enum { LAST = sizeof MATRICES / sizeof MATRICES[0] - 1 };
     if (group != 0 && n_tokens == 1)
-        return (struct linear_choice){HIP_KERNEL_linear_group_1, FEW_ROWS, 1, 0};
+        return (struct linear_choice){HIP_KERNEL_linear_group_1, FEW_ROWS, 1, 0, 0, 0};
     if (group != 0)
-        return (struct linear_choice){HIP_KERNEL_linear_group_4, FEW_ROWS, 4, 0};
+        return (struct linear_choice){HIP_KERNEL_linear_group_4, FEW_ROWS, 4, 0, 0, 0};
     for (size_t i = 0; i < sizeof DOTS / sizeof DOTS[0]; i++) {
         if (n_tokens <= DOTS[i].tokens)
             return DOTS[i];
@@ -360,6 +361,12 @@ static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint3
     return MATRICES[i];
 }
 
+/* Shared memory of a kernel on matmul.h's loop: with wgmma.h's it is aligned to 1024. */
+static uint32_t stages_bytes(const struct plan *p, uint32_t bytes, uint32_t warpgroup_bytes)
+{
+    return p->b->limits.has_warpgroups && bytes > 0 ? warpgroup_bytes + 1024 : bytes;
+}
+
 static void add_linear(struct plan *p, uint32_t n, const struct hip_matrix *const *w,
                        float *const *y)
 {
@@ -369,7 +376,7 @@ static void add_linear(struct plan *p, uint32_t n, const struct hip_matrix *cons
         n_rows += w[i]->n_rows;
     struct linear_choice choice = pick_linear(w[0]->group, n_tokens, n_rows);
     struct hip_launch *l = add(p, choice.kernel, 0, div_up(n_tokens, choice.tokens), 1);
-    l->shared_bytes = choice.shared_bytes;
+    l->shared_bytes = stages_bytes(p, choice.shared_bytes, choice.n_stages * choice.stage_bytes);
     struct hip_linear_args *a = &l->args.linear;
     *a = (struct hip_linear_args){
         .step = p->b->step,
@@ -813,21 +820,26 @@ static void add_bounds(struct plan *p)
     static const struct {
         uint32_t most;
         enum hip_kernel kernel;
-        uint32_t rows, tokens, shared_rows; /* of one stage or more, as in bounds.hip */
+        uint32_t rows, tokens;
+        uint32_t shared_rows; /* of all stages, as in bounds.hip */
+        uint32_t warpgroup_rows; /* and of sm_90a's, 128 bytes each */
     } BY_WANTED[] = {
-        {1, HIP_KERNEL_head_bounds_1, BOUND_ROWS, 1, 0},
-        {4, HIP_KERNEL_head_bounds_4, BOUND_ROWS, 4, 0},
-        {16, HIP_KERNEL_head_bounds_16, BOUND_TILE_ROWS, 16, 3 * (2 * 16 + BOUND_TILE_ROWS)},
-        {32, HIP_KERNEL_head_bounds_32, BOUND_TILE_ROWS, 32, 2 * (2 * 32 + BOUND_TILE_ROWS)},
-        {UINT32_MAX, HIP_KERNEL_head_bounds_64, BOUND_TILE_ROWS, 64,
-         2 * (2 * 64 + BOUND_TILE_ROWS)},
+        {1, HIP_KERNEL_head_bounds_1, BOUND_ROWS, 1, 0, 0},
+        {4, HIP_KERNEL_head_bounds_4, BOUND_ROWS, 4, 0, 0},
+        {16, HIP_KERNEL_head_bounds_16, BOUND_TILE_ROWS, 16, 3 * (2 * 16 + BOUND_TILE_ROWS),
+         4 * (2 * 16 + BOUND_TILE_ROWS)},
+        {32, HIP_KERNEL_head_bounds_32, BOUND_TILE_ROWS, 32, 2 * (2 * 32 + BOUND_TILE_ROWS),
+         4 * (2 * 32 + BOUND_TILE_ROWS)},
+        {UINT32_MAX, HIP_KERNEL_head_bounds_64, BOUND_TILE_ROWS, 64, 2 * (2 * 64 + BOUND_TILE_ROWS),
+         3 * (2 * 64 + BOUND_TILE_ROWS)},
     };
     size_t i = 0;
     while (n > BY_WANTED[i].most)
         i++;
     struct hip_launch *bounds = add(p, BY_WANTED[i].kernel, div_up(m->n_vocab, BY_WANTED[i].rows),
                                     div_up(n, BY_WANTED[i].tokens), 1);
-    bounds->shared_bytes = BY_WANTED[i].shared_rows * BOUND_STRIDE;
+    bounds->shared_bytes =
+        stages_bytes(p, BY_WANTED[i].shared_rows * BOUND_STRIDE, BY_WANTED[i].warpgroup_rows * 128);
     bounds->args.bounds = split->args.bounds;
     add_top(p, p->b->lower, p->b->least);
 }

@@ -106,6 +106,7 @@ struct hip_limits {
     uint32_t segments; /* of such a group: attention_n_segments of its last position + 1 */
     /* Of the device; 0: as a small GPU has them. Multiprocessors, and shared memory of a block. */
     uint32_t processors, shared_bytes;
+    bool has_warpgroups; /* the kernels are those of sm_90a */
 };
 
 struct hip_buffers {

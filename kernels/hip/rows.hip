@@ -2,7 +2,9 @@
 /* norm_rows: what norm.hip's norm does, for many rows of the usual kind: with a weight, one scale a row, no rotation,
  * a multiple of 4 values, 8192 at most. A block of 256 threads has a row, which lies in shared memory from the first
  * load to the int8 result; the gated unit's is not written back. Only the 32 chains of the sum of squares are
- * one wave's work; the other blocks of a processor fill that time. */
+ * one wave's work; the other blocks of a processor fill that time.
+ * H200, 2026-11, tests/gpu/run: 64 rows of 2560 3.4 to 3.9 us, of 6912 6.3 (norm: 6.9 on average); 2048 rows 13 us,
+ * 21 with the residual (bytes: 16), 46 of 6912 with the gate (bytes: 30; norm: 54 on average). */
 #include "kernels/hip/device.h"
 
 enum { ROWS_THREADS = 256, ROWS_WAVES = ROWS_THREADS / WAVE, ROWS_CHAIN = 8 };

@@ -202,6 +202,8 @@ DEVICE void lane_sync(void)
 /* 16 bytes, both addresses multiples of 16. They are there, for the thread that copies them, after a
  * copy_wait; `left` copy_commits, at most, may then still be under way. Only NVIDIA's have such copies; the
  * others' are there at once. */
+#define SHIM_HAS_COPIES (!SHIM_AMD) /* that need no registers on their way */
+
 DEVICE void copy16(void *shared, const void *global)
 {
 #if SHIM_NVIDIA && defined(__clang__)
@@ -384,49 +386,6 @@ DEVICE uint32_t take_shared(uint32_t *counter, uint32_t n)
     return __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 #endif
 }
-
-/* The same in global memory. */
-DEVICE uint32_t take_global(uint32_t *counter, uint32_t n)
-{
-#if SHIM_AMD
-    return __hip_atomic_fetch_add(counter, n, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-#else
-    return take_shared(counter, n);
-#endif
-}
-
-/* ---- copies from global to shared memory that run while the thread goes on: 16 bytes each ---- */
-
-/* On NVIDIA, groups of them: copies_close ends a group, copies_wait(n) waits until all but the last n groups
- * have landed, for this thread; others see them after a barrier. Elsewhere a copy is done at once, so
- * kernels for AMD load into registers instead, and store later: SHIM_HAS_COPIES. */
-#define SHIM_HAS_COPIES (!SHIM_AMD)
-
-DEVICE void copy_quad(void *to, const void *from)
-{
-#if SHIM_NVIDIA && defined(__clang__)
-    uint32_t shared = (uint32_t)(uintptr_t)(__attribute__((address_space(3))) void *)to;
-    __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(from) : "memory");
-#elif SHIM_NVIDIA
-    uint32_t shared = (uint32_t)__cvta_generic_to_shared(to);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(from) : "memory");
-#else
-    *(struct quad *)to = *(const struct quad *)from;
-#endif
-}
-
-DEVICE void copies_close(void)
-{
-#if SHIM_NVIDIA
-    __asm__ volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-
-#if SHIM_NVIDIA
-#define copies_wait(n) __asm__ volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")
-#else
-#define copies_wait(n) ((void)(n))
-#endif
 
 /* Adds to shared memory, whichever threads do so at once. */
 DEVICE void add_shared(int32_t *to, int32_t v)

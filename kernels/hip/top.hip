@@ -4,8 +4,9 @@
  * A logit and its id are one 64-bit key that sorts in that order: the float's bits made monotonic (-0 as +0,
  * NaN lowest), then the complement of the id. A block finds the n_top largest keys of 1024 logits: their maximum
  * where one is wanted, else all sorted (bitonic, 55 steps). The second kernel does the same with what is left,
- * 1024 keys at a time. A draw is the largest logit with noise (kernels/gumbel), so it costs no more. 126 blocks a row at 128256 logits (0.5 MB from L2): some 3 us for one, 10 us for a
- * few, both far below the head itself. Never run. */
+ * 1024 keys at a time. Where one is wanted of every row, top_one takes 8192 logits a block. A draw is the largest
+ * logit with noise (kernels/gumbel).
+ * H200, 2026-11, tests/gpu/run: 64 rows of 128256: top_chunk 33 us; top_one 14 us (bytes: 8); top_merge 3 us. */
 #include "kernels/hip/noise.h"
 
 enum { TOP_THREADS = HIP_TOP_CHUNK / 2 };
@@ -115,19 +116,29 @@ KERNEL(top_one, top, TOP_THREADS)
     const float *logits = a.logits + (size_t)i * a.n_vocab;
     uint32_t id0 = block_x() * HIP_TOP_ONE + thread_id();
     float infinity = f32_of_bits(0x7f800000);
-    float x[HIP_TOP_ONE / TOP_THREADS];
-    UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
-    {
-        x[k] = logits[least_u32(id0 + k * TOP_THREADS, a.n_vocab - 1)];
-    }
     uint64_t key = 0;
-    UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
-    {
-        uint32_t id = id0 + k * TOP_THREADS;
-        if (id < a.n_vocab) {
-            /* No noise lifts -inf, which most are where there were bounds. */
-            float v = x[k] == -infinity ? x[k] : compared(&a.wanted[i], x[k], id);
-            key = larger_key(key, key_of(v, id));
+    if (a.wanted[i].is_drawn) { /* little code at a time: it is fetched once per wave */
+        NO_UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
+        {
+            uint32_t id = id0 + k * TOP_THREADS;
+            float x = id < a.n_vocab ? logits[id] : -infinity;
+            if (x != -infinity) { /* which no noise lifts */
+                key = larger_key(key, key_of(x + gumbel_of(&a.wanted[i], id), id));
+            } else if (id < a.n_vocab) {
+                key = larger_key(key, key_of(x, id));
+            }
+        }
+    } else {
+        float x[HIP_TOP_ONE / TOP_THREADS];
+        UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
+        {
+            uint32_t id = id0 + k * TOP_THREADS;
+            x[k] = id < a.n_vocab ? logits[id] : 0.0f;
+        }
+        UNROLL for (uint32_t k = 0; k < HIP_TOP_ONE / TOP_THREADS; k++)
+        {
+            uint32_t id = id0 + k * TOP_THREADS;
+            key = id < a.n_vocab ? larger_key(key, key_of(x[k], id)) : key;
         }
     }
     uint64_t *keys = (uint64_t *)SHARED_MEMORY;

@@ -482,6 +482,7 @@ static struct hip_limits limits_of(const struct backend_hip_config *c)
         .segments = (uint32_t)attention_n_segments(m->n_ctx),
         .processors = c->weights->device->n_processors,
         .shared_bytes = c->weights->device->shared_bytes,
+        .has_warpgroups = c->weights->device->has_warpgroups,
     };
 }
 

@@ -23,14 +23,25 @@ static uint32_t capability(const char *arch)
     return strncmp(arch, "sm_", 3) == 0 ? (uint32_t)strtoul(arch + 3, NULL, 10) : 0;
 }
 
-/* AMD's code runs on its own target alone; PTX on later ones, too, and the latest is best. */
+/* "sm_90a": PTX with instructions of this one target. */
+static bool is_special(const char *arch)
+{
+    return capability(arch) > 0 && arch[strlen(arch) - 1] == 'a';
+}
+
+/* AMD's code runs on its own target alone; PTX on later ones, too, and the latest is best, but what is special
+ * to the target. */
 static const struct hip_object *find_object(const char *arch)
 {
     const struct hip_object *best = NULL;
     for (size_t i = 0; i < HIP_N_OBJECTS; i++) {
         const struct hip_object *o = &HIP_OBJECTS[i];
-        if (strcmp(o->arch, arch) == 0)
+        if (is_special(o->arch) && capability(o->arch) == capability(arch))
             return o;
+        if (is_special(o->arch))
+            continue;
+        if (strcmp(o->arch, arch) == 0)
+            best = o;
         uint32_t have = capability(o->arch);
         if (have > 0 && have <= capability(arch) && (best == NULL || have > capability(best->arch)))
             best = o;
@@ -114,6 +125,7 @@ static enum err set_up(struct hip_device *d, const struct hip_device_config *con
     (void)snprintf(d->name, sizeof d->name, "GPU %d", index);
     (void)r->device_get_name(d->name, sizeof d->name, index);
     d->object_arch = object->arch;
+    d->has_warpgroups = strcmp(object->arch, "sm_90a") == 0;
     d->has_early = r->cuda_launch_ex != NULL && capability(object->arch) >= EARLY_CAPABILITY;
     d->n_processors = hip_runtime_n_processors(r, index);
     d->shared_bytes = hip_runtime_shared_bytes(r, index);

@@ -19,6 +19,7 @@ struct hip_device {
     char name[128]; /* as the maker has it */
     char arch[HIP_ARCH_MAX];
     const char *object_arch; /* of the code object: the same, or for CUDA an earlier one */
+    bool has_warpgroups; /* which sm_90a's kernels use */
     uint32_t n_processors;
     uint32_t shared_bytes; /* that a block may have */
     uint64_t memory_bytes;

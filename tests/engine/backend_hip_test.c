@@ -632,6 +632,13 @@ static void a_gpu_without_kernels_or_without_a_driver_is_refused(void **state)
     assert_int_equal(setenv("HALO_STANDIN", "arch=sm_120", 1), 0);
     assert_int_equal(hip_device_open(&config, why, sizeof why, &d), ERR_OK);
     assert_string_equal(d->object_arch, "sm_90");
+    assert_false(d->has_warpgroups);
+    hip_device_free(d);
+    /* And one that kernels were made for takes them, though they run on no other. */
+    assert_int_equal(setenv("HALO_STANDIN", "arch=sm_90", 1), 0);
+    assert_int_equal(hip_device_open(&config, why, sizeof why, &d), ERR_OK);
+    assert_string_equal(d->object_arch, "sm_90a");
+    assert_true(d->has_warpgroups);
     hip_device_free(d);
     assert_int_equal(setenv("HALO_STANDIN", "arch=sm_75", 1), 0);
     assert_int_equal(hip_device_open(&config, why, sizeof why, &d), ERR_UNSUPPORTED);

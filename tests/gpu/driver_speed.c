@@ -125,7 +125,8 @@ static bool make_plan(struct speed *s, uint32_t n_seqs, uint32_t n_tokens, uint3
                                       .sums_rows = has_sums ? n_rows : 0,
                                       .segments = n_segments,
                                       .processors = s->device->n_processors,
-                                      .shared_bytes = s->device->shared_bytes};
+                                      .shared_bytes = s->device->shared_bytes,
+                                      .has_warpgroups = s->device->has_warpgroups};
     const struct hip_shape shape = {.rows = n_rows,
                                     .groups = n_seqs * per_seq,
                                     .wanted = n_seqs,

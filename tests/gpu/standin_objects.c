@@ -11,5 +11,6 @@ const struct hip_object HIP_OBJECTS[] = {
     {"gfx1151", TEXT, sizeof TEXT},
     {"sm_80", TEXT, sizeof TEXT},
     {"sm_90", TEXT, sizeof TEXT},
+    {"sm_90a", TEXT, sizeof TEXT},
 };
 const size_t HIP_N_OBJECTS = sizeof HIP_OBJECTS / sizeof HIP_OBJECTS[0];

@@ -12,10 +12,10 @@ DOT = ['few_1', 'few_2', 'few_4', 'few_direct_1', 'few_direct_4', 'head_bounds_1
 MATRIX = ['linear_split_16', 'linear_split_32', 'linear_split_64', 'linear_matrix', 'head_bounds_16', 'head_bounds_32', 'head_bounds_64']
 RDNA = ['gfx1151', 'gfx1150', 'gfx1100', 'gfx1101', 'gfx1102', 'gfx1103', 'gfx1200', 'gfx1201']
 CDNA = {'gfx90a': 'v_mfma_i32_16x16x16i8', 'gfx942': 'v_mfma_i32_16x16x32_i8'}
-PTX = ['sm_80', 'sm_90']
+PTX = ['sm_80', 'sm_90', 'sm_90a']
 # Vector registers: up to 96 leave 16 waves of 32 a SIMD on gfx1151, 144 leave 10, 208 leave 7 (matmul.h's
 # shared memory lets 6 run).
-VGPRS = {'linear_1': 112, 'linear_8': 144, 'linear_split_32': 168, 'linear_split_64': 208, 'linear_matrix': 168,
+VGPRS = {'linear_1': 112, 'linear_8': 144, 'linear_split_64': 144, 'linear_matrix': 144,
          'head_bounds_32': 128, 'head_bounds_64': 192, 'attention8': 152, 'attention': 96, 'head_bounds_4': 112}
 VGPRS.update({k: 200 for k in KERNELS if k.startswith(('attention_row', 'attention8_row'))})
 VGPRS_ELSE = 112
@@ -135,7 +135,7 @@ def floats_are_rounded_as_defined():
     for a in PTX:
         text = open(path(a)).read()
         wrong += [f'{a}: {w}' for w in ['.ftz', 'div.approx', 'div.full', 'sqrt.approx', 'rcp.approx', 'ex2.'] if w in text]
-        wrong += [f'{a}: no {w}' for w in ['div.rn.f32', 'sqrt.rn.f32', 'fma.rn.f32', 'dp4a.s32', 'mma.sync', 'ld.global.v4'] if w not in text]
+        wrong += [f'{a}: no {w}' for w in ['div.rn.f32', 'sqrt.rn.f32', 'fma.rn.f32', 'dp4a.s32', 'wgmma.mma_async' if a == 'sm_90a' else 'mma.sync', 'ld.global.v4'] if w not in text]
     return wrong
 
 

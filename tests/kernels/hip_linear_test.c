@@ -164,10 +164,10 @@ static void matrix_kernels_give_the_bits_of_the_reference(void **state)
 {
     (void)state;
     static const struct shape SHAPES[] = {
-        {HIP_KERNEL_linear_split_16, 64, 16, 33, 40960},
-        {HIP_KERNEL_linear_split_32, 64, 32, 33, 40960},
-        {HIP_KERNEL_linear_split_64, 128, 64, 70, 40960},
-        {HIP_KERNEL_linear_matrix, 128, 128, 140, 40960},
+        {HIP_KERNEL_linear_split_16, 64, 16, 33, 66560},
+        {HIP_KERNEL_linear_split_32, 64, 32, 33, 99328},
+        {HIP_KERNEL_linear_split_64, 128, 64, 70, 99328},
+        {HIP_KERNEL_linear_matrix, 128, 128, 140, 82944},
     };
     for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
         try_shapes(&SHAPES[i], 0, 4);
@@ -181,9 +181,9 @@ static void bounds_of_batches_are_those_of_few(void **state)
         enum hip_kernel kernel;
         uint32_t tokens, wanted, shared_bytes;
     } CASES[] = {
-        {HIP_KERNEL_head_bounds_16, 16, 13, 3 * 160 * 96},
-        {HIP_KERNEL_head_bounds_32, 32, 33, 2 * 192 * 96},
-        {HIP_KERNEL_head_bounds_64, 64, 70, 2 * 256 * 96},
+        {HIP_KERNEL_head_bounds_16, 16, 13, 82944},
+        {HIP_KERNEL_head_bounds_32, 32, 33, 99328},
+        {HIP_KERNEL_head_bounds_64, 64, 70, 99328},
     };
     enum { MOST = 128, STRIDE = 384, VOCAB = 200 };
     struct check_rng rng = {11};
