@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-#include <msgpack.h>
 
 #include "proto/frames.h"
 
@@ -51,80 +50,6 @@ static void submit_has_its_golden_bytes(void **state)
     assert_int_equal(got->n_resume, 0);
     arena_fini(&a);
     buf_fini(&out);
-}
-
-/* msgpack-c reads our bytes, and packs what it has read into the same ones. */
-static void check_with_msgpack_c(enum frame_type type, const void *body)
-{
-    struct buf out = {0};
-    msgpack_unpacked read;
-    msgpack_sbuffer again;
-    msgpack_packer packer;
-    size_t off = 0;
-    assert_int_equal(frame_encode(&out, type, UINT64_C(0x8000000000000000), body), ERR_OK);
-    msgpack_unpacked_init(&read);
-    msgpack_sbuffer_init(&again);
-    msgpack_packer_init(&packer, &again, msgpack_sbuffer_write);
-    assert_int_equal(msgpack_unpack_next(&read, out.ptr, out.len, &off), MSGPACK_UNPACK_SUCCESS);
-    assert_int_equal(off, out.len);
-    assert_int_equal(msgpack_pack_object(&packer, read.data), 0);
-    assert_int_equal(again.size, out.len);
-    assert_memory_equal(again.data, out.ptr, out.len);
-    msgpack_sbuffer_destroy(&again);
-    msgpack_unpacked_destroy(&read);
-    buf_fini(&out);
-}
-
-static void bytes_are_those_of_msgpack_c(void **state)
-{
-    (void)state;
-    static const uint64_t NUMBERS[] = {
-        0,         1,          0x7f,       0x80,       0xff,       0x100,
-        0xffff,    0x10000,    0x7fffffff, 0x80000000, UINT32_MAX, UINT64_C(0x100000000),
-        INT64_MAX, UINT64_MAX,
-    };
-    static const size_t LENGTHS[] = {0, 1, 15, 16, 17, 31, 32, 255, 256, 65535, 65536};
-    enum { N_NUMBERS = sizeof NUMBERS / sizeof *NUMBERS, LONGEST = 65536 };
-    static char text[LONGEST];
-    static uint32_t ids[LONGEST];
-    for (size_t i = 0; i < LONGEST; i++)
-        ids[i] = (uint32_t)NUMBERS[i % N_NUMBERS];
-    for (size_t i = 0; i < N_NUMBERS; i++) {
-        const struct rec_token t = {
-            .req = NUMBERS[i], .has_id = i % 2 == 0, .id = (uint32_t)NUMBERS[i], .logprob = -1.5F};
-        check_with_msgpack_c(FRAME_tokens, &(struct frame_tokens){.items = &t, .n_items = 1});
-    }
-    for (size_t i = 0; i < sizeof LENGTHS / sizeof *LENGTHS; i++) {
-        const struct frame_generate g = {
-            .prompt = {text, LENGTHS[i]}, .resume = ids, .n_resume = LENGTHS[i], .again = true};
-        check_with_msgpack_c(FRAME_generate, &g);
-    }
-}
-
-/* No other sender of ours does it, but msgpack allows it. */
-static void numbers_in_long_forms_are_read(void **state)
-{
-    (void)state;
-    static const unsigned char FORMS[][13] = {
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0x05},
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0xcc, 0x05},
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0xd0, 0x05},
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0xcd, 0x00, 0x05},
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0xd1, 0x00, 0x05},
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0xce, 0x00, 0x00, 0x00, 0x05},
-        {0x93, 0x13, 0x07, 0x81, 0x01, 0xd2, 0x00, 0x00, 0x00, 0x05},
-    };
-    static const size_t LENGTHS[] = {6, 7, 7, 8, 8, 10, 10};
-    static const unsigned char NEGATIVE[] = {0x93, 0x13, 0x07, 0x81, 0x01, 0xd0, 0x85};
-    struct arena a = {0};
-    struct frame f;
-    for (size_t i = 0; i < sizeof LENGTHS / sizeof *LENGTHS; i++) {
-        assert_int_equal(frame_decode(FORMS[i], LENGTHS[i], &a, &f), ERR_OK);
-        assert_int_equal(f.type, FRAME_cancel);
-        assert_int_equal(((const struct frame_cancel *)f.body)->req, 5);
-    }
-    assert_int_equal(frame_decode(NEGATIVE, sizeof NEGATIVE, &a, &f), ERR_TYPE);
-    arena_fini(&a);
 }
 
 static void tokens_with_tops_survive_a_round_trip(void **state)
@@ -298,8 +223,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(submit_has_its_golden_bytes),
-        cmocka_unit_test(bytes_are_those_of_msgpack_c),
-        cmocka_unit_test(numbers_in_long_forms_are_read),
         cmocka_unit_test(tokens_with_tops_survive_a_round_trip),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(huge_counts_are_refused_before_memory_is_taken),
