@@ -112,6 +112,8 @@ static void print_lane(const char *run, int lane, long long group)
 static void print_lanes(const char *run, const json_t *o)
 {
     const json_t *b = json_object_get(o, "burnin");
+    if (json_is_true(json_object_get(o, "are_strangers")))
+        (void)printf("/v1 and /v2 serve different models: nothing is compared\n");
     print_lane(run, 0, number(o, "stable_group"));
     print_lane(run, 1, number(o, "candidate_group"));
     (void)printf(

@@ -43,11 +43,38 @@ static json_t *gates_json(const struct router_config *c)
     return o;
 }
 
+/* An engine of the lane that takes work, or NULL. */
+static const struct engine *serving(const struct router *r, uint32_t lane)
+{
+    const struct engine *e = TAILQ_FIRST(&r->engines.list);
+    while (e != NULL && (!e->is_ready || e->is_out || e->group != r->lanes.group_of[lane]))
+        e = TAILQ_NEXT(e, entry);
+    return e;
+}
+
+/* Whether both lanes have engines and no model in common: then there is nothing to compare. */
+static bool are_strangers(const struct router *r)
+{
+    if (serving(r, LANE_STABLE) == NULL || serving(r, LANE_CANDIDATE) == NULL)
+        return false;
+    for (const struct engine *a = TAILQ_FIRST(&r->engines.list); a != NULL;
+         a = TAILQ_NEXT(a, entry)) {
+        for (const struct engine *b = TAILQ_FIRST(&r->engines.list); b != NULL;
+             b = TAILQ_NEXT(b, entry)) {
+            if (a->is_ready && b->is_ready && !a->is_out && !b->is_out && a->group != b->group &&
+                strcmp(a->model_hash, b->model_hash) == 0)
+                return false;
+        }
+    }
+    return true;
+}
+
 enum err lane_verbs_show(struct control_call *call)
 {
     const struct router *r = call->router;
-    json_t *o = json_pack("{s:o, s:o, s:b}", "burnin", burnin_json(&r->burnin), "gates",
-                          gates_json(&r->config), "was_rollback", r->lanes.was_rollback);
+    json_t *o = json_pack("{s:o, s:o, s:b, s:b}", "burnin", burnin_json(&r->burnin), "gates",
+                          gates_json(&r->config), "was_rollback", r->lanes.was_rollback,
+                          "are_strangers", are_strangers(r));
     set_number(o, "stable_group", r->lanes.group_of[LANE_STABLE]);
     set_number(o, "candidate_group", r->lanes.group_of[LANE_CANDIDATE]);
     set_number(o, "changed_ms", r->lanes.changed_ms);
@@ -64,21 +91,21 @@ enum err lane_verbs_share(struct control_call *call)
         (void)snprintf(call->detail, sizeof call->detail, "expected a percentage from 0 to 100");
         return ERR_RANGE;
     }
+    if (json_integer_value(percent) > 0 && are_strangers(call->router)) {
+        (void)snprintf(
+            call->detail, sizeof call->detail,
+            "the engines of /v2 serve %s, those of /v1 %s: replies of two models are not "
+            "compared",
+            serving(call->router, LANE_CANDIDATE)->model_name,
+            serving(call->router, LANE_STABLE)->model_name);
+        return ERR_MODEL_UNKNOWN;
+    }
     b->share = (uint32_t)json_integer_value(percent);
     log_info("shadow-share", U("percent", b->share));
     return ERR_OK;
 }
 
 /* ---- cutover and rollback ---------------------------------------------------------------------- */
-
-/* An engine of the lane that takes work, or NULL. */
-static const struct engine *serving(const struct router *r, uint32_t lane)
-{
-    const struct engine *e = TAILQ_FIRST(&r->engines.list);
-    while (e != NULL && (!e->is_ready || e->is_out || e->group != r->lanes.group_of[lane]))
-        e = TAILQ_NEXT(e, entry);
-    return e;
-}
 
 /* What waits and was never placed goes where its lane leads now. */
 static void move(void *ctx, struct request *q)
@@ -102,8 +129,8 @@ static enum err exchange(struct control_call *call, bool is_rollback)
     }
     if (now != NULL && strcmp(now->model_hash, next->model_hash) != 0) {
         (void)snprintf(call->detail, sizeof call->detail,
-                       "the engines of /v2 serve another model file (%.12s, not %.12s), whose "
-                       "tokenizer does not run; another model needs a stack of its own",
+                       "the engines of /v2 serve another model file (%.12s, not %.12s), which no "
+                       "burn-in can compare; `halo swap ENGINE --model FILE` brings it to /v1",
                        next->model_hash, now->model_hash);
         return ERR_MODEL_UNKNOWN;
     }

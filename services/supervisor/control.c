@@ -184,6 +184,7 @@ static void command_keep(struct control *c, struct link *l, struct str target)
     if (n == NULL)
         return;
     n->is_kept = true;
+    log_info("newcomer-kept", S("name", child_name(n->child)));
     stack_put_in_service(c->stack, n->child);
     answer(c, l, ERR_OK, "");
 }
