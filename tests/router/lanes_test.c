@@ -174,7 +174,10 @@ static void another_model_cannot_answer_v1(void **state)
     open_scene(&s, false);
     s.candidate = engine_new_as(s.w, "2", &says);
     assert_int_equal(operator_ask(&s.op, "cutover", "", ""), ERR_MODEL_UNKNOWN);
-    assert_non_null(strstr(s.op.detail, "a stack of its own"));
+    assert_non_null(strstr(s.op.detail, "no burn-in can compare"));
+    s.op.n_answers = 0;
+    assert_int_equal(operator_ask(&s.op, "share", "", "{\"percent\":10}"), ERR_MODEL_UNKNOWN);
+    assert_non_null(strstr(s.op.detail, "are not compared"));
     close_scene(&s);
 }
 
