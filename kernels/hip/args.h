@@ -194,6 +194,7 @@ struct hip_attention_args {
     uint32_t n_shared; /* query heads of a KV head */
     uint32_t splits; /* blocks that share them; a divisor */
     uint32_t each; /* query heads of a block */
+    uint32_t queries; /* of a KV head that a block does at a time, in groups of more rows */
     uint32_t ring; /* chunks of K and V under way: a divisor of a tile's */
 };
 

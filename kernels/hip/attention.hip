@@ -1,477 +1,446 @@
 /* SPDX-License-Identifier: MIT */
-/* attention, attention8, attention_join: kernels/attention's definition in its own tiles and order.
+/* attention: groups of several rows and an f16 cache, in f32 as defined: chains over dimensions for the scores,
+ * over positions for the weighted values. Both are outer products: a row of 64 queries (or 32) times a row of
+ * 32 positions or dimensions, added to 8 (or 4) times 8 sums of a lane. A row costs 64 fma, 8 conversions and 4
+ * loads from shared memory.
  *
- * A block of eight waves computes a segment: wave w its tile w of 32 positions, for four queries at a time
- * (rows of a group times the heads that share the KV head). Scores: a lane is a position, K lies transposed,
- * so each dimension is one load of 64 bytes (f16) a wave for four fma. Weighted values: a lane has
- * four dimensions, and the positions come in order. The tiles are merged in order by threads that each
- * have dimensions of their own, which keep a row's total in registers where the block goes on to the next
- * segment; else the segment goes to the sums, and attention_join merges those.
+ * A block of four waves goes over the tiles by four (attention_chunk.h):
+ *   1. scores: a wave has a tile; K by 32 dimensions against q in shared memory; m, p and l in registers
+ *   2. factors of the merges in order: a thread has a query
+ *   3. values: a wave has 32 dimensions and takes the four tiles in order, merged in registers
+ * K and V come in pieces of 32 x 32 by asynchronous copies, the next one while one is used, each for one wave.
  *
- * Bytes (2B-4T, one row at 8192 positions, f16): 5 KV heads x 4 MB = 21 MB a layer, 0.63 GB a token; K and V
- * are read once for four queries. Instructions (gfx1151): about 3 a byte of K and 5 of V, of 7.4 T/s that 40
- * CUs issue: 1.8 TB/s of the cache, 7 times what memory gives, so bytes bind. In prefill arithmetic binds:
- * 2 x 20 x 128 fma a position, 10.5 M a token at 2048 and layer. int8 halves the bytes and does four products
- * an instruction, twice (15 bits). Never run. */
-#include "kernels/hip/attention.h"
+ * Prefill of 2048 (2B-4T), a layer: 10.7 G fma, 0.32 ms at the 33 T/s of an H200; by the instructions counted
+ * above 75 % of that. Measured (H200, 2026-11, tests/gpu/run): 0.92 ms; 1.44 with branches around exponentials,
+ * 3.1 to 3.5 before, with four queries at a time. */
+#include "kernels/hip/attention_chunk.h"
 
 enum {
-    ATTENTION_THREADS = 256,
-    ATTENTION_TILES = ATTENTION_THREADS / WAVE, /* of a segment */
-    ATTENTION_QUERIES = 4, /* at a time */
-    ATTENTION_HEAD_DIM = 256, /* at most */
-    ATTENTION_SHARE = ATTENTION_THREADS / ATTENTION_QUERIES, /* threads that merge a query */
-    ATTENTION_OWN = ATTENTION_HEAD_DIM / ATTENTION_SHARE, /* dimensions of each of them */
+    CHUNK16_WAVES = CHUNK_THREADS / WAVE,
+    CHUNK16_BLOCKS = 2, /* of a processor */
+    CHUNK16_PIECE = 32 * 32 * 2, /* bytes: 32 dimensions of 32 positions, or the other way round */
+    CHUNK16_META = 8, /* floats of a query and tile */
+    CHUNK16_MOST = 8, /* queries of a lane */
 };
 
-/* m, l, and acc of a thread's dimensions: d0, d0 + ATTENTION_SHARE, ... below n. */
-struct partial {
-    float m, l;
-    float acc[ATTENTION_OWN];
+struct chunk16 {
+    struct chunk c;
+    uint32_t dims0; /* the first of the values' at hand */
+    float *q; /* [head_dim][queries] */
+    float *p; /* [tiles][32][queries] */
+    uint8_t *ring; /* the wave's */
+    uint32_t ring_mask; /* pieces of it, less one */
 };
 
-/* acc[o] is at from[o * ATTENTION_SHARE]. */
-DEVICE void merge(struct partial *into, float m2, float l2, const float *from, uint32_t n_own,
-                  bool is_first)
+/* The wave's pieces in order: of each four tiles K of its own, then V's slab of all. */
+struct feed16 {
+    uint32_t tile0, piece; /* comes next */
+    uint32_t n_issued, n_used;
+};
+
+/* Tiles that end where the block's work does. */
+DEVICE uint32_t chunk16_last(const struct chunk16 *t)
 {
-    if (is_first) {
-        into->m = m2;
-        into->l = l2;
-        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+    return least_u32(t->c.n_tiles, t->c.end * SEGMENT_TILES);
+}
+
+DEVICE uint32_t chunk16_slab(const struct chunk16 *t)
+{
+    return t->dims0 + thread_id() / WAVE * WAVE;
+}
+
+/* Pieces of K and of V that the wave takes of the tiles from tile0 on. */
+DEVICE uint32_t chunk16_key_pieces(const struct chunk16 *t, uint32_t tile0)
+{
+    return tile0 + thread_id() / WAVE < chunk16_last(t) ? (t->c.n + WAVE - 1) / WAVE : 0;
+}
+
+DEVICE uint32_t chunk16_value_pieces(const struct chunk16 *t, uint32_t tile0)
+{
+    return chunk16_slab(t) < t->c.n ? least_u32(chunk16_last(t) - tile0, CHUNK_TILES) : 0;
+}
+
+/* Rows of `bytes` each (at most 64) that lie `stride` apart; they lie 64 apart in `to`. */
+DEVICE void copy_rows(const uint8_t *from, uint32_t stride, uint32_t n_rows, uint32_t bytes,
+                      uint8_t *to)
+{
+    uint32_t lane = thread_id() % WAVE;
+    if (bytes % 16 == 0 && stride % 16 == 0) {
+        UNROLL for (uint32_t i = 0; i < 4; i++)
         {
-            if (o < n_own) {
-                into->acc[o] = from[o * ATTENTION_SHARE];
+            uint32_t row = 8 * i + lane / 4;
+            uint32_t at = lane % 4 * 16;
+            if (row < n_rows && at < bytes) {
+                copy16(to + row * 64 + at, from + (size_t)row * stride + at);
             }
         }
         return;
     }
-    float m = m2 > into->m ? m2 : into->m;
-    float e = exp_f32(into->m - m);
-    float e2 = exp_f32(m2 - m);
-    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
-    {
-        if (o < n_own) {
-            into->acc[o] = fma_f32(into->acc[o], e, from[o * ATTENTION_SHARE] * e2);
+    for (uint32_t row = lane / 8; row < n_rows; row += 4) {
+        uint32_t at = lane % 8 * 8;
+        if (at < bytes) {
+            uint64_t v;
+            __builtin_memcpy(&v, __builtin_assume_aligned(from + (size_t)row * stride + at, 8), 8);
+            __builtin_memcpy(__builtin_assume_aligned(to + row * 64 + at, 8), &v, 8);
         }
     }
-    into->l = fma_f32(into->l, e, l2 * e2);
-    into->m = m;
 }
 
-DEVICE void clear(struct partial *p)
+DEVICE void feed16_next(const struct chunk16 *t, struct feed16 *f)
 {
-    p->m = 0.0f;
-    p->l = 0.0f;
-    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
-    {
-        p->acc[o] = 0.0f;
+    uint32_t n = t->c.n;
+    if (f->tile0 < chunk16_last(t)) {
+        uint32_t n_keys = chunk16_key_pieces(t, f->tile0);
+        uint32_t n_all = n_keys + chunk16_value_pieces(t, f->tile0);
+        bool is_key = f->piece < n_keys;
+        uint8_t *to = t->ring + (f->n_issued & t->ring_mask) * CHUNK16_PIECE;
+        if (n_all > 0) {
+            uint32_t i = is_key ? thread_id() / WAVE : f->piece - n_keys;
+            const uint8_t *part = chunk_part(&t->c, f->tile0 + i);
+            uint32_t at = is_key ? f->piece * WAVE : chunk16_slab(t);
+            uint32_t count = least_u32(n - at, WAVE);
+            copy_rows(is_key ? part + at * 64 : part + 64 * n + 2 * at, is_key ? 64 : 2 * n,
+                      is_key ? count : WAVE, is_key ? 64 : 2 * count, to);
+            f->n_issued++;
+            f->piece++;
+        }
+        if (f->piece >= n_all) {
+            f->piece = 0;
+            f->tile0 += CHUNK_TILES;
+        }
     }
+    copy_commit();
 }
 
-/* How many dimensions of n a thread has that begins at d0. */
-DEVICE uint32_t own_of(uint32_t n, uint32_t d0)
+/* The oldest piece, once it is there. */
+DEVICE const uint16_t *feed16_take(const struct chunk16 *t, struct feed16 *f)
 {
-    return d0 < n ? (n - d0 - 1) / ATTENTION_SHARE + 1 : 0;
+    if (t->ring_mask == 0) {
+        copy_wait(0);
+    } else {
+        copy_wait(1);
+    }
+    lane_sync();
+    return (const uint16_t *)(const void *)(t->ring + (f->n_used & t->ring_mask) * CHUNK16_PIECE);
 }
 
-/* Four queries of a group, and where a block's shared memory is. */
-struct attend {
-    const struct hip_attention_args *a;
-    struct hip_group g;
-    uint32_t n_shared; /* heads of a KV head */
-    uint32_t kv_head;
-    uint32_t query0, n_queries; /* of the group's rows * n_shared */
-    float *q; /* [queries][head_dim], as they are, or hi and lo bytes and a */
-    float *p; /* [tiles][queries][32] */
-    float *tiles; /* [queries][tiles][head_dim + 2]: m, l, acc */
+DEVICE void feed16_release(const struct chunk16 *t, struct feed16 *f)
+{
+    lane_sync();
+    f->n_used++;
+    feed16_next(t, f);
+}
+
+/* A lane's columns are 4x .. and 16 + 4x .., x being lane % 4; its queries ql * (lane / 4) .. */
+DEVICE uint32_t column16(uint32_t i)
+{
+    return i / 4 * 16 + thread_id() % 4 * 4 + i % 4;
+}
+
+struct products {
+    float c[CHUNK16_MOST][8];
 };
 
-/* Positions that query k of the four sees. */
-DEVICE uint32_t positions_of(const struct attend *t, uint32_t k)
+DEVICE void products_clear(struct products *c)
 {
-    return t->g.pos0 + (t->query0 + k) / t->n_shared + 1;
-}
-
-DEVICE uint32_t present_of(const struct attend *t, uint32_t k, uint32_t tile)
-{
-    uint32_t n = positions_of(t, k);
-    return k >= t->n_queries || n <= tile * WAVE ? 0 : least_u32(n - tile * WAVE, WAVE);
-}
-
-DEVICE const float *query_at(const struct attend *t, uint32_t k)
-{
-    uint32_t row = t->g.row0 + (t->query0 + k) / t->n_shared;
-    uint32_t head = t->kv_head * t->n_shared + (t->query0 + k) % t->n_shared;
-    return t->a->q + ((size_t)row * t->a->n_heads + head) * t->a->head_dim;
-}
-
-/* ---- f16 ---- */
-
-DEVICE void old_scores_f16(const struct attend *t, const uint8_t *part, float *s)
-{
-    const uint16_t *keys = (const uint16_t *)(const void *)part + thread_id() % WAVE;
-    uint32_t n = t->a->head_dim;
-    for (uint32_t d = 0; d < n; d += 4) {
-        float key[4];
-        UNROLL for (uint32_t i = 0; i < 4; i++)
-        {
-            key[i] = f32_of_f16(keys[(d + i) * WAVE]);
-        }
-        UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
-        {
-            UNROLL for (uint32_t i = 0; i < 4; i++)
-            {
-                s[k] = fma_f32(t->q[k * n + d + i], key[i], s[k]);
-            }
-        }
-    }
-    UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+    UNROLL for (uint32_t j = 0; j < CHUNK16_MOST; j++)
     {
-        s[k] = t->a->scale * s[k];
+        UNROLL for (uint32_t i = 0; i < 8; i++)
+        {
+            c->c[j][i] = 0.0f;
+        }
     }
 }
 
-DEVICE void old_weigh_f16(const struct attend *t, const uint8_t *part, const uint32_t *present,
-                          float *const *to)
+struct rows16 {
+    float a[CHUNK16_MOST], b[8];
+};
+
+DEVICE void rows16_load(const float *a, const uint16_t *b, uint32_t ql, struct rows16 *r)
 {
-    uint32_t n = t->a->head_dim;
-    const float *p = t->p + thread_id() / WAVE * (ATTENTION_QUERIES * WAVE);
-    const uint16_t *values = (const uint16_t *)(const void *)part + WAVE * n;
-    for (uint32_t d = thread_id() % WAVE * 4; d < n; d += 4 * WAVE) {
-        float acc[ATTENTION_QUERIES][4] = {{0}};
-        uint32_t most = 0;
-        UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+    uint16_t half[8];
+    UNROLL for (uint32_t j = 0; j < ql; j += 4)
+    {
+        __builtin_memcpy(r->a + j, __builtin_assume_aligned(a + j, 16), 16);
+    }
+    __builtin_memcpy(half, __builtin_assume_aligned(b, 8), 8);
+    __builtin_memcpy(half + 4, __builtin_assume_aligned(b + 16, 8), 8);
+    UNROLL for (uint32_t i = 0; i < 8; i++)
+    {
+        r->b[i] = f32_of_f16(half[i]);
+    }
+}
+
+/* c[j][i] += a[row][j] * b[row][i], rows in order. a: the lane's first query; b: its first column. */
+DEVICE void products_add(const float *a, uint32_t stride, const uint16_t *b, uint32_t count,
+                         uint32_t ql, struct products *c)
+{
+    enum { AT_ONCE = 4 };
+    uint32_t row = 0;
+    NO_UNROLL for (; row + AT_ONCE <= count; row += AT_ONCE)
+    {
+        UNROLL for (uint32_t o = 0; o < AT_ONCE; o++)
         {
-            most = present[k] > most ? present[k] : most;
-        }
-        for (uint32_t i = 0; i < most; i++) {
-            uint16_t half[4];
-            __builtin_memcpy(half, __builtin_assume_aligned(values + i * n + d, 8), sizeof half);
-            UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+            struct rows16 r;
+            rows16_load(a + (row + o) * stride, b + (row + o) * WAVE, ql, &r);
+            UNROLL for (uint32_t j = 0; j < ql; j++)
             {
-                float w = p[k * WAVE + i];
-                UNROLL for (uint32_t j = 0; j < 4; j++)
+                UNROLL for (uint32_t i = 0; i < 8; i++)
                 {
-                    float next = fma_f32(w, f32_of_f16(half[j]), acc[k][j]);
-                    acc[k][j] = i < present[k] ? next : acc[k][j];
+                    c->c[j][i] = fma_f32(r.a[j], r.b[i], c->c[j][i]);
                 }
             }
         }
-        UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+    }
+}
+
+/* The same for values that only some queries see: those of the rows below present[j]. */
+DEVICE void products_add_some(const float *a, uint32_t stride, const uint16_t *b,
+                              const uint32_t *present, uint32_t ql, struct products *c)
+{
+    NO_UNROLL for (uint32_t row = 0; row < WAVE; row++)
+    {
+        struct rows16 r;
+        rows16_load(a + row * stride, b + row * WAVE, ql, &r);
+        UNROLL for (uint32_t j = 0; j < ql; j++)
         {
-            UNROLL for (uint32_t j = 0; j < 4; j++)
+            bool is_present = row < present[j];
+            UNROLL for (uint32_t i = 0; i < 8; i++)
             {
-                to[k][d + j] = acc[k][j];
+                float next = fma_f32(r.a[j], r.b[i], c->c[j][i]);
+                c->c[j][i] = is_present ? next : c->c[j][i];
             }
         }
     }
 }
 
-/* ---- int8 ---- */
-
-/* In shared memory for each query: head_dim bytes hi, head_dim bytes lo, with Q = 128 hi + lo; the
- * largest |q| at [head_dim / 2]. A wave does one query. */
-DEVICE void old_split_query(const struct attend *t, uint32_t k)
+/* m, p and l of one query and tile: four lanes have eight scores each. */
+DEVICE void chunk16_soften(float *s, uint32_t present, float *meta)
 {
-    uint32_t n = t->a->head_dim;
-    uint32_t lane = thread_id() % WAVE;
-    const float *from = query_at(t, k);
-    uint32_t *words = (uint32_t *)(void *)(t->q + k * n);
-    float most = X15_TINY;
-    for (uint32_t d = lane; d < n; d += WAVE) {
-        most = larger_f32(most, magnitude_f32(from[d]));
-    }
-    most = wave_max_f32(most);
-    float inv = X15_TOP / most;
-    for (uint32_t i = lane; i < n / 4; i += WAVE) {
-        uint32_t high = 0;
-        uint32_t low = 0;
-        UNROLL for (uint32_t j = 0; j < 4; j++)
-        {
-            int32_t v = x15(from[4 * i + j], inv, -X15_TOP);
-            int32_t lo = ((v + 64) & 127) - 64;
-            high |= (uint32_t)((v - lo) / 128 & 255) << 8 * j;
-            low |= (uint32_t)(lo & 255) << 8 * j;
-        }
-        words[i] = high;
-        words[n / 4 + i] = low;
-    }
-    if (lane == 0) {
-        t->q[k * n + n / 2] = most;
-    }
-}
-
-DEVICE void old_scores_int8(const struct attend *t, const uint8_t *part, float *s)
-{
-    uint32_t n = t->a->head_dim;
-    uint32_t lane = thread_id() % WAVE;
-    const uint32_t *keys = (const uint32_t *)(const void *)part + lane;
-    float key_scale = ((const float *)(const void *)(part + 2 * WAVE * n))[lane];
-    int32_t high[ATTENTION_QUERIES] = {0};
-    int32_t low[ATTENTION_QUERIES] = {0};
-    for (uint32_t i = 0; i < n / 4; i++) {
-        uint32_t key = keys[i * WAVE];
-        UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
-        {
-            const uint32_t *words = (const uint32_t *)(const void *)(t->q + k * n);
-            high[k] = dot4(words[i], key, high[k]);
-            low[k] = dot4(words[n / 4 + i], key, low[k]);
-        }
-    }
-    UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+    float m = MINUS_INF;
+    UNROLL for (uint32_t i = 0; i < 8; i++)
     {
-        float most = t->q[k * n + n / 2];
-        s[k] = ((float)(128 * high[k] + low[k]) * key_scale) * (most / X15_TOP * t->a->scale);
+        m = max_f32(m, column16(i) < present ? s[i] : MINUS_INF);
     }
-}
-
-/* The weights of a tile lie in p as [queries][hi 32 bytes, lo 32 bytes, ..], W = 128 hi + lo. */
-DEVICE void old_weigh_int8(const struct attend *t, const uint8_t *part, const float *p_of_lane,
-                           const uint32_t *present, float *const *to)
-{
-    uint32_t n = t->a->head_dim;
-    uint32_t lane = thread_id() % WAVE;
-    float value_scale = ((const float *)(const void *)(part + 2 * WAVE * n))[WAVE + lane];
-    float *p = t->p + thread_id() / WAVE * (ATTENTION_QUERIES * WAVE);
-    float most[ATTENTION_QUERIES];
-    UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+    m = max_f32(m, lane_xor_f32(m, 2));
+    m = max_f32(m, lane_xor_f32(m, 1));
+    float l[4];
+    UNROLL for (uint32_t i = 0; i < 8; i++)
     {
-        bool is_present = lane < present[k];
-        float w = p_of_lane[k] * value_scale;
-        most[k] = is_present ? larger_f32(X15_TINY, magnitude_f32(w)) : X15_TINY;
-        most[k] = wave_max_f32(most[k]);
-        int32_t v = is_present ? x15(w, X15_TOP / most[k], 0.0f) : 0;
-        uint8_t *bytes = (uint8_t *)(void *)(p + k * WAVE);
-        bytes[lane] = (uint8_t)(v >> 7);
-        bytes[WAVE + lane] = (uint8_t)(v & 127);
+        float e = exp_below_f32(s[i] - m); /* whether it is present or not: no branch */
+        s[i] = column16(i) < present ? e : 0.0f;
     }
-    lane_sync();
-    const uint32_t *values = (const uint32_t *)(const void *)(part + WAVE * n);
-    for (uint32_t d = lane; d < n; d += WAVE) {
-        int32_t high[ATTENTION_QUERIES] = {0};
-        int32_t low[ATTENTION_QUERIES] = {0};
-        for (uint32_t i = 0; i < WAVE / 4; i++) {
-            uint32_t value = values[i * n + d];
-            UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
-            {
-                const uint32_t *words = (const uint32_t *)(const void *)(p + k * WAVE);
-                high[k] = dot4(words[i], value, high[k]);
-                low[k] = dot4(words[WAVE / 4 + i], value, low[k]);
-            }
-        }
-        UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
-        {
-            to[k][d] = (float)(128 * high[k] + low[k]) * (most[k] / X15_TOP);
-        }
+    UNROLL for (uint32_t i = 0; i < 4; i++)
+    {
+        l[i] = s[i] + s[4 + i];
+        l[i] += lane_xor_f32(l[i], 2);
+        l[i] += lane_xor_f32(l[i], 1);
+    }
+    if (thread_id() % 4 == 0) {
+        meta[0] = m;
+        meta[1] = (l[0] + l[2]) + (l[1] + l[3]);
     }
 }
 
-/* ---- both ---- */
-
-/* One tile of the four queries by one wave. */
-DEVICE void attend_tile(const struct attend *t, uint32_t tile, bool is_int8)
+/* 1. The wave's tile. */
+DEVICE void chunk16_scores(const struct chunk16 *t, uint32_t tile, uint32_t ql, struct feed16 *feed)
 {
-    const struct hip_attention_args *a = t->a;
     uint32_t wave = thread_id() / WAVE;
-    uint32_t lane = thread_id() % WAVE;
-    uint32_t present[ATTENTION_QUERIES];
-    float s[ATTENTION_QUERIES] = {0};
-    float *to[ATTENTION_QUERIES];
-    uint32_t block = a->table[t->g.first_block + tile];
-    const uint8_t *part =
-        a->cache + block * a->block_bytes + a->layer_offset + (size_t)t->kv_head * a->part_bytes;
-    if (is_int8) {
-        old_scores_int8(t, part, s);
-    } else {
-        old_scores_f16(t, part, s);
-    }
-    UNROLL for (uint32_t k = 0; k < ATTENTION_QUERIES; k++)
+    uint32_t k0 = thread_id() % WAVE / 4 * ql;
+    uint32_t queries = 8 * ql;
+    struct products s;
+    products_clear(&s);
+    NO_UNROLL for (uint32_t d = 0; d < t->c.n; d += WAVE)
     {
-        float minus_inf = f32_of_bits(0xff800000);
-        present[k] = present_of(t, k, tile);
-        bool is_present = lane < present[k];
-        float m = wave_max_f32(is_present && s[k] > minus_inf ? s[k] : minus_inf);
-        s[k] = is_present ? exp_f32(s[k] - m) : 0.0f;
-        float l = wave_add_f32(s[k]);
-        float *sums = t->tiles + (k * ATTENTION_TILES + wave) * (a->head_dim + 2);
-        to[k] = sums + 2;
-        if (lane == 0) {
-            sums[0] = m;
-            sums[1] = l;
-        }
-        if (!is_int8) {
-            t->p[(wave * ATTENTION_QUERIES + k) * WAVE + lane] = s[k];
-        }
+        const uint16_t *keys = feed16_take(t, feed) + column16(0);
+        products_add(t->q + d * queries + k0, queries, keys, least_u32(t->c.n - d, WAVE), ql, &s);
+        feed16_release(t, feed);
     }
-    if (is_int8) {
-        old_weigh_int8(t, part, s, present, to);
-    } else {
-        lane_sync();
-        old_weigh_f16(t, part, present, to);
-    }
-}
-
-DEVICE void merge_partial(struct partial *into, const struct partial *next, bool is_first)
-{
-    if (is_first) {
-        *into = *next;
-        return;
-    }
-    float m = next->m > into->m ? next->m : into->m;
-    float e = exp_f32(into->m - m);
-    float e2 = exp_f32(next->m - m);
-    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+    UNROLL for (uint32_t j = 0; j < ql; j++)
     {
-        into->acc[o] = fma_f32(into->acc[o], e, next->acc[o] * e2);
-    }
-    into->l = fma_f32(into->l, e, next->l * e2);
-    into->m = m;
-}
-
-DEVICE void store_sums(const struct attend *t, uint32_t k, uint32_t segment, uint32_t d0,
-                       uint32_t n_own, const struct partial *sum)
-{
-    uint32_t row = (t->query0 + k) / t->n_shared;
-    uint32_t head = t->kv_head * t->n_shared + (t->query0 + k) % t->n_shared;
-    float *to = sums_at(t->a, (uint32_t)t->g.sums_row + row, head, segment);
-    UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
-    {
-        if (o < n_own) {
-            to[SUMS_ACC + d0 + o * ATTENTION_SHARE] = sum->acc[o];
-        }
-    }
-    if (d0 == 0) {
-        to[0] = sum->m;
-        to[1] = sum->l;
-    }
-}
-
-/* Four queries: segments first..end, into sums or a total. */
-DEVICE void attend(const struct attend *t, uint32_t first, uint32_t end, bool is_int8)
-{
-    const struct hip_attention_args *a = t->a;
-    uint32_t n = a->head_dim;
-    uint32_t k = thread_id() / ATTENTION_SHARE; /* the query that this thread merges */
-    uint32_t d0 = thread_id() % ATTENTION_SHARE;
-    uint32_t n_own = own_of(n, d0);
-    uint32_t n_tiles = k < t->n_queries ? (positions_of(t, k) + WAVE - 1) / WAVE : 0;
-    uint32_t n_tiles_all = (positions_of(t, t->n_queries - 1) + WAVE - 1) / WAVE;
-    const float *tiles = t->tiles + k * ATTENTION_TILES * (n + 2);
-    struct partial total;
-    clear(&total);
-    for (uint32_t segment = first; segment < end; segment++) {
-        uint32_t tile0 = segment * ATTENTION_TILES;
-        if (tile0 + thread_id() / WAVE < n_tiles_all) {
-            attend_tile(t, tile0 + thread_id() / WAVE, is_int8);
-        }
-        barrier();
-        if (n_tiles > tile0) {
-            struct partial sum;
-            clear(&sum);
-            for (uint32_t i = 0; i < least_u32(n_tiles - tile0, ATTENTION_TILES); i++) {
-                const float *from = tiles + i * (n + 2);
-                merge(&sum, from[0], from[1], from + 2 + d0, n_own, i == 0);
-            }
-            if (t->g.sums_row == HIP_NO_SUMS) {
-                merge_partial(&total, &sum, segment == 0);
-            } else {
-                store_sums(t, k, segment, d0, n_own, &sum);
-            }
-        }
-        barrier();
-    }
-    if (t->g.sums_row == HIP_NO_SUMS && k < t->n_queries) {
-        float *out = a->out + (query_at(t, k) - a->q) + d0;
-        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
+        UNROLL for (uint32_t i = 0; i < 8; i++)
         {
-            if (o < n_own) {
-                out[o * ATTENTION_SHARE] = total.acc[o] / total.l;
-            }
+            s.c[j][i] = t->c.a->scale * s.c[j][i];
+        }
+        chunk16_soften(s.c[j], chunk_present(&t->c, k0 + j, tile), chunk_meta(&t->c, wave, k0 + j));
+    }
+    UNROLL for (uint32_t i = 0; i < 8; i++)
+    {
+        float *to = t->p + (wave * WAVE + column16(i)) * queries + k0;
+        UNROLL for (uint32_t j = 0; j < ql; j += 4)
+        {
+            const float four[4] = {s.c[j][i], s.c[j + 1][i], s.c[j + 2][i], s.c[j + 3][i]};
+            __builtin_memcpy(__builtin_assume_aligned(to + j, 16), four, sizeof four);
         }
     }
 }
 
-DEVICE void attend_group(const struct hip_attention_args *a, bool is_int8)
+/* 3. A tile's values in the wave's dimensions, merged into `sum`. */
+DEVICE void chunk16_weigh(const struct chunk16 *t, uint32_t tile, uint32_t i_tile, uint32_t ql,
+                          struct feed16 *feed, struct products *sum)
 {
-    if (block_x() >= a->step->n_groups) {
+    uint32_t k0 = thread_id() % WAVE / 4 * ql;
+    uint32_t queries = 8 * ql;
+    const float *p = t->p + i_tile * WAVE * queries + k0;
+    bool is_first = tile % SEGMENT_TILES == 0;
+    bool is_full = chunk_present(&t->c, 0, tile) == WAVE; /* for all queries: later ones see more */
+    struct products next;
+    products_clear(&next);
+    const uint16_t *values = feed16_take(t, feed) + column16(0);
+    if (is_full) {
+        products_add(p, queries, values, WAVE, ql, &next);
+    } else {
+        uint32_t present[CHUNK16_MOST];
+        UNROLL for (uint32_t j = 0; j < ql; j++)
+        {
+            present[j] = chunk_present(&t->c, k0 + j, tile);
+        }
+        products_add_some(p, queries, values, present, ql, &next);
+    }
+    feed16_release(t, feed);
+    if (is_first && is_full) {
+        *sum = next;
         return;
     }
-    struct attend t;
-    t.a = a;
-    t.g = a->groups[block_x()];
-    if (t.g.n_rows == 1) {
-        return;
-    }
-    t.kv_head = block_y();
-    t.n_shared = a->n_heads / a->n_kv_heads;
-    t.q = (float *)SHARED_MEMORY;
-    t.p = t.q + ATTENTION_QUERIES * a->head_dim;
-    t.tiles = t.p + ATTENTION_TILES * ATTENTION_QUERIES * WAVE;
-    uint32_t n_segments =
-        (t.g.pos0 + t.g.n_rows + ATTENTION_TILES * WAVE - 1) / (ATTENTION_TILES * WAVE);
-    uint32_t first = block_z();
-    uint32_t end = first + 1;
-    if (t.g.sums_row == HIP_NO_SUMS) {
-        end = first == 0 ? n_segments : 0;
-    }
-    if (first >= n_segments || first >= end) {
-        return;
-    }
-    uint32_t n_all = t.g.n_rows * t.n_shared;
-    for (t.query0 = 0; t.query0 < n_all; t.query0 += ATTENTION_QUERIES) {
-        t.n_queries = least_u32(n_all - t.query0, ATTENTION_QUERIES);
-        if (is_int8) {
-            uint32_t k = thread_id() / WAVE;
-            if (k < t.n_queries) {
-                old_split_query(&t, k);
+    UNROLL for (uint32_t j = 0; j < ql; j++)
+    {
+        struct chunk_factors f = chunk_factors(&t->c, i_tile, k0 + j);
+        if (is_full) {
+            UNROLL for (uint32_t i = 0; i < 8; i++)
+            {
+                sum->c[j][i] = fma_f32(sum->c[j][i], f.e, next.c[j][i] * f.e2);
             }
         } else {
-            for (uint32_t i = thread_id(); i < t.n_queries * a->head_dim; i += ATTENTION_THREADS) {
-                t.q[i] = query_at(&t, i / a->head_dim)[i % a->head_dim];
+            UNROLL for (uint32_t i = 0; i < 8; i++)
+            {
+                float merged = fma_f32(sum->c[j][i], f.e, next.c[j][i] * f.e2);
+                merged = is_first ? next.c[j][i] : merged;
+                sum->c[j][i] = f.is_there > 0.0f ? merged : sum->c[j][i];
             }
+        }
+    }
+}
+
+DEVICE void chunk16_store(const struct chunk16 *t, uint32_t segment, bool is_last, uint32_t ql,
+                          const struct products *sum)
+{
+    uint32_t k0 = thread_id() % WAVE / 4 * ql;
+    UNROLL for (uint32_t j = 0; j < ql; j++)
+    {
+        if (k0 + j < t->c.n_queries) {
+            const float *f = t->c.totals + 4 * (k0 + j);
+            float *to = chunk_target(&t->c, k0 + j, segment);
+            UNROLL for (uint32_t i = 0; i < 8; i++)
+            {
+                uint32_t d = chunk16_slab(t) + column16(i);
+                if (d < t->c.n) {
+                    chunk_store(&t->c, f, segment, is_last, sum->c[j][i], to + d);
+                }
+            }
+        }
+    }
+}
+
+/* The queries at hand transposed into shared memory; zeros behind them. */
+DEVICE void chunk16_take(const struct chunk16 *t, uint32_t ql)
+{
+    uint32_t queries = 8 * ql;
+    for (uint32_t k = thread_id() % WAVE; k < queries; k += WAVE) {
+        const float *from = t->c.a->q + chunk_at(&t->c, k < t->c.n_queries ? k : 0);
+        for (uint32_t d = thread_id() / WAVE * 4; d < t->c.n; d += 4 * CHUNK16_WAVES) {
+            float four[4];
+            __builtin_memcpy(four, __builtin_assume_aligned(from + d, 16), sizeof four);
+            UNROLL for (uint32_t i = 0; i < 4; i++)
+            {
+                t->q[(d + i) * queries + k] = k < t->c.n_queries ? four[i] : 0.0f;
+            }
+        }
+    }
+}
+
+/* The queries at hand, dimensions from dims0 on. */
+DEVICE void chunk16_segments(const struct chunk16 *t, uint32_t ql)
+{
+    uint32_t wave = thread_id() / WAVE;
+    uint32_t last_tile = chunk16_last(t);
+    struct feed16 feed = {t->c.first * SEGMENT_TILES, 0, 0, 0};
+    struct chunk_sums sums = {0.0f, 0.0f, 0.0f, 0.0f};
+    struct products sum;
+    products_clear(&sum);
+    feed16_next(t, &feed);
+    if (t->ring_mask > 0) {
+        feed16_next(t, &feed);
+    }
+    NO_UNROLL for (uint32_t tile0 = t->c.first * SEGMENT_TILES; tile0 < last_tile;
+                   tile0 += CHUNK_TILES)
+    {
+        uint32_t n_tiles = least_u32(last_tile - tile0, CHUNK_TILES);
+        if (wave < n_tiles) {
+            chunk16_scores(t, tile0 + wave, ql, &feed);
         }
         barrier();
-        attend(&t, first, end, is_int8);
-    }
-}
-
-KERNEL(attention, attention, ATTENTION_THREADS)
-{
-    attend_group(&a, false);
-}
-
-KERNEL(attention8, attention, ATTENTION_THREADS)
-{
-    attend_group(&a, true);
-}
-
-KERNEL(attention_join, attention, ATTENTION_THREADS)
-{
-    if (block_x() >= a.step->n_groups || a.groups[block_x()].sums_row == HIP_NO_SUMS) {
-        return;
-    }
-    const struct hip_group g = a.groups[block_x()];
-    if (g.n_rows == 1) {
-        return;
-    }
-    uint32_t head = block_y();
-    uint32_t d0 = thread_id() % ATTENTION_SHARE;
-    uint32_t n_own = own_of(a.head_dim, d0);
-    for (uint32_t row = thread_id() / ATTENTION_SHARE; row < g.n_rows; row += ATTENTION_QUERIES) {
-        uint32_t n_positions = g.pos0 + row + 1;
-        uint32_t per_segment = ATTENTION_TILES * WAVE;
-        struct partial total;
-        clear(&total);
-        for (uint32_t s = 0; s < (n_positions + per_segment - 1) / per_segment; s++) {
-            const float *from = sums_at(&a, (uint32_t)g.sums_row + row, head, s);
-            merge(&total, from[0], from[1], from + SUMS_ACC + d0, n_own, s == 0);
+        if (thread_id() < t->c.n_queries) {
+            chunk_merge(&t->c, tile0, n_tiles, thread_id(), &sums);
         }
-        float *out = a.out + ((size_t)(g.row0 + row) * a.n_heads + head) * a.head_dim + d0;
-        UNROLL for (uint32_t o = 0; o < ATTENTION_OWN; o++)
-        {
-            if (o < n_own) {
-                out[o * ATTENTION_SHARE] = total.acc[o] / total.l;
+        barrier();
+        if (chunk16_slab(t) < t->c.n) {
+            NO_UNROLL for (uint32_t i = 0; i < n_tiles; i++)
+            {
+                chunk16_weigh(t, tile0 + i, i, ql, &feed, &sum);
             }
         }
+        uint32_t segment = tile0 / SEGMENT_TILES;
+        bool is_last = tile0 + n_tiles == t->c.n_tiles;
+        if (is_last || (tile0 + n_tiles) % SEGMENT_TILES == 0) {
+            chunk16_store(t, segment, is_last, ql, &sum);
+            chunk_store_sums(&t->c, segment, &sums);
+        }
+        barrier();
     }
+}
+
+/* ql: queries of a lane, a constant: the block has eight times as many. */
+DEVICE void chunk16(const struct hip_attention_args *a, uint32_t ql)
+{
+    struct chunk16 t;
+    uint32_t queries = 8 * ql;
+    launch_next();
+    wait_previous();
+    if (!chunk_begin(a, a->head_dim, &t.c)) {
+        return;
+    }
+    t.q = (float *)SHARED_MEMORY;
+    t.p = t.q + t.c.n * queries;
+    t.c.meta = t.p + CHUNK_TILES * WAVE * queries;
+    t.c.meta_query = CHUNK16_META;
+    t.c.meta_tile = CHUNK16_META * queries;
+    t.c.totals = t.c.meta + CHUNK_TILES * CHUNK16_META * queries;
+    t.ring_mask = a->ring - 1;
+    t.ring = (uint8_t *)(void *)(t.c.totals + 4 * queries) +
+             thread_id() / WAVE * (a->ring * CHUNK16_PIECE);
+    for (uint32_t k = 0; k < t.c.g.n_rows * a->n_shared; k += queries) {
+        chunk_queries(&t.c, k, queries);
+        chunk16_take(&t, ql);
+        barrier();
+        NO_UNROLL for (t.dims0 = 0; t.dims0 < t.c.n; t.dims0 += CHUNK_DIMS)
+        {
+            chunk16_segments(&t, ql);
+        }
+    }
+    chunk_end(&t.c, t.p);
+}
+
+KERNEL_BLOCKS(attention_32, attention, CHUNK_THREADS, CHUNK16_BLOCKS)
+{
+    chunk16(&a, 4);
+}
+
+/* AMD's have too little shared memory for it. */
+KERNEL_BLOCKS(attention_64, attention, CHUNK_THREADS, CHUNK16_BLOCKS)
+{
+#if SHIM_AMD
+    (void)a;
+#else
+    chunk16(&a, 8);
+#endif
 }

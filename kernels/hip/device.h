@@ -70,8 +70,8 @@ DEVICE float wave_most_f32(float a)
 #endif
 }
 
-/* math_exp of kernels/math. */
-DEVICE float exp_f32(float x)
+/* math_exp of kernels/math, of what is at most MATH_EXP_MAX, or NaN. */
+DEVICE float exp_below_f32(float x)
 {
     float t = fma_f32(x, MATH_EXP_LOG2E, MATH_EXP_MAGIC);
     float n = t - MATH_EXP_MAGIC;
@@ -86,8 +86,14 @@ DEVICE float exp_f32(float x)
     p = fma_f32(p, r, 1.0f);
     p = f32_of_bits(bits_of_f32(p) + (bits_of_f32(t) << 23));
     p = x < MATH_EXP_MIN ? 0.0f : p;
-    p = x > MATH_EXP_MAX ? f32_of_bits(0x7f800000) : p;
     return x != x ? x : p;
+}
+
+/* math_exp of kernels/math. */
+DEVICE float exp_f32(float x)
+{
+    float p = exp_below_f32(x);
+    return x > MATH_EXP_MAX ? f32_of_bits(0x7f800000) : p;
 }
 
 /* f16_from_f32 of kernels/f16. */

@@ -16,6 +16,8 @@
 
 #include "kernels/hip/attention.hip"
 
+#include "kernels/hip/attention8.hip"
+
 #include "kernels/hip/bounds.hip"
 
 #include "kernels/hip/head.hip"

@@ -26,7 +26,7 @@
 #define MATRIX_MFMA32 2
 #define MATRIX_MFMA16 3
 #define MATRIX_MMA 4
-#define MATRIX_WGMMA 5 /* wgmma.h's, not this one's: only the outputs are described here */
+#define MATRIX_WGMMA 5 /* the outputs are wgmma.h's; matrix_step is MMA's */
 
 #if SHIM_AMD && defined(__GFX11__)
 #define MATRIX_LAYOUT MATRIX_WMMA11
@@ -56,7 +56,9 @@
 #else
 #define MATRIX_PARTS 4
 #endif
-#if MATRIX_LAYOUT == MATRIX_MMA
+/* Beside wgmma.h matrix_step is MMA's. */
+#define MATRIX_IS_MMA (MATRIX_LAYOUT == MATRIX_MMA || MATRIX_LAYOUT == MATRIX_WGMMA)
+#if MATRIX_IS_MMA
 #define MATRIX_LANE_ROWS 2
 #else
 #define MATRIX_LANE_ROWS 1
@@ -84,13 +86,13 @@ DEVICE uint32_t matrix_lane(void)
 /* The row in 0..15 of a lane's dwords from `which` * MATRIX_RUN on. */
 DEVICE uint32_t matrix_row(uint32_t which)
 {
-    return MATRIX_LAYOUT == MATRIX_MMA ? matrix_lane() / 4 + 8 * which : matrix_lane() % 16;
+    return MATRIX_IS_MMA ? matrix_lane() / 4 + 8 * which : matrix_lane() % 16;
 }
 
 /* And the first of them among the eight of 32 columns. */
 DEVICE uint32_t matrix_first(void)
 {
-    uint32_t part = MATRIX_LAYOUT == MATRIX_MMA      ? matrix_lane() % 4
+    uint32_t part = MATRIX_IS_MMA                    ? matrix_lane() % 4
                     : MATRIX_LAYOUT == MATRIX_WMMA11 ? 0
                                                      : matrix_lane() / 16;
     return part * MATRIX_RUN;
@@ -112,6 +114,17 @@ DEVICE uint32_t matrix_output_row(uint32_t i)
     return MATRIX_LAYOUT == MATRIX_MMA     ? 8 * (i / 4) + 2 * (lane % 4) + i % 2
            : MATRIX_LAYOUT == MATRIX_WGMMA ? lane / 4 + 8 * (i / 2 % 2)
                                            : lane % 16;
+}
+
+/* The same of matrix_step: another one only beside wgmma.h. */
+DEVICE uint32_t matrix_step_token(uint32_t i)
+{
+    return MATRIX_IS_MMA ? matrix_lane() / 4 + 8 * (i / 2 % 2) : matrix_output_token(i);
+}
+
+DEVICE uint32_t matrix_step_row(uint32_t i)
+{
+    return MATRIX_IS_MMA ? 8 * (i / 4) + 2 * (matrix_lane() % 4) + i % 2 : matrix_output_row(i);
 }
 
 #if SHIM_AMD
@@ -171,11 +184,11 @@ DEVICE void matrix_step(const struct matrix_operand *t, const struct matrix_oper
     }
     const uint32_t *all = fiber_gather(both, 2 * MATRIX_WORDS, MATRIX_LANES, __FILE__, __LINE__);
     for (uint32_t i = 0; i < MATRIX_OUTPUTS; i++) {
-        uint32_t token = matrix_output_token(i);
-        uint32_t row = matrix_output_row(i);
+        uint32_t token = matrix_step_token(i);
+        uint32_t row = matrix_step_row(i);
         for (uint32_t k = 0; k < 8; k++) {
             uint32_t part = k / MATRIX_RUN;
-            bool is_mma = MATRIX_LAYOUT == MATRIX_MMA;
+            bool is_mma = MATRIX_IS_MMA;
             uint32_t t_lane = is_mma ? token % 8 * 4 + part : token + 16 * part;
             uint32_t w_lane = is_mma ? row % 8 * 4 + part : row + 16 * part;
             uint32_t t_word = k % MATRIX_RUN + (is_mma ? token / 8 * MATRIX_RUN : 0);
@@ -184,6 +197,27 @@ DEVICE void matrix_step(const struct matrix_operand *t, const struct matrix_oper
                            all[w_lane * FIBER_GATHER + MATRIX_WORDS + w_word], c->c[i]);
         }
     }
+#endif
+}
+
+/* c = tokens * weights^T: as matrix_step of zeros. */
+DEVICE void matrix_start(const struct matrix_operand *t, const struct matrix_operand *w,
+                         struct matrix_outputs *c)
+{
+#if SHIM_NVIDIA
+    for (int n = 0; n < 2; n++) {
+        __asm__("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
+                : "=r"(c->c[4 * n]), "=r"(c->c[4 * n + 1]), "=r"(c->c[4 * n + 2]),
+                  "=r"(c->c[4 * n + 3])
+                : "r"(t->w[0]), "r"(t->w[2]), "r"(t->w[1]), "r"(t->w[3]), "r"(w->w[2 * n]),
+                  "r"(w->w[2 * n + 1]), "r"(0));
+    }
+#else
+    for (int i = 0; i < MATRIX_OUTPUTS; i++) {
+        c->c[i] = 0;
+    }
+    matrix_step(t, w, c);
 #endif
 }
 

@@ -21,6 +21,8 @@
  * On gfx1151 linear_matrix does 64 wmma and 64 ds_load_b128 a unit and wave, half the loads a wmma of before. */
 #include "kernels/hip/matmul.h"
 
+enum { ROW_PAIR = MATRIX_LAYOUT == MATRIX_MMA ? 2 : 1 }; /* outputs in neighbouring rows */
+
 DEVICE const struct hip_linear_part *matrix_part(const struct hip_linear_args *a, uint32_t tile)
 {
     uint32_t i = 0;
@@ -66,7 +68,7 @@ DEVICE void store_outputs(const struct hip_linear_args *a, const struct hip_line
             {
                 y[i] = (float)(c[t][j].c[i] - x_sum[i]) * x_scale[i] * scale[j][i];
             }
-            UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i += MATRIX_LANE_ROWS)
+            UNROLL for (uint32_t i = 0; i < MATRIX_OUTPUTS; i += ROW_PAIR)
             {
                 uint32_t token = token0 + 16 * t + matrix_output_token(i);
                 uint32_t r = row0 + 16 * j + matrix_output_row(i);
@@ -74,14 +76,14 @@ DEVICE void store_outputs(const struct hip_linear_args *a, const struct hip_line
                 if (token >= n_tokens || r >= p->n_rows) {
                     continue;
                 }
-                if (MATRIX_LANE_ROWS == 2 && is_even) { /* the next output is the next row's */
-                    struct two_floats both = {{y[i], y[i + MATRIX_LANE_ROWS - 1]}};
+                if (ROW_PAIR == 2 && is_even) { /* the next output is the next row's */
+                    struct two_floats both = {{y[i], y[i + ROW_PAIR - 1]}};
                     *(struct two_floats *)(void *)to = both;
                     continue;
                 }
                 to[0] = y[i];
-                if (MATRIX_LANE_ROWS == 2 && r + 1 < p->n_rows) {
-                    to[1] = y[i + MATRIX_LANE_ROWS - 1];
+                if (ROW_PAIR == 2 && r + 1 < p->n_rows) {
+                    to[1] = y[i + ROW_PAIR - 1];
                 }
             }
         }

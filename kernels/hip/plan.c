@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A layer is nine launches: norm, q k v, attention (with rope where all groups have one row), norm, o, norm,
- * gate up, norm, down; three more where there are groups of more rows. A node of a graph costs 0.5 to 0.7 us on an H200 by itself.
+ * gate up, norm, down; two more where there are groups of more rows. A node of a graph costs 0.5 to 0.7 us on an H200 by itself.
  * For few rows norm and linear are one launch, and so is what follows: five a layer, few.hip. */
 #include "kernels/hip/plan.h"
 
@@ -29,7 +29,9 @@ enum {
     NORM_STAGE = 8192, /* as in norm.hip */
     NORM_WAVES = 16,
     WAVES = 8, /* of the other kernels' blocks */
-    ATTENTION_QUERIES = 4, /* as in attention.hip */
+    ATTENTION_QUERIES = 4, /* of attention_row_4 */
+    CHUNK_QUERIES = 64, /* as in attention8.hip */
+    WIDE = 128, /* heads that have kernels of their own */
     FEW_COUNTS = 3, /* launches of a layer that count their blocks: o, gate up, down */
     FEW_MAX_ROWS = 8, /* of a step, for few.hip; what follows is as there */
     FEW_MAX_COLS = 8192, /* with one token */
@@ -41,7 +43,7 @@ enum {
     FEW_COPIED_MAX = 112 << 10, /* bytes of a block with copied codes: another fits beside it */
     SMALL_PROCESSORS = 20,
     SMALL_SHARED = 64 << 10,
-    LAUNCHES_PER_LAYER = 12,
+    LAUNCHES_PER_LAYER = 11,
     LAUNCHES_AROUND = 11,
 };
 
@@ -446,6 +448,7 @@ static struct hip_attention_args attention_args(const struct plan *p, uint32_t l
         .head_dim = m->head_dim,
         .max_segments = p->b->limits.segments,
         .scale = 1.0F / sqrtf((float)m->head_dim),
+        .n_shared = m->n_heads / m->n_kv_heads,
     };
 }
 
@@ -456,6 +459,12 @@ static void add_rope(struct plan *p, uint32_t layer)
         add(p, HIP_KERNEL_rope, p->shape->rows, div_up(m->n_heads + 2 * m->n_kv_heads, WAVES), 1);
     l->shared_bytes = WAVES * m->head_dim * (uint32_t)sizeof(float);
     l->args.rope = rope_args(p, layer);
+}
+
+static uint32_t room_of(const struct plan *p)
+{
+    enum { SHARED_BYTES = 64 << 10 };
+    return p->b->limits.shared_bytes > 0 ? p->b->limits.shared_bytes : SHARED_BYTES;
 }
 
 /* Shared memory of a block of attention_row. */
@@ -473,11 +482,11 @@ static uint32_t row_shared(const struct hip_model *m, uint32_t queries, uint32_t
  * under way; when they are many, more of them fit a processor instead. */
 static void add_attention_row(struct plan *p, uint32_t layer)
 {
-    enum { PROCESSORS = 20, SHARED_BYTES = 64 << 10, PER_PROCESSOR = 4, WIDE = 128 };
+    enum { PROCESSORS = 20, PER_PROCESSOR = 4 };
     const struct hip_model *m = p->m;
     const struct hip_limits *limits = &p->b->limits;
     uint32_t processors = limits->processors > 0 ? limits->processors : PROCESSORS;
-    uint32_t room = limits->shared_bytes > 0 ? limits->shared_bytes : SHARED_BYTES;
+    uint32_t room = room_of(p);
     uint32_t z = larger(p->shape->segments, 1);
     uint32_t n_shared = m->n_heads / m->n_kv_heads;
     uint32_t n_blocks = p->shape->groups * m->n_kv_heads * z;
@@ -502,7 +511,6 @@ static void add_attention_row(struct plan *p, uint32_t layer)
     l->shared_bytes = row_shared(m, queries, ring);
     struct hip_attention_row_args *a = &l->args.attention_row;
     a->attention = attention_args(p, layer);
-    a->attention.n_shared = n_shared;
     a->attention.splits = splits;
     a->attention.each = n_shared / splits;
     a->attention.ring = ring;
@@ -510,20 +518,54 @@ static void add_attention_row(struct plan *p, uint32_t layer)
     a->is_fused = !p->shape->has_chunks;
 }
 
-/* Groups of more rows, after rope. */
+/* Shared memory of a block of attention8. */
+static uint32_t chunk8_shared(const struct hip_model *m, uint32_t queries)
+{
+    enum { TILES = 4, ROW = 40, TOTALS = 5 };
+    uint32_t q_words = div_up(m->head_dim, 32) * 8 + 8;
+    return queries * (2 * q_words + TOTALS + TILES * ROW) * (uint32_t)sizeof(float);
+}
+
+/* Groups of more rows with an int8 cache, after rope. */
+static void add_attention8_chunks(struct plan *p, uint32_t layer)
+{
+    const struct hip_model *m = p->m;
+    uint32_t queries = CHUNK_QUERIES;
+    while (chunk8_shared(m, queries) > room_of(p))
+        queries /= 2;
+    struct hip_launch *l =
+        add(p, m->head_dim == WIDE ? HIP_KERNEL_attention8_128 : HIP_KERNEL_attention8,
+            m->n_kv_heads, p->shape->groups, larger(p->shape->segments, 1));
+    l->shared_bytes = chunk8_shared(m, queries);
+    l->args.attention = attention_args(p, layer);
+    l->args.attention.queries = queries;
+}
+
+/* Shared memory of a block of attention_32 or attention_64. */
+static uint32_t chunk16_shared(const struct hip_model *m, uint32_t queries, uint32_t ring)
+{
+    enum { TILES = 4, META = 8, TOTALS = 4, CHUNK_WAVES = 4, PIECE = 32 * 32 * 2 };
+    uint32_t floats = m->head_dim + TILES * ATTENTION_BLOCK + TILES * META + TOTALS;
+    return queries * floats * (uint32_t)sizeof(float) + CHUNK_WAVES * ring * PIECE;
+}
+
+/* Groups of more rows with an f16 cache, after rope. */
 static void add_attention_chunks(struct plan *p, uint32_t layer)
 {
     const struct hip_model *m = p->m;
-    struct hip_launch *l = add(p, m->is_kv_int8 ? HIP_KERNEL_attention8 : HIP_KERNEL_attention,
-                               p->shape->groups, m->n_kv_heads, larger(p->shape->segments, 1));
-    l->shared_bytes = ATTENTION_QUERIES *
-                      (m->head_dim + WAVES * ATTENTION_BLOCK + WAVES * (m->head_dim + 2)) *
-                      (uint32_t)sizeof(float);
+    uint32_t queries = CHUNK_QUERIES;
+    uint32_t ring = 2;
+    if (chunk16_shared(m, queries, ring) > room_of(p))
+        queries /= 2;
+    if (chunk16_shared(m, queries, ring) > room_of(p))
+        ring = 1;
+    struct hip_launch *l =
+        add(p, queries == CHUNK_QUERIES ? HIP_KERNEL_attention_64 : HIP_KERNEL_attention_32,
+            m->n_kv_heads, p->shape->groups, larger(p->shape->segments, 1));
+    l->shared_bytes = chunk16_shared(m, queries, ring);
     l->args.attention = attention_args(p, layer);
-    if (p->shape->segments == 0)
-        return;
-    struct hip_launch *join = add(p, HIP_KERNEL_attention_join, p->shape->groups, m->n_heads, 1);
-    join->args.attention = l->args.attention;
+    l->args.attention.queries = queries;
+    l->args.attention.ring = ring;
 }
 
 /* q, k and v to attn: one launch where all groups have one row. */
@@ -533,7 +575,9 @@ static void add_attention(struct plan *p, uint32_t layer)
         add_rope(p, layer);
     if (p->shape->has_rows)
         add_attention_row(p, layer);
-    if (p->shape->has_chunks)
+    if (p->shape->has_chunks && p->m->is_kv_int8)
+        add_attention8_chunks(p, layer);
+    else if (p->shape->has_chunks)
         add_attention_chunks(p, layer);
 }
 

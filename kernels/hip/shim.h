@@ -51,8 +51,8 @@ struct quad {
 #endif
 /* `blocks` are to fit a processor of NVIDIA's. */
 #define KERNEL_BLOCKS(name, member, n_threads, blocks)                                             \
-    extern "C" __global__ SHIM_BOUND(n_threads, blocks) void halo_##name(                          \
-        struct hip_##member##_args a)
+    extern "C" __global__ SHIM_BOUND(n_threads,                                                    \
+                                     blocks) void halo_##name(struct hip_##member##_args a)
 #define KERNEL(name, member, n_threads) KERNEL_BLOCKS(name, member, n_threads, 1)
 /* The block's dynamic shared memory. */
 extern __shared__ uint32_t shim_shared[];
@@ -233,6 +233,14 @@ DEVICE void copy_commit(void)
 #define copy_wait(left) ((void)(left))
 #endif
 
+/* Keeps AMD's compiler from doing here in one go what takes more registers than there are. */
+DEVICE void keep_order(void)
+{
+#if SHIM_AMD
+    __builtin_amdgcn_sched_barrier(0);
+#endif
+}
+
 /* ---- threads of several blocks ---- */
 
 /* What this thread wrote is seen by threads that come after it by way of add_global and fence_acquire. */
@@ -339,6 +347,12 @@ DEVICE float f32_of_bits(uint32_t u)
 DEVICE float fma_f32(float a, float b, float c)
 {
     return __builtin_fmaf(a, b, c);
+}
+
+/* The larger; of a NaN and another number that one. Of two zeros any. */
+DEVICE float max_f32(float a, float b)
+{
+    return __builtin_fmaxf(a, b);
 }
 
 DEVICE float sqrt_f32(float x)

@@ -162,10 +162,18 @@ static void launch_rows(struct scene *s, const struct way *way, bool is_fused)
 static void launch(struct scene *s, const struct way *way)
 {
     struct hip_attention_args a = args_of(s, way);
-    uint32_t shared = 4 * (s->head_dim + 8 * 32 + 8 * (s->head_dim + 2)) * 4;
-    hip_check_run(s->is_int8 ? HIP_KERNEL_attention8 : HIP_KERNEL_attention, s->step.n_groups + 1,
-                  KV_HEADS, s->max_segments, shared, &a);
-    hip_check_run(HIP_KERNEL_attention_join, s->step.n_groups + 1, s->n_heads, 1, 0, &a);
+    if (s->is_int8) {
+        a.queries = way->queries == 1 ? 64 : 16;
+        uint32_t words = (s->head_dim + 31) / 32 * 16 + 16 + 5 + 4 * 40;
+        hip_check_run(s->head_dim == 128 ? HIP_KERNEL_attention8_128 : HIP_KERNEL_attention8,
+                      KV_HEADS, s->step.n_groups + 1, s->max_segments, a.queries * words * 4, &a);
+    } else {
+        a.queries = way->queries == 1 ? 64 : 32;
+        a.ring = way->ring > 1 ? 2 : 1;
+        uint32_t shared = a.queries * (s->head_dim + 4 * 32 + 4 * 8 + 4) * 4 + 4 * a.ring * 2048;
+        hip_check_run(a.queries == 64 ? HIP_KERNEL_attention_64 : HIP_KERNEL_attention_32, KV_HEADS,
+                      s->step.n_groups + 1, s->max_segments, shared, &a);
+    }
     launch_rows(s, way, false);
 }
 
