@@ -155,9 +155,11 @@ struct hip_few_args {
     uint32_t is_added; /* y += instead of y =; one part */
     uint32_t act; /* with it parts[0].y = act(gate) * up */
     uint32_t n_awaited;
-    const uint32_t *awaited; /* or NULL: starts when n_awaited blocks of the launch ahead have counted themselves here */
+    const uint32_t *
+        awaited; /* or NULL: starts when n_awaited blocks of the launch ahead have counted themselves here */
     uint32_t *arrived; /* or NULL: where this launch's do */
-    struct hip_linear_part parts[3]; /* first_tile: the first row, or UINT32_MAX where there is no part */
+    struct hip_linear_part
+        parts[3]; /* first_tile: the first row, or UINT32_MAX where there is no part */
 };
 
 struct hip_rope_args {
