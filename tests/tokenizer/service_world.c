@@ -162,10 +162,8 @@ static void on_router_frame(void *ctx, struct link *l, const struct frame *f)
 /* A status with one model, by its hash. */
 void world_send_status(struct world *w, const char *hash, uint32_t context)
 {
-    const struct rec_model m = {.name = STR_LIT("test"),
-                                .hash = str_from(hash),
-                                .context = context,
-                                .vocab_size = 1};
+    const struct rec_model m = {
+        .name = STR_LIT("test"), .hash = str_from(hash), .context = context, .vocab_size = 1};
     const struct frame_status f = {.models = &m, .n_models = 1, .load = {.engines = 1}};
     assert_int_equal(link_send(w->tokenizer, FRAME_status, &f), ERR_OK);
 }
