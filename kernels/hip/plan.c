@@ -18,8 +18,7 @@ enum {
     MATMUL_SHARED = 2 * 128 * (128 + 32), /* bytes of two stages, as in matmul.h */
     HEAD_ROWS = 64,
     BOUND_ROWS = 32,
-    BOUND_TILE_ROWS = 128, /* of head_bounds_16 and up */
-    BOUND_STRIDE = 64 + 32, /* bytes of a row in shared memory there */
+    BOUND_STRIDE = 64 + 32, /* bytes of a row in shared memory in head_bounds_16 and up */
     ASK_ROWS = 256,
     ASK_TOKENS = 32,
     PAIR_BLOCKS = 1024, /* each takes 32 logits at once */
@@ -253,16 +252,15 @@ static struct hip_norm_args *add_norm(struct plan *p, const struct norm *norm, u
     return &l->args.norm;
 }
 
-/* A kernel, and the weights' rows and tokens of one of its blocks. */
+/* A kernel of matrices, and the weights' rows and tokens of one of its blocks. */
 struct linear_choice {
     enum hip_kernel kernel;
     uint32_t rows, tokens, shared_bytes;
-    uint32_t n_stages, stage_bytes; /* of sm_90a's, as in matrix.hip */
+    uint32_t n_stages, stage_bytes; /* of sm_90a's, as in matrix.hip and bounds.hip */
 };
 
-/* For that many tokens, a power of two rows of a model's matrix at once. Among the kernels for batches, the one with
- * the most tokens a block that still gives MANY_BLOCKS: fewer blocks leave processors idle, and smaller ones
- * read more from L2. */
+/* For batches, the kernel with the most tokens a block that still gives MANY_BLOCKS: fewer leave processors
+ * idle, and what a row of weights costs a block does not depend on the tokens. */
 static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint32_t n_rows)
 {
     static const struct linear_choice DOTS[] = {
@@ -277,21 +275,18 @@ static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint3
         {HIP_KERNEL_linear_split_32, 64, 32, MATMUL_SHARED, 2, 8 * (32 * 128 + 64 * 32)},
         {HIP_KERNEL_linear_split_16, 64, 16, MATMUL_SHARED, 2, 8 * (16 * 128 + 64 * 32)},
     };
-    enum { LAST = sizeof MATRICES / sizeof MATRICES[0] - 1 };
-    if (group != 0 && n_tokens == 1)
-        return (struct linear_choice){HIP_KERNEL_linear_group_1, FEW_ROWS, 1, 0, 0, 0};
     if (group != 0)
-        return (struct linear_choice){HIP_KERNEL_linear_group_4, FEW_ROWS, 4, 0, 0, 0};
-    for (size_t i = 0; i < sizeof DOTS / sizeof DOTS[0]; i++) {
-        if (n_tokens <= DOTS[i].tokens)
-            return DOTS[i];
-    }
-    size_t i = 0;
-    while (i < LAST &&
-           (n_tokens <= MATRICES[i + 1].tokens ||
-            div_up(n_rows, MATRICES[i].rows) * div_up(n_tokens, MATRICES[i].tokens) < MANY_BLOCKS))
-        i++;
-    return MATRICES[i];
+        return n_tokens == 1
+                   ? (struct linear_choice){HIP_KERNEL_linear_group_1, FEW_ROWS, 1, 0, 0, 0}
+                   : (struct linear_choice){HIP_KERNEL_linear_group_4, FEW_ROWS, 4, 0, 0, 0};
+    if (n_tokens <= 8)
+        return DOTS[n_tokens <= 1 ? 0 : n_tokens == 2 ? 1 : n_tokens <= 4 ? 2 : 3];
+    const struct linear_choice *c = MATRICES;
+    while (c->kernel != HIP_KERNEL_linear_split_16 &&
+           (n_tokens <= c[1].tokens ||
+            div_up(n_rows, c->rows) * div_up(n_tokens, c->tokens) < MANY_BLOCKS))
+        c++;
+    return *c;
 }
 
 /* Shared memory of a kernel on matmul.h's loop: with wgmma.h's it is aligned to 1024. */
@@ -792,29 +787,19 @@ static void add_bounds(struct plan *p)
         .stride = (uint32_t)hip_head8_stride(m->n_hidden),
         .n_vocab = m->n_vocab,
     };
-    static const struct {
-        uint32_t most;
-        enum hip_kernel kernel;
-        uint32_t rows, tokens;
-        uint32_t shared_rows; /* of all stages, as in bounds.hip */
-        uint32_t warpgroup_rows; /* and of sm_90a's, 128 bytes each */
-    } BY_WANTED[] = {
-        {1, HIP_KERNEL_head_bounds_1, BOUND_ROWS, 1, 0, 0},
-        {4, HIP_KERNEL_head_bounds_4, BOUND_ROWS, 4, 0, 0},
-        {16, HIP_KERNEL_head_bounds_16, BOUND_TILE_ROWS, 16, 3 * (2 * 16 + BOUND_TILE_ROWS),
-         4 * (2 * 16 + BOUND_TILE_ROWS)},
-        {32, HIP_KERNEL_head_bounds_32, BOUND_TILE_ROWS, 32, 2 * (2 * 32 + BOUND_TILE_ROWS),
-         4 * (2 * 32 + BOUND_TILE_ROWS)},
-        {UINT32_MAX, HIP_KERNEL_head_bounds_64, BOUND_TILE_ROWS, 64, 2 * (2 * 64 + BOUND_TILE_ROWS),
-         3 * (2 * 64 + BOUND_TILE_ROWS)},
+    static const struct linear_choice BY_WANTED[] = {
+        {HIP_KERNEL_head_bounds_1, BOUND_ROWS, 1, 0, 0, 0},
+        {HIP_KERNEL_head_bounds_4, BOUND_ROWS, 4, 0, 0, 0},
+        {HIP_KERNEL_head_bounds_16, 128, 16, 3 * (32 + 128) * BOUND_STRIDE, 4, (32 + 128) * 128},
+        {HIP_KERNEL_head_bounds_32, 128, 32, 2 * (64 + 128) * BOUND_STRIDE, 4, (64 + 128) * 128},
+        {HIP_KERNEL_head_bounds_64, 128, 64, 2 * (128 + 128) * BOUND_STRIDE, 3, (128 + 128) * 128},
     };
-    size_t i = 0;
-    while (n > BY_WANTED[i].most)
-        i++;
-    struct hip_launch *bounds = add(p, BY_WANTED[i].kernel, div_up(m->n_vocab, BY_WANTED[i].rows),
-                                    div_up(n, BY_WANTED[i].tokens), 1);
-    bounds->shared_bytes =
-        stages_bytes(p, BY_WANTED[i].shared_rows * BOUND_STRIDE, BY_WANTED[i].warpgroup_rows * 128);
+    const struct linear_choice *c = BY_WANTED;
+    while (n > c->tokens && c->kernel != HIP_KERNEL_head_bounds_64)
+        c++;
+    struct hip_launch *bounds =
+        add(p, c->kernel, div_up(m->n_vocab, c->rows), div_up(n, c->tokens), 1);
+    bounds->shared_bytes = stages_bytes(p, c->shared_bytes, c->n_stages * c->stage_bytes);
     bounds->args.bounds = split->args.bounds;
     add_top(p, p->b->lower, p->b->least);
 }

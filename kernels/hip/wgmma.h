@@ -10,9 +10,9 @@
 #ifndef HALO_KERNELS_HIP_WGMMA_H
 #define HALO_KERNELS_HIP_WGMMA_H
 
-#ifndef HALO_KERNELS_HIP_MATMUL_H
-#error "matmul.h includes this"
-#endif
+#include "kernels/hip/matmul.h" /* which includes this one, for the layout that it is about */
+
+#if MATRIX_LAYOUT == MATRIX_WGMMA
 
 #if !SHIM_GPU
 #include <string.h>
@@ -417,4 +417,5 @@ DEVICE void wgmma_spread(struct matmul_shape s, struct matrix_outputs (*c)[MATMU
     barrier();
 }
 
+#endif
 #endif
