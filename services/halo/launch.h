@@ -8,7 +8,7 @@
 
 enum {
     LAUNCH_PROBE_MS = 20,
-    LAUNCH_PROBES = 500, /* then the start has failed */
+    LAUNCH_PROBES = 1500, /* then the start has failed */
 };
 
 struct launch_config {

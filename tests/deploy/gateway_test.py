@@ -20,6 +20,7 @@ from tap import PATIENCE, ROOT, Skip, main, service, wait_for
 MODEL = os.path.join(ROOT, 'deploy/models/halo-demo.h1b')
 STORY = {'model': 'halo-demo', 'messages': [{'role': 'user', 'content': 'Tell me a long story.'}], 'stream': True,
          'ignore_eos': True, 'seed': 7}
+LONG = 400 if os.environ.get('HALO_SANITIZED') else 1500  # tokens that outlast a hand-over
 STACK = None
 
 
@@ -183,8 +184,8 @@ def test_a_successor_takes_over_and_the_old_one_ends_its_replies():
     old = STACK.start_gateway('--drain-ms', '100')
     STACK.hear('^READY=1')
     wait_for('an engine', lambda: STACK.ask('/readyz') == 200)
-    quiet = Stream(1500).text()
-    s = Stream(1500)
+    quiet = Stream(LONG).text()
+    s = Stream(LONG)
     with knocking() as results:
         # As at an upgrade: the file is another one by now.
         os.rename(STACK.program, STACK.program + '.old')
@@ -226,10 +227,10 @@ def test_streams_that_were_left_go_on_after_the_hand_over():
     old = STACK.start_gateway()
     STACK.hear('^READY=1')
     wait_for('an engine', lambda: STACK.ask('/readyz') == 200)
-    _, quiet = resumable(1500)
-    left, begun = resumable(1500, events=5)
+    _, quiet = resumable(LONG)
+    left, begun = resumable(LONG, events=5)
     ended, whole = resumable(20)
-    doomed, _ = resumable(1500, events=5)
+    doomed, _ = resumable(LONG, events=5)
     old.send_signal(signal.SIGHUP)
     new = int(STACK.hear('^MAINPID=([0-9]+)')[0].group(1))
     for number, got in (5, begun), (9, None):

@@ -285,7 +285,7 @@ def the_gateway_alone_carries_all_tokens():
     out = stage('gateway', '--requests', 60, '--concurrency', 30, '--max-tokens', 20, '--input-len', 10)
     assert out['completed'] == 60 and out['total_output_tokens'] == out['total_events'] == 1200, out
     out = stage('gateway', '--requests', 4, '--concurrency', 4, '--max-tokens', 10, '--token-rate', 50)
-    assert out['total_events'] == 40 and 10 < out['median_itl_ms'] < 100, out['median_itl_ms']
+    assert out['total_events'] == 40 and 10 < out['mean_itl_ms'] < 1000, out['mean_itl_ms']
 
 
 def the_tokenizer_alone_carries_all_tokens():

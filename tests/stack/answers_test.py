@@ -185,7 +185,7 @@ def test_top_shows_the_stack_at_work():
 
     def keep_busy():
         while not enough.is_set():
-            STACK.stream_chat('Tell me a long story.', max_tokens=1500, ignore_eos=True, temperature=0)
+            STACK.stream_chat('Tell me a long story.', max_tokens=300, ignore_eos=True, temperature=0)
 
     workers = [threading.Thread(target=keep_busy) for _ in range(2)]
     for w in workers:

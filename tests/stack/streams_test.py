@@ -17,7 +17,7 @@ import sys
 import threading
 
 import fronts
-from halo_stack import HALO, PATIENCE, Skip, Stack, in_parallel, main, wait_for
+from halo_stack import HALO, IS_SANITIZED, PATIENCE, Skip, Stack, in_parallel, main, wait_for
 
 STACK = None
 ROUNDS = 10 if os.environ.get('HALO_SOAK') == 'true' else 1
@@ -36,7 +36,7 @@ REQUESTS = [
     ask('Tell me of the sea.', seed=4, stop=['xyzzy', ' storm '], stream_options={'include_usage': True}, max_tokens=150),
     (COMPLETIONS, {'prompt': ['Once upon a time', 'The sun'], 'seed': 5, 'logprobs': 2, 'max_tokens': 60, 'ignore_eos': True}),
 ]
-LONG = ask('Tell me a story about a bear.', seed=6, max_tokens=1500)
+LONG = ask('Tell me a story about a bear.', seed=6, max_tokens=400 if IS_SANITIZED else 1500)
 
 
 class Broken(Exception):
