@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* few_N: RMSNorm, int8 and ternary matrices in one launch, for 1 to 8 tokens; what follows (the residual, the
+/* few_N: RMSNorm, int8 and ternary matrices in one launch, for 1 to 4 tokens; what follows (the residual, the
  * gated unit) on the spot. So a layer is five launches.
  *
  * Every block does the norm of the whole row for itself, into shared memory: 10 to 27 KB from L2 against a launch

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* linear_N: ternary weights times int8 activations by dot4, for 1 to 8 tokens; linear_group_N with scales of
+/* linear_N: ternary weights times int8 activations by dot4, for 1 to 4 tokens; linear_group_N with scales of
  * groups of 64 or 128 columns, for any number.
  *
  * Eight lanes share a row of weights: they load 128 bytes that follow each other (16 each), a wave four
@@ -29,7 +29,7 @@ enum {
     LINEAR_ROWS = LINEAR_THREADS / LINEAR_LANES,
     LINEAR_UNIT = 128, /* columns */
     LINEAR_UNIT_BYTES = 32,
-    LINEAR_MAX_TOKENS = 8,
+    LINEAR_MAX_TOKENS = 4,
     LINEAR_AHEAD = 4, /* loads of weights before the first is used */
 };
 
@@ -160,11 +160,6 @@ KERNEL(linear_2, linear, LINEAR_THREADS)
 KERNEL(linear_4, linear, LINEAR_THREADS)
 {
     linear_few(&a, 4);
-}
-
-KERNEL(linear_8, linear, LINEAR_THREADS)
-{
-    linear_few(&a, 8);
 }
 
 /* ---- group scales ---- */

@@ -22,7 +22,7 @@ enum {
     ASK_ROWS = 256,
     ASK_TOKENS = 32,
     PAIR_BLOCKS = 1024, /* each takes 32 logits at once */
-    MANY_ROWS = 9, /* from which on norm_rows does better than norm */
+    MANY_ROWS = 5, /* from which on norm_rows does better than norm */
     ROWS_WAVES = 8, /* of norm_rows */
     NORM_STAGE = 8192, /* as in norm.hip */
     NORM_WAVES = 16,
@@ -31,7 +31,8 @@ enum {
     CHUNK_QUERIES = 64, /* as in attention8.hip */
     WIDE = 128, /* heads that have kernels of their own */
     FEW_COUNTS = 3, /* launches of a layer that count their blocks: o, gate up, down */
-    FEW_MAX_ROWS = 8, /* of a step, for few.hip; what follows is as there */
+    FEW_MAX_ROWS =
+        4, /* of a step, for few.hip: more do better by matrix units. What follows is as there */
     FEW_MAX_COLS = 8192, /* with one token */
     FEW_WAVES = 16,
     FEW_THREADS = FEW_WAVES * 32,
@@ -267,7 +268,6 @@ static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint3
         {HIP_KERNEL_linear_1, FEW_ROWS, 1, 0, 0, 0},
         {HIP_KERNEL_linear_2, FEW_ROWS, 2, 0, 0, 0},
         {HIP_KERNEL_linear_4, FEW_ROWS, 4, 0, 0, 0},
-        {HIP_KERNEL_linear_8, FEW_ROWS, 8, 0, 0, 0},
     };
     static const struct linear_choice MATRICES[] = {
         {HIP_KERNEL_linear_matrix, 128, 128, MATMUL_SHARED, 4, 128 * 128 + 128 * 32},
@@ -279,8 +279,8 @@ static struct linear_choice pick_linear(uint32_t group, uint32_t n_tokens, uint3
         return n_tokens == 1
                    ? (struct linear_choice){HIP_KERNEL_linear_group_1, FEW_ROWS, 1, 0, 0, 0}
                    : (struct linear_choice){HIP_KERNEL_linear_group_4, FEW_ROWS, 4, 0, 0, 0};
-    if (n_tokens <= 8)
-        return DOTS[n_tokens <= 1 ? 0 : n_tokens == 2 ? 1 : n_tokens <= 4 ? 2 : 3];
+    if (n_tokens <= 4)
+        return DOTS[n_tokens <= 1 ? 0 : n_tokens == 2 ? 1 : 2];
     const struct linear_choice *c = MATRICES;
     while (c->kernel != HIP_KERNEL_linear_split_16 &&
            (n_tokens <= c[1].tokens ||

@@ -8,7 +8,7 @@ import sys
 
 FOLDER, DEF = sys.argv[1:3]
 KERNELS = re.findall(r'^HIP_KERNEL\((\w+),', open(DEF, encoding='utf-8').read(), re.M)
-DOT = ['few_1', 'few_2', 'few_4', 'few_direct_1', 'few_direct_4', 'head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_8', 'linear_group_1', 'linear_group_4', 'attention8_row_1', 'attention8_row_4', 'attention8_row128_1', 'attention8_row128_4']
+DOT = ['few_1', 'few_2', 'few_4', 'few_direct_1', 'few_direct_4', 'head_bounds_1', 'head_bounds_4', 'linear_1', 'linear_2', 'linear_4', 'linear_group_1', 'linear_group_4', 'attention8_row_1', 'attention8_row_4', 'attention8_row128_1', 'attention8_row128_4']
 MATRIX = ['linear_split_16', 'linear_split_32', 'linear_split_64', 'linear_matrix', 'head_bounds_16', 'head_bounds_32', 'head_bounds_64', 'attention8', 'attention8_128']
 CHUNKS = ['attention_32', 'attention8', 'attention8_128']
 RDNA = ['gfx1151', 'gfx1150', 'gfx1100', 'gfx1101', 'gfx1102', 'gfx1103', 'gfx1200', 'gfx1201']
@@ -16,7 +16,7 @@ CDNA = {'gfx90a': 'v_mfma_i32_16x16x16i8', 'gfx942': 'v_mfma_i32_16x16x32_i8'}
 PTX = ['sm_80', 'sm_90', 'sm_90a']
 # Vector registers: up to 96 leave 16 waves of 32 a SIMD on gfx1151, 144 leave 10, 208 leave 7 (matmul.h's
 # shared memory lets 6 run).
-VGPRS = {'linear_1': 112, 'linear_8': 144, 'linear_split_64': 144, 'linear_matrix': 144,
+VGPRS = {'linear_1': 112, 'linear_split_64': 144, 'linear_matrix': 144,
          'head_bounds_32': 128, 'head_bounds_64': 192, 'head_bounds_4': 112}
 VGPRS.update({k: 232 if k in CHUNKS else 200 for k in KERNELS if k.startswith('attention')})
 VGPRS_ELSE = 112
