@@ -47,7 +47,7 @@ struct tokenizer {
     struct rec_token *events; /* of the step at hand, sent as one frame */
     size_t n_events;
     size_t cap_events;
-    uint64_t since_ns; /* when its link came up */
+    uint64_t since_ns; /* when its link came up, or it last said which models it knows */
     bool asks_vocabularies; /* vocabularies.h, as the next two */
     struct known *known;
     size_t n_known;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "services/router/router_internal.h"
@@ -61,6 +62,7 @@ static enum err note(struct router *r, struct tokenizer *t, const struct frame_k
     vocabularies_forget(t);
     t->known = list;
     t->n_known = f->n_items;
+    t->since_ns = clock_now_ns();
     handover_on_known(r);
     return ERR_OK;
 }

@@ -140,6 +140,7 @@ void models_lose(struct models *m)
 {
     for (size_t i = 0; i < m->n; i++) {
         struct served *s = m->list[i];
+        s->was_listed = s->is_listed;
         s->is_listed = s->is_offered = s->is_retired = false;
         s->lanes = 0;
     }
@@ -153,8 +154,11 @@ void models_update(struct models *m, const struct frame_status *f)
         note(m, &f->models[i], true, &at);
     for (size_t i = 0; i < f->n_others; i++)
         note(m, &f->others[i], false, &at);
-    for (size_t i = 0; i < m->n && f->has_vocabularies; i++)
+    for (size_t i = 0; i < m->n && f->has_vocabularies; i++) {
+        if (!m->list[i]->was_listed) /* who was asked before is gone */
+            loop_timer_cancel(m->loop, &m->list[i]->again);
         ask(m->list[i]);
+    }
 }
 
 bool models_learn(struct models *m, const struct frame_vocabulary *f)

@@ -29,6 +29,7 @@ struct served {
     uint32_t context; /* the least of its engines', or the model's own */
     uint32_t lanes; /* that serve it */
     bool is_listed; /* an engine has it */
+    bool was_listed; /* so said the status before */
     bool is_offered; /* and takes requests */
     bool is_retired; /* see rec_model */
     struct loop_timer again; /* set while its vocabulary is asked for */

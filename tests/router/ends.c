@@ -616,6 +616,7 @@ void tokenizer_die(struct fake_tokenizer *t)
     cut(t->world, t->fd, &t->is_up);
     link_close(t->link);
     t->link = NULL;
+    t->n_known = 0;
 }
 
 void ask_as(struct fake_tokenizer *t, const struct frame_submit *f)
@@ -692,9 +693,11 @@ void cancel(struct fake_tokenizer *t, uint64_t req)
 
 void tokenizer_knows(struct fake_tokenizer *t, const char *hash, enum err code, const char *detail)
 {
-    const struct rec_known_model item = {
+    /* What is told is all that it knows. */
+    ASSERT(t->n_known < ARRAY_LEN(t->known));
+    t->known[t->n_known++] = (struct rec_known_model){
         .hash = str_from(hash), .code = (uint32_t)code, .detail = str_from(detail)};
-    struct frame_known f = {.items = &item, .n_items = 1};
+    const struct frame_known f = {.items = t->known, .n_items = t->n_known};
     assert_int_equal(link_send(t->link, FRAME_known, &f), ERR_OK);
 }
 

@@ -171,6 +171,8 @@ struct fake_tokenizer {
     char model_hash[65];
     uint32_t model_context;
     struct rec_load load;
+    struct rec_known_model known[2]; /* models, since it was started */
+    size_t n_known;
 };
 
 /* The callbacks of a tokenizer's link. */
@@ -197,7 +199,7 @@ size_t ask_failed_again(struct fake_tokenizer *t);
 
 void cancel(struct fake_tokenizer *t, uint64_t req);
 
-/* Says what it can serve: that one model, or not, for that reason. */
+/* Says what it can serve: that model, too, or not, for that reason. */
 void tokenizer_knows(struct fake_tokenizer *t, const char *hash, enum err code, const char *detail);
 
 struct fake_reply *reply(struct fake_tokenizer *t, uint64_t req);

@@ -174,6 +174,7 @@ static void replies_may_end_at_the_old_engine(void **state)
 static void switch_models(struct scene *s)
 {
     s->op.n_answers = 0;
+    tokenizer_knows(s->t, HASH_A, ERR_OK, "");
     tokenizer_knows(s->t, HASH_B, ERR_OK, "");
     hand_over(s, "{\"to\":\"2\",\"other_model\":true,\"early\":true}");
     UNTIL(s->w, s->op.n_answers == 1);
@@ -290,6 +291,12 @@ static void an_old_model_stays_for_what_a_lost_tokenizer_had(void **state)
     tokenizer_die(s.t);
     UNTIL(s.w, s.old->n_seqs == 0);
     tokenizer_return(s.t);
+    tokenizer_knows(s.t, HASH_B, ERR_OK, "");
+    /* What it has for the old model, it holds until it knows that again. */
+    uint64_t end_ms = clock_now_ms() + 3000;
+    UNTIL(s.w, clock_now_ms() > end_ms);
+    assert_int_equal(s.op.n_answers, 0);
+    tokenizer_knows(s.t, HASH_A, ERR_OK, "");
     ask_model(s.t, 2, HASH_A);
     UNTIL(s.w, s.old->n_seqs == 1);
     assert_int_equal(s.op.n_answers, 0);
