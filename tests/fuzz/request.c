@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "common/check.h"
+#include "services/gateway/catalog.h"
 #include "services/gateway/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -11,7 +12,7 @@ static void run(enum endpoint endpoint, struct str body)
 {
     static char name[] = "m";
     static char hash[] = "00";
-    static const struct upstream_model MODEL = {
+    static const struct catalog_model MODEL = {
         .name = name, .hash = hash, .context = 512, .vocab_size = 100};
     struct request r;
     struct api_error e = {0};
