@@ -135,7 +135,7 @@ KERNEL(head_ask, head, HEAD_THREADS)
         return;
     }
     uint32_t *count = (uint32_t *)SHARED_MEMORY; /* the block's, then its place in the list */
-    float *least = (float *)(count + 1);
+    float *least = (float *)(void *)(count + 1);
     uint32_t n_tokens = least_u32(n_wanted - first, ASK_TOKENS);
     if (thread_id() < n_tokens) {
         const struct hip_wanted *w = &a.wanted[first + thread_id()];

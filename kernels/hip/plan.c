@@ -828,7 +828,7 @@ static void add_head(struct plan *p)
         .logits = p->b->logits,
         .upper = has_bounds ? p->b->upper : NULL,
         .least = p->b->least,
-        .pairs = (uint32_t *)p->b->lower, /* which is not read again */
+        .pairs = (void *)p->b->lower, /* which is not read again */
         .n_pairs = p->b->n_pairs,
         .n = m->n_hidden,
         .n_vocab = m->n_vocab,

@@ -283,7 +283,7 @@ DEVICE uint32_t add_global(uint32_t *to, uint32_t v)
 DEVICE void await_count(const uint32_t *p, uint32_t n)
 {
 #if SHIM_NVIDIA
-    uint32_t v;
+    uint32_t v = 0;
     do {
         __asm__ volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
     } while (v < n);

@@ -29,6 +29,8 @@ enum exchange_end {
     EXCHANGE_STALLED, /* it did not read for stall_ms, or more than max_pending bytes waited */
 };
 
+TAILQ_HEAD(exchange_list, exchange);
+
 /* What all exchanges of a server share. */
 struct exchange_host {
     struct loop *loop;
@@ -38,7 +40,7 @@ struct exchange_host {
     uint32_t ping_ms;
     size_t n_live; /* exchanges that h2o still holds */
     bool holds; /* exchange_write collects */
-    TAILQ_HEAD(, exchange) held; /* exchanges with something to write when that ends */
+    struct exchange_list held; /* exchanges with something to write when that ends */
     void (*answered)(void *ctx, const char *route, int status);
     void (*ended)(void *ctx);
     /* The last byte of an exchange with a trace is with the client, or it is cut off. */
