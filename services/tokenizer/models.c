@@ -52,7 +52,9 @@ static bool make_room(struct models *m)
             continue;
         log_info("model-forgotten", S("model", s->name));
         served_free(s);
-        memmove(&m->list[i], &m->list[i + 1], (--m->n - i) * sizeof m->list[0]);
+        m->n--;
+        for (size_t k = i; k < m->n; k++)
+            m->list[k] = m->list[k + 1];
     }
     return m->n < MODELS_MAX;
 }
@@ -121,7 +123,8 @@ static void note(struct models *m, const struct rec_model *r, bool is_offered, s
     while (m->list[i] != s)
         i++;
     if (i >= *at) {
-        memmove(&m->list[*at + 1], &m->list[*at], (i - *at) * sizeof m->list[0]);
+        for (; i > *at; i--)
+            m->list[i] = m->list[i - 1];
         m->list[(*at)++] = s;
     }
     if (!s->is_listed || r->context < s->context)
