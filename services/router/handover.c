@@ -177,9 +177,10 @@ static uint64_t linger_ms(struct handover *h)
     uint64_t idle_ns = h->from != NULL ? h->from->idle_since_ns : h->from_lost_ns;
     uint64_t quiet_ns = idle_ns > h->switched_ns ? idle_ns : h->switched_ns;
     const char *why;
-    /* A tokenizer that does not know the old model yet may hold requests for it. */
+    /* A tokenizer that does not know the old model yet, but will, may hold requests for it. */
     h->has_waiting = TAILQ_EMPTY(&r->queue.tokenizers) ||
-                     (h->from != NULL && vocabularies_state(r, h->from_hash, &why) == ERR_AGAIN);
+                     (h->from != NULL && h->from->has_vocabulary &&
+                      vocabularies_state(r, h->from_hash, &why) == ERR_AGAIN);
     queue_each(&h->router->queue, find_waiting, h);
     if (h->has_waiting)
         return LINGER_MS;

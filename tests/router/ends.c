@@ -384,6 +384,7 @@ static struct fake_engine *engine_new_in(struct world *w, const char *name, uint
     struct frame_engine says = {
         .lane = lane,
         .model_hash = STR_LIT(HASH_A),
+        .has_vocabulary = true,
         .model_name = STR_LIT("a"),
         .context = 4096,
         .max_seqs = max_seqs,
